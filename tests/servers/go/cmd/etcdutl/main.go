@@ -1,0 +1,18 @@
+// Command etcdutl works on an etcd data directory: snapshot status, snapshot restore.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/etcdutl/v3/etcdutl"
+)
+
+func main() {
+	root := &cobra.Command{Use: "etcdutl", SilenceUsage: true}
+	root.PersistentFlags().StringVarP(&etcdutl.OutputFormat, "write-out", "w", "simple", "output format")
+	root.AddCommand(etcdutl.NewSnapshotCommand(), etcdutl.NewVersionCommand())
+	if root.Execute() != nil {
+		os.Exit(1)
+	}
+}
