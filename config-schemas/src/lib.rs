@@ -1,8 +1,32 @@
 //! What operator and agents agree on: names, keys in etcd, sections and their fields, layering,
 //! documents, acks. Everything here is pure.
+//!
+//! Read `settings` first (every setting in one place), then `keys` (where things stand in etcd),
+//! `documents` (what machines write there), `edit` (what people write there), `layers` (which
+//! value wins), `generation` (which generation runs) and `diff` (what a change asks of whom).
 
 #![deny(missing_docs)]
 
+pub mod artefacts;
+pub mod diff;
+pub mod documents;
+pub mod edit;
+mod field;
+pub mod generation;
+pub mod keys;
+pub mod layers;
 mod names;
+mod pin;
+mod problem;
+mod reading;
+mod settings;
+mod table;
+mod value;
 
+pub use field::*;
 pub use names::*;
+pub use pin::Pin;
+pub use problem::{Problem, excerpt};
+pub use reading::{Read, Resource, conflicts, read_sections};
+pub use settings::*;
+pub use value::*;

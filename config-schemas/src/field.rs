@@ -1,0 +1,138 @@
+//! What is known of a setting besides its value: where it stands, what it means, what a change
+//! of it costs and whom it concerns. Filled in `settings`, read by everybody else. Pure.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::settings::SECTIONS;
+use crate::value::Kind;
+
+/// What it costs to change a setting on a running hunt, cheapest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Cost {
+    /// Read afresh wherever it is used.
+    None,
+    /// A component takes it over between two batches.
+    Live,
+    /// A client is replaced by a proven new one.
+    Swap,
+    /// Partitions are drained and move.
+    Drain,
+    /// Cannot be changed once the hunt exists.
+    Fixed,
+}
+
+/// Whose setting it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// May differ from node to node.
+    Node,
+    /// One value for the whole hunt.
+    Hunt,
+}
+
+/// Which running part takes a changed setting over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Component {
+    /// The lease and its renewal.
+    Heartbeat,
+    /// The queues in front of the workers.
+    Queues,
+    /// The workers.
+    Workers,
+    /// The gateway that takes events in and passes them on.
+    Gateway,
+    /// The log that events and outcomes are written to.
+    Log,
+    /// The rules that the workers play by.
+    Game,
+    /// The placement controller, in the operator.
+    Placement,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Field {
+    /// `section.name`.
+    pub path: FieldPath,
+    /// What it means; the text of `kubectl explain` and of the reference.
+    pub doc: &'static str,
+    /// Its values.
+    pub kind: Kind,
+    /// What a change of it costs.
+    pub cost: Cost,
+    /// Whose it is.
+    pub scope: Scope,
+    /// Who takes a change over.
+    pub component: Component,
+}
+
+/// The settings of one concern.
+#[derive(Debug)]
+pub struct Section {
+    /// As in keys and in the resource.
+    pub name: &'static str,
+    /// What it is about.
+    pub doc: &'static str,
+    /// In the order of the reference.
+    pub fields: &'static [Field],
+}
+
+/// `section.name` of a setting that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FieldPath {
+    pub(crate) section: &'static str,
+    pub(crate) name: &'static str,
+}
+
+impl FieldPath {
+    /// The section's name.
+    pub fn section(self) -> &'static str {
+        self.section
+    }
+
+    /// The field's name inside its section.
+    pub fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// Reads `section.name`; `None` when there is no such setting.
+    pub fn parse(text: &str) -> Option<FieldPath> {
+        let (section, name) = text.split_once('.')?;
+        field(section, name).map(|field| field.path)
+    }
+
+    /// The setting of this path.
+    pub fn field(self) -> &'static Field {
+        // A path is only ever made from a field of the table.
+        field(self.section, self.name).expect("a path names a field of the table")
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.section, self.name)
+    }
+}
+
+impl Serialize for FieldPath {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The section of that name.
+pub fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+/// The setting `name` of `section_name`.
+pub fn field(section_name: &str, name: &str) -> Option<&'static Field> {
+    section(section_name)?.fields.iter().find(|field| field.path.name == name)
+}
+
+/// Every setting, in the order of the reference.
+pub fn fields() -> impl Iterator<Item = &'static Field> {
+    SECTIONS.iter().flat_map(|section| section.fields)
+}

@@ -1,0 +1,39 @@
+//! Frozen samples of everything that stands on the wire: every later build must still read them,
+//! and must not lose what it read when it writes again. Samples are added, never edited.
+
+use std::fs;
+use std::path::Path;
+
+use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionRecord, Rollout};
+use serde::{Serialize, de::DeserializeOwned};
+
+fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(sample: &str) -> T {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("v1/samples").join(sample);
+    let bytes = fs::read(path).unwrap();
+    let document: T = documents::read(&bytes).unwrap();
+    let again: T = documents::read(&documents::write(&document)).unwrap();
+    assert_eq!(again, document, "{sample}");
+    document
+}
+
+#[test]
+fn every_frozen_sample_is_read() {
+    assert_eq!(check::<Meta>("meta.json").partitions, 16);
+    let (values, problems) = check::<Desired>("desired.json").values();
+    assert_eq!((values.len(), problems), (7, vec![]));
+    assert_eq!(check::<Rollout>("rollout.json").stable.0, 7);
+    assert_eq!(check::<NodeRecord>("node.json").http, "127.0.0.1:8080");
+    assert_eq!(check::<PartitionRecord>("partition-own.json").epoch().0, 3);
+    assert_eq!(check::<PartitionRecord>("partition-mov.json").owner().unwrap().incarnation, "5d7b");
+    assert!(check::<PartitionRecord>("partition-parked.json").owner().is_none());
+    assert_eq!(check::<Ack>("ack.json").refused.len(), 1);
+}
+
+#[test]
+fn a_document_of_the_future_is_refused_by_name() {
+    let error = documents::read::<Rollout>(br#"{"format": 2, "stable": 1}"#).unwrap_err();
+    assert!(error.contains("format 2"), "{error}");
+    for broken in ["", "{", "[]", r#"{"format": 1}"#, "null"] {
+        assert!(documents::read::<Rollout>(broken.as_bytes()).is_err(), "{broken}");
+    }
+}
