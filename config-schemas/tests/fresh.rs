@@ -1,6 +1,8 @@
 //! The committed schemas and the reference are what the table of settings says. A stale file is
 //! rewritten, and the test fails once, so that the next commit holds it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,6 +1,8 @@
 //! Frozen samples of everything that stands on the wire: every later build must still read them,
 //! and must not lose what it read when it writes again. Samples are added, never edited.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,0 +1,10 @@
+//! The one place that reads the wall clock. Wall time is for people's deadlines (`until`) and for
+//! stamps; whatever measures or orders uses `Instant` or revisions. I/O.
+
+use jiff::Timestamp;
+
+/// Now, to the millisecond: finer is of no use to people and costs bytes in every record.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
