@@ -1,0 +1,73 @@
+//! The trait that a game implements: a deterministic decision per event, and a state that is
+//! nothing but the fold of its outcomes. No clock, no randomness, no I/O. Pure.
+
+use config_schemas::Offset;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::event::{Event, Kind};
+use crate::outcome::{Outcome, OutcomeRecord, Refusal};
+use crate::vocabulary::Vocabulary;
+
+/// An event at its place in the partition's event log.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'e> {
+    /// The place.
+    pub offset: Offset,
+    /// The event; its `received_millis` is the only clock.
+    pub event: &'e Event,
+}
+
+/// What a machine makes of an event: exactly one outcome, and events for other partitions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What became of the event.
+    pub outcome: Outcome,
+    /// What goes on to other partitions. Ids and times are set by the partition.
+    pub forwards: Vec<Event>,
+}
+
+impl Decision {
+    /// An outcome that concerns this partition only.
+    pub fn only(outcome: Outcome) -> Decision {
+        Decision { outcome, forwards: Vec::new() }
+    }
+
+    /// A refusal.
+    pub fn refuse(reason: Refusal) -> Decision {
+        Decision::only(Outcome::Refused(reason))
+    }
+
+    /// The same with one more event for another partition.
+    pub fn forwarding(mut self, event: Event) -> Decision {
+        self.forwards.push(event);
+        self
+    }
+}
+
+impl Input<'_> {
+    /// A blank event that this one causes: the machine fills in what it is about.
+    pub fn caused(&self, kind: Kind) -> Event {
+        Event::new(self.event.id.clone(), kind, self.event.received_millis)
+    }
+}
+
+/// A game: what each partition runs.
+///
+/// Duplicates, offsets, epochs and the outbox are the partition's business
+/// ([`PartitionState`](crate::PartitionState)); a machine sees each event id once within the
+/// recent window.
+pub trait Machine: Send + Sync + 'static {
+    /// What is remembered per partition: the fold of the outcomes and nothing else.
+    type State: Default + Clone + Send + Sync + Serialize + DeserializeOwned + 'static;
+    /// What can be retuned while it runs.
+    type Rules: Clone + Send + Sync + 'static;
+
+    /// The kinds of events it understands.
+    fn vocabulary() -> Vocabulary;
+
+    /// Decides. Must depend on nothing but its arguments.
+    fn decide(state: &Self::State, input: &Input<'_>, rules: &Self::Rules) -> Decision;
+
+    /// Takes one record in, in log order. Must depend on nothing but its arguments.
+    fn fold(state: &mut Self::State, record: &OutcomeRecord);
+}
