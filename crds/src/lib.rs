@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The `TreasureHunt` resource: its types, and `treasurehunts.yaml`, which is generated from them.
+//! The settings are not written down again here: their schema, bounds and rules come from the
+//! table in `config_schemas`. Pure.
+
+#![deny(missing_docs)]
+
+mod artefact;
+mod hunt;
+mod rules;
+mod schema;
+mod status;
+
+pub use artefact::yaml;
+pub use hunt::{
+    Agents, DeletionPolicy, FINALIZER, HISTORY_DEFAULT, HISTORY_MAX, HISTORY_MIN, TreasureHunt,
+    TreasureHuntSpec,
+};
+pub use status::{
+    Applied, CONDITIONS_MAX, Condition, ConditionKind, EVENTS_MAX, Kept, MESSAGE_CHARS_MAX, Nodes,
+    OVERRIDES_MAX, OverrideInEffect, PartitionCounts, REFUSED_MAX, RefusedEdit, Rollback,
+    StatusEvent, Truth, TreasureHuntStatus,
+};

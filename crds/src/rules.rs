@@ -1,0 +1,96 @@
+//! Rules in CEL, generated from the table of settings: bounds of times and sizes, rules between
+//! two settings, settings that never change. Each message names field, value and what is
+//! allowed, in the words of the operator's own check. Pure.
+
+use config_schemas::{Field, FieldPath, Kind, Value};
+use serde_json::{Value as Json, json};
+
+/// The bounds of a time or a size; `None` for what the schema itself can bound.
+pub(crate) fn bounds(field: &Field) -> Option<Json> {
+    let expression = match field.kind {
+        Kind::Duration { min, max, .. } => format!(
+            "duration(self) >= duration('{}') && duration(self) <= duration('{}')",
+            Value::Duration(min),
+            Value::Duration(max)
+        ),
+        Kind::Bytes { min, max, .. } => format!(
+            "quantity(self).compareTo(quantity('{}')) >= 0 && \
+             quantity(self).compareTo(quantity('{}')) <= 0",
+            Value::Bytes(min),
+            Value::Bytes(max)
+        ),
+        Kind::Count { .. } | Kind::Switch { .. } | Kind::Choice { .. } | Kind::List { .. } => {
+            return None;
+        }
+    };
+    let allowed = field.kind.allowed();
+    Some(json!({
+        "rule": expression,
+        "message": format!("{}: allowed: {allowed}", field.path),
+        "messageExpression":
+            format!("'{}: ' + self + ' is not allowed; allowed: {allowed}'", field.path),
+    }))
+}
+
+/// `left` is at most `right`; what the spec leaves out counts with its default.
+pub(crate) fn at_most(left: FieldPath, right: FieldPath) -> Json {
+    let (smaller, larger) = (or_default("self", left), or_default("self", right));
+    let rule = match left.field().kind {
+        Kind::Bytes { .. } => format!("quantity({smaller}).compareTo(quantity({larger})) <= 0"),
+        Kind::Duration { .. } => format!("duration({smaller}) <= duration({larger})"),
+        _ => format!("{smaller} <= {larger}"),
+    };
+    let message = format!(
+        "'{left}: ' + {} + ' is not allowed; allowed: at most {right}, which is ' + {}",
+        as_text(&smaller, left),
+        as_text(&larger, right)
+    );
+    json!({
+        "rule": rule,
+        "message": format!("{left}: allowed: at most {right}"),
+        "messageExpression": message,
+        "fieldPath": field_path(left),
+    })
+}
+
+/// The setting keeps the value that it had when the hunt was made, named or by default.
+pub(crate) fn fixed(field: &Field) -> Json {
+    let (now, before) = (or_default("self", field.path), or_default("oldSelf", field.path));
+    let message = format!(
+        "'{}: ' + {} + ' is not allowed; allowed: ' + {} + ', because it cannot change once the hunt exists'",
+        field.path,
+        as_text(&now, field.path),
+        as_text(&before, field.path)
+    );
+    json!({
+        "rule": format!("{now} == {before}"),
+        "message": format!("{}: cannot change once the hunt exists", field.path),
+        "messageExpression": message,
+        "fieldPath": field_path(field.path),
+    })
+}
+
+/// The value that stands in the spec, or the default.
+fn or_default(root: &str, path: FieldPath) -> String {
+    let (section, name) = (path.section(), path.name());
+    let default = match path.field().kind.default_value() {
+        value @ (Value::Count(_) | Value::Switch(_) | Value::List(_)) => value.to_json().to_string(),
+        value => format!("'{value}'"),
+    };
+    format!(
+        "(has({root}.{section}) && has({root}.{section}.{name}) ? {root}.{section}.{name} : {default})"
+    )
+}
+
+fn as_text(expression: &str, path: FieldPath) -> String {
+    match path.field().kind {
+        Kind::Count { .. } | Kind::Switch { .. } => format!("string({expression})"),
+        Kind::Duration { .. } | Kind::Bytes { .. } | Kind::Choice { .. } | Kind::List { .. } => {
+            expression.to_owned()
+        }
+    }
+}
+
+fn field_path(path: FieldPath) -> String {
+    format!(".{}.{}", path.section(), path.name())
+}
