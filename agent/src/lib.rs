@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The agent.
+pub mod config;
+pub mod partitions;

@@ -1,0 +1,234 @@
+//! What this agent knows of its hunt: a fold of the keys it follows, typed. In: one key and what
+//! stands there now. Out: the view, and what a change concerned. Pure.
+//!
+//! Absence is not an instruction: a record that machines write and that vanishes is kept as it
+//! was, and only counted. Deleted edits and gone nodes are facts, and are taken over.
+
+use std::collections::BTreeMap;
+
+use config_schemas::documents::{self, Meta, NodeRecord, PartitionRecord, Rollout};
+use config_schemas::keys::{HuntKeys, Key};
+use config_schemas::layers::{Edits, Written};
+use config_schemas::{NodeName, PartitionId, Revision};
+
+/// What stands at a followed key.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The bytes.
+    pub value: &'a [u8],
+    /// Since this revision.
+    pub revision: Revision,
+}
+
+/// What a change concerned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Meta, rollout or edits: the effective configuration may differ.
+    pub config: bool,
+    /// Nodes: routes may differ.
+    pub nodes: bool,
+    /// Partition records: what this agent owns, or routes, may differ.
+    pub partitions: bool,
+}
+
+impl std::ops::BitOrAssign for Touched {
+    fn bitor_assign(&mut self, other: Touched) {
+        self.config |= other.config;
+        self.nodes |= other.nodes;
+        self.partitions |= other.partitions;
+    }
+}
+
+/// A record and the revision at which it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct At<T> {
+    /// What it says.
+    pub record: T,
+    /// Since when.
+    pub revision: Revision,
+}
+
+/// The hunt as this agent knows it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    /// The root marker.
+    pub meta: Option<At<Meta>>,
+    /// Which generation runs where.
+    pub rollout: Option<At<Rollout>>,
+    /// Live edits.
+    pub edits: Edits,
+    /// Nodes that live.
+    pub nodes: BTreeMap<NodeName, NodeRecord>,
+    /// Who owns what.
+    pub partitions: BTreeMap<PartitionId, At<PartitionRecord>>,
+    /// Machine-written records that could not be read, by key, and why.
+    pub unreadable: BTreeMap<String, String>,
+    /// The revision of the newest change to meta, rollout or edits, deletions included.
+    pub config_revision: Option<Revision>,
+}
+
+impl View {
+    /// Takes over what stands at `key` at `revision` of the store; `None` when it is gone.
+    pub fn apply(
+        &mut self,
+        keys: &HuntKeys,
+        key: &str,
+        standing: Option<Standing<'_>>,
+        revision: Revision,
+    ) -> Touched {
+        let Some(what) = keys.parse(key) else { return Touched::default() };
+        self.unreadable.remove(key);
+        let touched = match what {
+            Key::Meta => config(keep(&mut self.meta, self.unreadable.entry(key.into()), standing)),
+            Key::Rollout => {
+                config(keep(&mut self.rollout, self.unreadable.entry(key.into()), standing))
+            }
+            Key::Override(rest) => config(take_edit(&mut self.edits, rest, standing)),
+            Key::Node(node) => {
+                Touched { nodes: self.take_node(key, node, standing), ..Touched::default() }
+            }
+            Key::Partition(id) => {
+                let mut held = self.partitions.remove(&id);
+                let changed = keep(&mut held, self.unreadable.entry(key.into()), standing);
+                self.partitions.extend(held.map(|held| (id, held)));
+                Touched { partitions: changed, ..Touched::default() }
+            }
+            Key::Desired(_)
+            | Key::Load(_)
+            | Key::Ack(_)
+            | Key::Warm(_)
+            | Key::Routing
+            | Key::Unknown(_) => Touched::default(),
+        };
+        if touched.config {
+            let at = standing.map_or(revision, |standing| standing.revision);
+            self.config_revision = self.config_revision.max(Some(at));
+        }
+        touched
+    }
+
+    fn take_node(&mut self, key: &str, node: NodeName, standing: Option<Standing<'_>>) -> bool {
+        let Some(standing) = standing else { return self.nodes.remove(&node).is_some() };
+        match documents::read::<NodeRecord>(standing.value) {
+            Ok(record) => self.nodes.insert(node, record.clone()) != Some(record),
+            Err(reason) => {
+                self.unreadable.insert(key.to_owned(), reason);
+                false
+            }
+        }
+    }
+}
+
+fn config(config: bool) -> Touched {
+    Touched { config, ..Touched::default() }
+}
+
+fn take_edit(edits: &mut Edits, rest: String, standing: Option<Standing<'_>>) -> bool {
+    match standing {
+        None => edits.remove(&rest).is_some(),
+        Some(standing) => {
+            let written = Written { bytes: standing.value.to_vec(), revision: standing.revision };
+            edits.insert(rest, written.clone()) != Some(written)
+        }
+    }
+}
+
+/// Takes over a machine-written record that can be read; keeps the last good one otherwise.
+fn keep<T: serde::de::DeserializeOwned>(
+    held: &mut Option<At<T>>,
+    unreadable: std::collections::btree_map::Entry<'_, String, String>,
+    standing: Option<Standing<'_>>,
+) -> bool {
+    let Some(standing) = standing else { return false };
+    match documents::read::<T>(standing.value) {
+        Ok(record) => {
+            *held = Some(At { record, revision: standing.revision });
+            true
+        }
+        Err(reason) => {
+            unreadable.insert_entry(reason);
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config_schemas::HuntName;
+
+    struct Case {
+        keys: HuntKeys,
+        view: View,
+        next: u64,
+    }
+
+    impl Case {
+        fn new() -> Case {
+            let keys = HuntKeys::new(&HuntName::new("default", "harbour").unwrap());
+            Case { keys, view: View::default(), next: 1 }
+        }
+
+        fn put(&mut self, rest: &str, value: &str) -> Touched {
+            let revision = Revision::new(self.next).unwrap();
+            self.next += 1;
+            let standing = Standing { value: value.as_bytes(), revision };
+            let key = format!("{}{rest}", self.keys.prefix());
+            self.view.apply(&self.keys, &key, Some(standing), revision)
+        }
+
+        fn delete(&mut self, rest: &str) -> Touched {
+            let revision = Revision::new(self.next).unwrap();
+            self.next += 1;
+            let key = format!("{}{rest}", self.keys.prefix());
+            self.view.apply(&self.keys, &key, None, revision)
+        }
+    }
+
+    const OWN: &str = r#"{"state":"OWN","owner":{"node":"a","incarnation":"1"},"epoch":3}"#;
+    const NODE: &str =
+        r#"{"format":1,"incarnation":"1","instance":"1","http":"h","grpc":"g","mode":"Ready"}"#;
+
+    #[test]
+    fn a_change_concerns_what_it_concerns() {
+        let mut case = Case::new();
+        let none = Touched::default();
+        assert_eq!(case.put("override/hunt/buffers/events", "1"), config(true));
+        assert_eq!(case.put("rollout", r#"{"format":1,"stable":4}"#), config(true));
+        assert_eq!(case.put("node/a", NODE), Touched { nodes: true, ..none });
+        assert_eq!(case.put("node/a", NODE), none);
+        assert_eq!(case.put("partition/3", OWN), Touched { partitions: true, ..none });
+        assert_eq!(case.put("ack/a", "{}"), none);
+        assert_eq!(case.put("stray", "{}"), none);
+        assert_eq!(case.view.config_revision, Revision::new(2));
+    }
+
+    #[test]
+    fn records_of_machines_outlive_their_deletion_and_edits_do_not() {
+        let mut case = Case::new();
+        case.put("rollout", r#"{"format":1,"stable":4}"#);
+        case.put("partition/3", OWN);
+        case.put("node/a", NODE);
+        case.put("override/hunt/buffers/events", "1");
+        let before = case.view.clone();
+        assert_eq!(case.delete("rollout"), Touched::default());
+        assert_eq!(case.delete("partition/3"), Touched::default());
+        assert_eq!(case.view, before);
+        assert!(case.delete("node/a").nodes);
+        assert!(case.delete("override/hunt/buffers/events").config);
+        assert!(case.view.edits.is_empty() && case.view.nodes.is_empty());
+        assert_eq!(case.view.config_revision, Revision::new(8));
+    }
+
+    #[test]
+    fn an_unreadable_record_keeps_the_last_good_one_and_is_named() {
+        let mut case = Case::new();
+        case.put("rollout", r#"{"format":1,"stable":4}"#);
+        case.put("rollout", r#"{"format":9,"stable":5}"#);
+        assert_eq!(case.view.rollout.as_ref().unwrap().record.stable.0, 4);
+        assert!(case.view.unreadable.values().next().unwrap().contains("format 9"));
+        case.put("rollout", r#"{"format":1,"stable":5}"#);
+        assert_eq!(case.view.rollout.as_ref().unwrap().record.stable.0, 5);
+        assert!(case.view.unreadable.is_empty());
+    }
+}

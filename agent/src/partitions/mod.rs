@@ -1,0 +1,5 @@
+//! The partitions that this agent serves: ownership, queues, workers.
+
+pub mod credits;
+pub mod ownership;
+pub mod turns;

@@ -1,0 +1,108 @@
+//! How many partitions are worked on at the same time: a semaphore whose size changes live.
+//! Growing adds turns at once; shrinking takes turns away as they end. No I/O.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The turns of a node's workers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Turns {
+    semaphore: Arc<Semaphore>,
+    wanted: Arc<Mutex<Wanted>>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    size: usize,
+    /// Turns that are still to be taken away.
+    debt: usize,
+}
+
+/// One turn, which ends when dropped.
+#[derive(Debug)]
+pub struct Turn {
+    permit: Option<OwnedSemaphorePermit>,
+    turns: Turns,
+}
+
+impl Turns {
+    /// `size` turns.
+    pub fn new(size: usize) -> Turns {
+        Turns {
+            semaphore: Arc::new(Semaphore::new(size)),
+            wanted: Arc::new(Mutex::new(Wanted { size, debt: 0 })),
+        }
+    }
+
+    /// Waits for a turn, first come, first served.
+    pub async fn take(&self) -> Turn {
+        let permit = self.semaphore.clone().acquire_owned().await;
+        // The semaphore is never closed; a turn without permit would still be a turn.
+        Turn { permit: permit.ok(), turns: self.clone() }
+    }
+
+    /// Changes the number of turns, live.
+    pub fn resize(&self, size: usize) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if size >= wanted.size {
+            let grown = size - wanted.size;
+            let paid = grown.min(wanted.debt);
+            wanted.debt -= paid;
+            self.semaphore.add_permits(grown - paid);
+        } else {
+            let shrunk = wanted.size - size;
+            wanted.debt += shrunk - self.semaphore.forget_permits(shrunk);
+        }
+        wanted.size = size;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut wanted = self.turns.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.debt > 0
+            && let Some(permit) = self.permit.take()
+        {
+            wanted.debt -= 1;
+            permit.forget();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt as _;
+
+    fn free(turns: &Turns) -> usize {
+        let mut held = Vec::new();
+        while let Some(turn) = turns.take().now_or_never() {
+            held.push(turn);
+        }
+        held.len()
+    }
+
+    #[tokio::test]
+    async fn turns_grow_at_once_and_shrink_as_they_end() {
+        let turns = Turns::new(2);
+        assert_eq!(free(&turns), 2);
+        turns.resize(5);
+        assert_eq!(free(&turns), 5);
+        let held: Vec<_> = [turns.take().await, turns.take().await, turns.take().await].into();
+        turns.resize(1);
+        assert_eq!(free(&turns), 0);
+        drop(held);
+        assert_eq!(free(&turns), 1);
+    }
+
+    #[tokio::test]
+    async fn there_and_back_while_all_are_in_use_changes_nothing() {
+        let turns = Turns::new(3);
+        let held = [turns.take().await, turns.take().await, turns.take().await];
+        turns.resize(1);
+        turns.resize(3);
+        drop(held);
+        assert_eq!(free(&turns), 3);
+    }
+}
