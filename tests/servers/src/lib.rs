@@ -1,1 +1,40 @@
-//! Placeholder.
+//! The real servers (etcd, Kubernetes' API server) on this machine, without containers: found on
+//! PATH or built once from pinned Go modules, then started, frozen, killed, wiped and restored.
+//! Also a TCP proxy that injects network faults, and our own binaries run as guarded children
+//! (tests) or as detached processes (`hunt dev`). Everything listens on 127.0.0.1 only. All I/O.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let programs = servers::EtcdPrograms::shared().await?;
+//! let mut etcd = servers::Etcd::temporary(programs).await?;
+//! println!("{}", etcd.endpoint());
+//! etcd.kill();
+//! etcd.restart().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod programs;
+
+mod etcd;
+mod kube;
+mod proxy;
+
+mod process;
+
+mod poll;
+mod port;
+
+pub use etcd::{Etcd, EtcdCluster, EtcdOptions, Restore};
+pub use kube::{KubeApi, KubeOptions};
+pub use poll::ServerError;
+pub use port::free_port;
+pub use process::detached::{Detached, DetachedError, Stopped};
+pub use process::guarded::Guarded;
+pub use process::launch::{Launch, ProcessError};
+pub use process::stat::{ProcessStat, ProcessState};
+pub use programs::{
+    EtcdPrograms, KubePrograms, Places, Programs, ProgramsError, Progress, Step, Unavailable,
+    Version,
+};
+pub use proxy::{Direction, FaultProxy};

@@ -1,0 +1,70 @@
+//! `servers ensure`: finds or builds all servers and prints where they are and how long it took.
+//! Comes in: the environment (PATH, cache folder). Goes out: lines for people. I/O.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use servers::{Places, Programs, Progress, Step};
+
+/// In a log, where lines cannot be replaced, progress is told this often.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    if std::env::args().skip(1).collect::<Vec<_>>() != ["ensure"] {
+        tell("usage: servers ensure");
+        return ExitCode::from(2);
+    }
+    let began = Instant::now();
+    let mut shown = Shown { on_terminal: io::stdout().is_terminal(), last: None };
+    let programs = match Programs::ensure(&Places::default(), &mut |now| shown.progress(now)) {
+        Ok(programs) => programs,
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            tell(&format!("servers: {error}{}", cause.unwrap_or_default()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let etcd = &programs.etcd;
+    tell(&format!("etcd {}: {}", etcd.version, etcd.etcd.display()));
+    tell(&format!("  etcdctl {}\n  etcdutl {}", etcd.etcdctl.display(), etcd.etcdutl.display()));
+    let code = match &programs.kube {
+        Ok(kube) => {
+            tell(&format!("kube-apiserver {}: {}", kube.version, kube.apiserver.display()));
+            tell(&format!("  kubectl {}", kube.kubectl.display()));
+            ExitCode::SUCCESS
+        }
+        Err(left_out) => {
+            tell(&left_out.to_string());
+            if left_out.is_fault { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+    };
+    tell(&format!("servers: done in {:.1} s", began.elapsed().as_secs_f64()));
+    code
+}
+
+struct Shown {
+    on_terminal: bool,
+    last: Option<Instant>,
+}
+
+impl Shown {
+    fn progress(&mut self, now: &Progress<'_>) {
+        if let Step::Built(_) = now.step {
+            tell(&format!("{}{now}", if self.on_terminal { "\r\x1b[K" } else { "" }));
+            self.last = None;
+        } else if self.on_terminal {
+            let line: String = now.to_string().chars().take(78).collect();
+            let mut out = io::stdout().lock();
+            let _ = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());
+        } else if self.last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+            tell(&now.to_string());
+            self.last = Some(Instant::now());
+        }
+    }
+}
+
+/// A closed standard output is no reason to stop building.
+fn tell(line: &str) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}

@@ -1,0 +1,210 @@
+//! Builds the programs of the Go module beside this crate into the cache, once for each set of
+//! pins. Comes in: names of commands. Goes out: paths of programs. I/O: runs `go build`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::{Places, ProgramsError, Progress, Step, Unavailable, Version, cache};
+use crate::process::launch::{find_program, log_tail, log_text};
+use crate::process::spawner;
+
+/// What go.mod pins.
+pub(super) const ETCD_VERSION: Version = Version { major: 3, minor: 6 };
+/// What go.mod pins.
+pub(super) const KUBE_VERSION: Version = Version { major: 1, minor: 36 };
+
+/// Oldest Go that can fetch the toolchain that go.mod asks for.
+const GO_MIN: Version = Version { major: 1, minor: 21 };
+/// How often a running build is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the caller hears of it.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Part of the key too. Kubernetes learns its version from the linker, and refuses to serve some
+/// of its APIs without one.
+const LINKER_FLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
+     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
+
+/// The Go module, carried in the program: `hunt` works without its checkout.
+const SOURCES: &[(&str, &str)] = &[
+    ("go.mod", include_str!("../../go/go.mod")),
+    ("go.sum", include_str!("../../go/go.sum")),
+    ("cmd/etcd/main.go", include_str!("../../go/cmd/etcd/main.go")),
+    ("cmd/etcdctl/main.go", include_str!("../../go/cmd/etcdctl/main.go")),
+    ("cmd/etcdutl/main.go", include_str!("../../go/cmd/etcdutl/main.go")),
+    ("cmd/kube-apiserver/main.go", include_str!("../../go/cmd/kube-apiserver/main.go")),
+    ("cmd/kubectl/main.go", include_str!("../../go/cmd/kubectl/main.go")),
+];
+
+/// Is there a Go toolchain that can build the module?
+pub(super) fn has_go(places: &Places) -> bool {
+    places.newer("go", &["version"], GO_MIN).is_some()
+}
+
+/// One of Kubernetes' programs, or the sentence that says why not.
+pub(super) fn kube(
+    places: &Places,
+    program: &str,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<PathBuf, Unavailable> {
+    if !has_go(places) {
+        let reason = format!(
+            "Kubernetes is left out: there is no {program} on PATH that is new enough and no Go \
+             {GO_MIN} or newer to build one."
+        );
+        return Err(Unavailable { reason, is_fault: false });
+    }
+    let mut built = ensure(places, &[program], progress).map_err(|error| Unavailable {
+        reason: format!("Kubernetes is left out: {error}"),
+        is_fault: true,
+    })?;
+    Ok(built.remove(0))
+}
+
+/// The programs, in the order asked for; built if the cache lacks them.
+pub(super) fn ensure(
+    places: &Places,
+    programs: &[&str],
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<Vec<PathBuf>, ProgramsError> {
+    let flags = ("flags", LINKER_FLAGS);
+    let parts: Vec<_> = SOURCES.iter().copied().chain([flags]).collect();
+    let folder = places.cache.join(format!("servers-{}", cache::key(&parts)));
+    let mut paths = Vec::new();
+    for program in programs {
+        let path = folder.join("bin").join(program);
+        if !path.is_file() {
+            let _lock = cache::lock(&folder, program, progress)?;
+            // Another builder may have finished it while we waited.
+            if !path.is_file() {
+                build(places, &folder, program, progress)?;
+            }
+        }
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+/// Builds beside and renames, so that a program in `bin` is always whole.
+fn build(
+    places: &Places,
+    folder: &Path,
+    program: &str,
+    progress: &mut dyn FnMut(&Progress<'_>),
+) -> Result<(), ProgramsError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ProgramsError::Cache { path, source }
+    };
+    write_sources(&folder.join("src")).map_err(at(folder))?;
+    let beside = folder.join(format!("{program}.new"));
+    let log = folder.join(format!("{program}.log"));
+    let command = go_build(places, folder, program, &beside, &log).map_err(at(&log))?;
+    let began = Instant::now();
+    let mut child = spawner::spawn(command)
+        .map_err(|source| ProgramsError::Run { program: "go".to_owned(), source })?;
+    let status = loop {
+        let waited = child.try_wait();
+        let waited =
+            waited.map_err(|source| ProgramsError::Run { program: "go".to_owned(), source })?;
+        if let Some(status) = waited {
+            break status;
+        }
+        tell(program, began, &log, progress);
+        pause(&mut child);
+    };
+    if !status.success() {
+        let (program, tail) = (program.to_owned(), log_tail(&log));
+        return Err(ProgramsError::Build { program, log, tail });
+    }
+    let path = folder.join("bin").join(program);
+    std::fs::create_dir_all(folder.join("bin"))
+        .and_then(|()| std::fs::rename(&beside, &path))
+        .map_err(at(&path))?;
+    progress(&Progress { program, elapsed: began.elapsed(), step: Step::Built(&path) });
+    Ok(())
+}
+
+fn tell(program: &str, began: Instant, log: &Path, progress: &mut dyn FnMut(&Progress<'_>)) {
+    let text = log_text(log);
+    let step = Step::Building {
+        packages: text.lines().count(),
+        newest: text.lines().last().unwrap_or("starting"),
+    };
+    progress(&Progress { program, elapsed: began.elapsed(), step });
+}
+
+/// Until it is time to tell of the build again, or the build has ended.
+fn pause(child: &mut std::process::Child) {
+    let until = Instant::now() + PROGRESS_INTERVAL;
+    while Instant::now() < until && matches!(child.try_wait(), Ok(None)) {
+        sleep(POLL_INTERVAL);
+    }
+}
+
+fn write_sources(folder: &Path) -> io::Result<()> {
+    for (name, text) in SOURCES {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, text)?;
+    }
+    Ok(())
+}
+
+fn go_build(
+    places: &Places,
+    folder: &Path,
+    program: &str,
+    to: &Path,
+    log: &Path,
+) -> io::Result<Command> {
+    let output = std::fs::File::create(log)?;
+    let go = find_program(&places.path, Path::new("go")).unwrap_or_else(|| "go".into());
+    let mut command = Command::new(go);
+    command
+        .args(["build", "-v", "-trimpath", "-ldflags", LINKER_FLAGS, "-o"])
+        .arg(to)
+        .arg(format!("./cmd/{program}"))
+        .current_dir(folder.join("src"))
+        // The build must not depend on this machine's habits.
+        .env("CGO_ENABLED", "0")
+        .env("GOWORK", "off")
+        .env_remove("GOFLAGS")
+        .stdin(std::process::Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output);
+    if std::env::var_os("HOME").is_none_or(|home| home.is_empty()) {
+        // Go keeps its caches under HOME; without one they go beside ours.
+        command.env("GOPATH", places.cache.join("go"));
+        command.env("GOCACHE", places.cache.join("go-build"));
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_versions_named_here_are_the_ones_that_go_mod_pins() {
+        let go_mod = SOURCES[0].1;
+        assert!(go_mod.contains(&format!("go.etcd.io/etcd/server/v3 v{ETCD_VERSION}.")));
+        assert!(go_mod.contains(&format!("k8s.io/kubernetes v{KUBE_VERSION}.")));
+        let version = LINKER_FLAGS.split_once("gitVersion=").unwrap().1;
+        let version = version.split_whitespace().next().unwrap();
+        assert!(go_mod.contains(&format!("k8s.io/kubernetes {version}\n")));
+    }
+
+    #[test]
+    fn without_go_kubernetes_is_left_out_with_a_sentence() {
+        let places = Places { path: "/nowhere".into(), cache: "/nowhere".into() };
+        let left_out = kube(&places, "kube-apiserver", &mut |_| ()).unwrap_err();
+        assert!(!left_out.is_fault);
+        assert!(left_out.to_string().ends_with("build one."), "{left_out}");
+    }
+}
