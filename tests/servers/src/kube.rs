@@ -1,5 +1,7 @@
 //! A real Kubernetes API server on a given etcd: no controllers, no nodes, RBAC on. Users come as
-//! kubeconfig files: the administrator by token, any other by a client certificate minted here. I/O.
+//! kubeconfig files: the administrator by token, any other by a client certificate minted here.
+//! Without controllers, aggregated roles (`view`, `edit`, `admin`) are empty: bind roles of your own,
+//! and nothing makes pods or `default` service accounts. I/O.
 
 mod credentials;
 mod options;

@@ -56,8 +56,9 @@ impl Credentials {
         authority.extend(["-subj", "/CN=treasurehunt-authority", "-config", "openssl.cnf"]);
         authority.extend(["-keyout", "ca.key", "-out", "ca.crt"]);
         self.openssl(&authority).await?;
-        let curve = "ec_paramgen_curve:prime256v1";
-        self.openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", curve, "-out", "sa.key"]).await?;
+        // This form (`EC PRIVATE KEY`) is the only one from which the API server reads both halves.
+        let service_accounts = ["ecparam", "-name", "prime256v1", "-genkey", "-noout"];
+        self.openssl(&[&service_accounts[..], &["-out", "sa.key"]].concat()).await?;
         let token = self.openssl(&["rand", "-hex", "32"]).await?;
         let line = format!("{},admin,admin,\"system:masters\"\n", token.trim());
         write_private(&self.path("tokens.csv"), &line)?;
