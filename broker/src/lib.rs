@@ -1,1 +1,15 @@
-//! Placeholder.
+//! Where events and outcomes are kept: per partition two logs, written by one owner at a time,
+//! read by anybody. In: batches of bytes from the owner. Out: durable offsets, records that can be
+//! believed. The traits fit any broker; `Embedded` is the one for a single machine. I/O.
+
+mod claim;
+mod embedded;
+mod error;
+mod records;
+mod traits;
+
+pub use claim::Claim;
+pub use embedded::{Embedded, EmbeddedOptions, EmbeddedOwned, EmbeddedReader};
+pub use error::Error;
+pub use records::{Chunk, RECORD_BYTES_MAX, Record, Records};
+pub use traits::{Broker, LogKind, Owned, Reader};

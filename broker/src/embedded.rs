@@ -1,0 +1,183 @@
+//! The broker for one machine: append-only segments under a data directory that the agents of
+//! that machine share. In: claims, batches, reads. Out: durable offsets, believed records. I/O;
+//! the blocking parts below run on commit threads and on a bounded share of tokio's blocking pool.
+
+mod chain;
+mod claims;
+mod committer;
+mod files;
+mod format;
+mod index;
+mod log;
+mod owned;
+mod read;
+mod reader;
+mod segments;
+mod take;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use config_schemas::{HuntName, PartitionId};
+use tokio::sync::{Semaphore, watch};
+
+use crate::claim::Claim;
+use crate::embedded::committer::Committer;
+use crate::embedded::files::{Disk, Files};
+use crate::embedded::index::Index;
+use crate::embedded::log::Log;
+use crate::embedded::take::Taking;
+use crate::error::Error;
+use crate::traits::{Broker, LogKind};
+
+pub use crate::embedded::owned::EmbeddedOwned;
+pub use crate::embedded::reader::EmbeddedReader;
+
+/// Where a segment ends and the next begins, in bytes: large enough that files stay few, small
+/// enough to be dropped one by one when retention comes.
+const SEGMENT_BYTES: u64 = 64 << 20;
+/// How many reads and take-overs use a blocking thread at once.
+const BLOCKING_MAX: usize = 16;
+
+/// Where and how an embedded log is kept.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    data_dir: PathBuf,
+    hunt: HuntName,
+    segment_bytes: u64,
+}
+
+impl EmbeddedOptions {
+    /// The logs of `hunt` under `<data_dir>/<namespace>.<name>/<partition>/`.
+    pub fn new(data_dir: impl Into<PathBuf>, hunt: HuntName) -> EmbeddedOptions {
+        EmbeddedOptions { data_dir: data_dir.into(), hunt, segment_bytes: SEGMENT_BYTES }
+    }
+
+    /// Begins a new segment after so many bytes instead of 64 MiB.
+    pub fn segment_bytes(self, segment_bytes: u64) -> EmbeddedOptions {
+        EmbeddedOptions { segment_bytes, ..self }
+    }
+}
+
+/// The embedded broker of one hunt. Clones share everything.
+#[derive(Clone)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+}
+
+/// What all handles of one `Embedded` share.
+pub(crate) struct Shared {
+    hunt_dir: PathBuf,
+    segment_bytes: u64,
+    files: Arc<dyn Files>,
+    committer: Committer,
+    index: Arc<Index>,
+    blocking: Semaphore,
+    /// Per partition taken by this process, the last holding; its lock is held while it is taken.
+    held: Mutex<HashMap<PartitionId, Arc<Mutex<Holding>>>>,
+    /// Per log that this process wrote or follows, the end as this process last made it.
+    ends: Mutex<HashMap<(PartitionId, LogKind), watch::Sender<u64>>>,
+}
+
+/// The logs of a holding, as long as somebody uses them.
+type Holding = [Weak<Log>; 2];
+
+impl Embedded {
+    /// Opens the directory, creating it if needed, and starts the commit threads. They end when
+    /// the last clone and the last handle are gone.
+    pub fn open(options: EmbeddedOptions) -> Result<Embedded, Error> {
+        Embedded::open_on(options, Arc::new(Disk))
+    }
+
+    pub(crate) fn open_on(
+        options: EmbeddedOptions,
+        files: Arc<dyn Files>,
+    ) -> Result<Embedded, Error> {
+        let hunt = format!("{}.{}", options.hunt.namespace, options.hunt.name);
+        let hunt_dir = options.data_dir.join(hunt);
+        claims::create_dir_durably(&hunt_dir).map_err(Error::io("create", &hunt_dir))?;
+        let hunt_dir = fs::canonicalize(&hunt_dir).map_err(Error::io("open", &hunt_dir))?;
+        let committer = Committer::start().map_err(Error::io("start threads for", &hunt_dir))?;
+        let shared = Shared {
+            hunt_dir,
+            segment_bytes: options.segment_bytes,
+            files,
+            committer,
+            index: Arc::new(Index::default()),
+            blocking: Semaphore::new(BLOCKING_MAX),
+            held: Mutex::default(),
+            ends: Mutex::default(),
+        };
+        Ok(Embedded { shared: Arc::new(shared) })
+    }
+}
+
+impl Broker for Embedded {
+    type Owned = EmbeddedOwned;
+    type Reader = EmbeddedReader;
+
+    async fn take(&self, partition: PartitionId, claim: Claim) -> Result<EmbeddedOwned, Error> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.blocking(move || shared.take(partition, &claim)).await
+    }
+
+    fn reader(&self, partition: PartitionId, log: LogKind) -> EmbeddedReader {
+        EmbeddedReader::new(Arc::clone(&self.shared), partition, log)
+    }
+}
+
+impl Shared {
+    pub(crate) fn partition_dir(&self, partition: PartitionId) -> PathBuf {
+        self.hunt_dir.join(partition.to_string())
+    }
+
+    fn path(&self) -> &Path {
+        &self.hunt_dir
+    }
+
+    /// Runs blocking work on tokio's blocking pool, a bounded number at once.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let _permit = self.blocking.acquire().await.map_err(|_| Error::Closed)?;
+        let joined = tokio::task::spawn_blocking(work).await;
+        joined.map_err(|error| Error::io("work on", self.path())(std::io::Error::other(error)))?
+    }
+
+    /// The end of a log as this process makes it; readers of this process wait on it.
+    pub(crate) fn end_of(&self, partition: PartitionId, log: LogKind) -> watch::Sender<u64> {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.entry((partition, log)).or_insert_with(|| watch::Sender::new(0)).clone()
+    }
+
+    fn take(
+        self: &Arc<Self>,
+        partition: PartitionId,
+        claim: &Claim,
+    ) -> Result<EmbeddedOwned, Error> {
+        let holding = {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(held.entry(partition).or_default())
+        };
+        let mut holding = holding.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = self.partition_dir(partition);
+        let taking = Taking::new(&dir, claim.clone(), Arc::clone(&self.files));
+        taking.stake()?;
+        taking.stake()?;
+        // the same run may take the same epoch twice; its older handle must not write any more
+        for log in holding.iter().filter_map(Weak::upgrade) {
+            log.abandon();
+        }
+        let mut kinds = LogKind::ALL.into_iter();
+        let logs = taking.settle()?.map(|laid| {
+            let end = self.end_of(partition, kinds.next().unwrap_or(LogKind::Outcomes));
+            let files = Arc::clone(&self.files);
+            Arc::new(Log::new(dir.clone(), laid, files, self.segment_bytes, end))
+        });
+        *holding = [Arc::downgrade(&logs[0]), Arc::downgrade(&logs[1])];
+        Ok(EmbeddedOwned::new(Arc::clone(self), partition, claim.epoch, logs))
+    }
+}

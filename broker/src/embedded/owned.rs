@@ -1,0 +1,94 @@
+//! The owner's handle: hands batches to the commit threads and waits for their answer. Thin, async.
+
+use std::sync::Arc;
+
+use config_schemas::{Epoch, Offset, PartitionId};
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::embedded::Shared;
+use crate::embedded::format::{frame, framed_len};
+use crate::embedded::log::Log;
+use crate::error::Error;
+use crate::records::{RECORD_BYTES_MAX, Records};
+use crate::traits::{LogKind, Owned};
+
+/// Most bytes of one log that wait for the disk; further appends wait for room. Also the largest
+/// batch.
+const ROOM_BYTES: u32 = 8 << 20;
+
+/// A partition of an [`Embedded`](crate::Embedded) log that this process holds.
+#[derive(Clone)]
+pub struct EmbeddedOwned {
+    shared: Arc<Shared>,
+    partition: PartitionId,
+    epoch: Epoch,
+    logs: [Arc<Log>; 2],
+    room: [Arc<Semaphore>; 2],
+}
+
+impl EmbeddedOwned {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        partition: PartitionId,
+        epoch: Epoch,
+        logs: [Arc<Log>; 2],
+    ) -> EmbeddedOwned {
+        let room = || Arc::new(Semaphore::new(ROOM_BYTES as usize));
+        EmbeddedOwned { shared, partition, epoch, logs, room: [room(), room()] }
+    }
+}
+
+fn place(log: LogKind) -> usize {
+    match log {
+        LogKind::Events => 0,
+        LogKind::Outcomes => 1,
+    }
+}
+
+/// The bytes that a batch takes, if the batch and each record are within their bounds.
+fn checked_len(records: &Records) -> Result<u32, Error> {
+    if let Some(large) = records.iter().find(|record| record.len() > RECORD_BYTES_MAX) {
+        return Err(Error::TooLarge { bytes: large.len() });
+    }
+    let bytes = framed_len(records);
+    let fits = u32::try_from(bytes).ok().filter(|bytes| *bytes <= ROOM_BYTES);
+    fits.ok_or(Error::TooLarge { bytes })
+}
+
+impl Owned for EmbeddedOwned {
+    fn partition(&self) -> PartitionId {
+        self.partition
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    async fn append(&self, log: LogKind, records: Records) -> Result<Vec<Offset>, Error> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let bytes = checked_len(&records)?;
+        let room = Arc::clone(&self.room[place(log)]);
+        let room = room.acquire_many_owned(bytes).await.map_err(|_| Error::Closed)?;
+        let log = &self.logs[place(log)];
+        let (reply, answer) = oneshot::channel();
+        if log.enqueue(|into| frame(&records, into), records.len(), room, reply)? {
+            self.shared.committer.schedule(Arc::clone(log));
+        }
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    fn end(&self, log: LogKind) -> Offset {
+        self.logs[place(log)].end()
+    }
+
+    async fn release(&self) {
+        for (log, room) in self.logs.iter().zip(&self.room) {
+            log.close(Error::Closed);
+            // all room is free when every append under way is answered
+            let _all = room.acquire_many(ROOM_BYTES).await;
+            log.rest();
+        }
+    }
+}
