@@ -1,3 +1,11 @@
-//! The agent.
+//! The agent: one node of a hunt. Settings come in by `config` (watch, view, wanted, live, ack),
+//! events by `gateway`, and `partitions` plays them. `core` is an agent without its ports.
+
+pub mod admin;
 pub mod config;
+pub mod core;
+mod files;
+pub mod identity;
+pub mod metrics;
+pub mod options;
 pub mod partitions;

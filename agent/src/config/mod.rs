@@ -1,6 +1,12 @@
 //! The road of settings: watch, view, wanted, live, component, ack.
 
+pub mod ack;
+pub mod components;
+mod journal;
 pub mod live;
+pub mod report;
+pub mod road;
+pub mod snapshot;
 pub mod switched;
 pub mod view;
 pub mod wanted;

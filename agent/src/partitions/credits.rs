@@ -67,6 +67,11 @@ impl Credits {
         self.state().capacity
     }
 
+    /// Whether both are the credits of the same queue.
+    pub fn is(&self, other: &Credits) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

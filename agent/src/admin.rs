@@ -1,0 +1,64 @@
+//! What the admin port shows: `/config` and `/partitions`, read-only. In: handles. Out: JSON.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use config_schemas::documents::{Owner, PartitionRecord};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::config::report::{Report, config_json};
+use crate::config::view::View;
+use crate::partitions::queues::Queues;
+
+/// What the port reads.
+#[derive(Clone)]
+pub struct Admin {
+    /// Name and life of this node.
+    pub me: Owner,
+    /// What runs.
+    pub report: watch::Receiver<Arc<Report>>,
+    /// The hunt as the store says.
+    pub view: watch::Receiver<Arc<View>>,
+    /// What waits.
+    pub queues: Queues,
+}
+
+/// The routes.
+pub fn routes(admin: Admin) -> Router {
+    Router::new()
+        .route("/config", get(config))
+        .route("/partitions", get(partitions))
+        .with_state(admin)
+}
+
+async fn config(State(admin): State<Admin>) -> Json<Value> {
+    let report = admin.report.borrow().clone();
+    Json(config_json(&admin.me.node, &report, telemetry::clock::now()))
+}
+
+async fn partitions(State(admin): State<Admin>) -> Json<Value> {
+    let view = admin.view.borrow().clone();
+    let queues = admin.queues.used();
+    let list = view.partitions.iter().map(|(id, at)| {
+        let (state, to) = match &at.record {
+            PartitionRecord::Own { .. } => ("OWN", None),
+            PartitionRecord::Mov { to, .. } => ("MOV", Some(&to.node)),
+            PartitionRecord::Parked { .. } => ("PARKED", None),
+        };
+        json!({
+            "id": id,
+            "state": state,
+            "epoch": at.record.epoch(),
+            "owner": at.record.owner().map(|owner| &owner.node),
+            "to": to,
+            "mine": at.record.owner() == Some(&admin.me),
+            "serving": queues.contains_key(id),
+            "queue": queues.get(id).map(|used| json!({"events": used.events, "bytes": used.bytes})),
+            "revision": at.revision,
+        })
+    });
+    Json(json!({"node": admin.me.node, "partitions": list.collect::<Vec<_>>()}))
+}

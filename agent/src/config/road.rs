@@ -1,0 +1,361 @@
+//! The road itself: what the store says becomes the view, the view becomes what is wanted, the
+//! components take it over, and once the workers have, it is acked. Level, not edge: each round
+//! looks at the whole view. I/O; the deciding is in `view`, `wanted`, `diff` and `ack`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use config_schemas::diff::{Plan, diff};
+use config_schemas::documents::{self, Ack, Desired, Owner};
+use config_schemas::keys::{HuntKeys, Key};
+use config_schemas::layers::Effective;
+use config_schemas::{Generation, Revision};
+use jiff::Timestamp;
+use store::{Follower, KeyRange, Store, StoreError, Update};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::ack::{Rejections, ack, unreadable, worker_components};
+use super::components::Components;
+use super::live::Version;
+use super::report::Report;
+use super::snapshot::Snapshot;
+use super::view::{At, Standing, Touched, View};
+use super::wanted::{Documents, InEffect, Missing, Wanted, missing, wanted};
+use crate::metrics::RoadMetrics;
+
+/// Least time between two changes of what runs: a burst of edits becomes a few changes, and a
+/// value that flips there and back within it costs nothing. The first edit does not wait.
+const CHANGE_GAP: Duration = Duration::from_millis(3);
+/// How long workers may take to switch before the ack says who has not.
+const SWITCH_LIMIT: Duration = Duration::from_secs(3);
+/// Wait before a document is fetched again.
+const FETCH_RETRY: Duration = Duration::from_millis(200);
+/// A clock that is set forward must not end an edit late by more than this.
+const EXPIRY_LOOK: Duration = Duration::from_secs(10);
+/// Kept generations that are held; a rollback reaches no further back.
+const DOCUMENTS_MAX: usize = 64;
+
+/// Where the road's outcomes go.
+pub struct Outlets {
+    /// The view, after each change of nodes or partitions.
+    pub view: watch::Sender<Arc<View>>,
+    /// What runs, for the admin port.
+    pub report: watch::Sender<Arc<Report>>,
+    /// The newest ack.
+    pub ack: watch::Sender<Option<Ack>>,
+    /// The newest snapshot.
+    pub snapshot: watch::Sender<Option<Snapshot>>,
+}
+
+/// What the road starts from.
+pub struct Start {
+    /// Name and life of this node.
+    pub me: Owner,
+    /// The hunt's keys.
+    pub keys: HuntKeys,
+    /// What was kept on disk.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// The road of one agent.
+pub struct Road {
+    me: Owner,
+    keys: HuntKeys,
+    store: Store,
+    components: Components,
+    outlets: Outlets,
+    metrics: RoadMetrics,
+    view: View,
+    documents: Documents,
+    listed: Option<Revision>,
+    in_effect: InEffect,
+    running: Arc<Effective>,
+    rollback: Option<Generation>,
+    from_snapshot: Option<Timestamp>,
+    acked: Ack,
+    pending: Option<Pending>,
+    /// The view has changed since what is wanted was decided.
+    dirty: bool,
+    next_change: Instant,
+    retry_at: Option<Instant>,
+    arrived: Instant,
+}
+
+/// Taken over by the components, not yet by every worker.
+struct Pending {
+    version: Version,
+    revision: Option<Revision>,
+    rejections: Rejections,
+    stuck: bool,
+}
+
+/// What there is to run before the store has said anything.
+pub fn initial(start: &Start, now: Timestamp) -> Wanted {
+    match &start.snapshot {
+        Some(kept) => wanted(&kept.view, &kept.documents, &start.me.node, &kept.in_effect, now),
+        None => {
+            let none = InEffect::default();
+            wanted(&View::default(), &Documents::new(), &start.me.node, &none, now)
+        }
+    }
+}
+
+impl Road {
+    /// Starts with `first`, which the components already run.
+    pub fn new(
+        start: Start,
+        first: Wanted,
+        store: Store,
+        components: Components,
+        outlets: Outlets,
+        metrics: RoadMetrics,
+    ) -> Road {
+        let acked = ack(&start.me.incarnation, &first.effective, None, &Rejections::new());
+        let now = Instant::now();
+        let (view, documents, from_snapshot) = match start.snapshot {
+            Some(kept) => (kept.view, kept.documents, Some(kept.saved_at)),
+            None => (View::default(), Documents::new(), None),
+        };
+        Road {
+            me: start.me,
+            keys: start.keys,
+            store,
+            components,
+            outlets,
+            metrics,
+            view,
+            documents,
+            listed: None,
+            in_effect: first.in_effect,
+            running: Arc::new(first.effective),
+            rollback: first.rollback,
+            from_snapshot,
+            acked,
+            pending: None,
+            dirty: false,
+            next_change: now,
+            retry_at: None,
+            arrived: now,
+        }
+    }
+
+    /// Follows the store until `stop`.
+    pub async fn run(mut self, mut follower: Follower, stop: CancellationToken) {
+        self.report();
+        loop {
+            let wake = self.wake_at();
+            let board = self.components.board.clone();
+            let waits_for = self.pending.as_ref().filter(|pending| !pending.stuck);
+            let waits_for = waits_for.map(|pending| pending.version);
+            let late = self.pending.as_ref().filter(|pending| pending.stuck);
+            let late = late.map(|pending| pending.version);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                update = follower.next() => self.take(update),
+                () = sleep_until(wake) => self.dirty = true,
+                switched = switched(&board, waits_for, SWITCH_LIMIT) => self.switched(switched),
+                _ = switched(&board, late, Duration::MAX) => self.switched(Ok(())),
+            }
+            if self.dirty && Instant::now() >= self.next_change {
+                self.change().await;
+            }
+        }
+    }
+
+    /// When to look again without anything having arrived.
+    fn wake_at(&self) -> Option<Instant> {
+        let gap = self.dirty.then_some(self.next_change);
+        let expiry = self.running.next_expiry.map(|until| {
+            let left = until.duration_since(telemetry::clock::now());
+            let left = Duration::try_from(left).unwrap_or_default();
+            Instant::now() + left.min(EXPIRY_LOOK)
+        });
+        [gap, expiry, self.retry_at].into_iter().flatten().min()
+    }
+
+    fn take(&mut self, update: Update) {
+        let mut touched = Touched::default();
+        for change in &update.changes {
+            let standing = change
+                .entry
+                .as_ref()
+                .map(|entry| Standing { value: &entry.value, revision: entry.mod_revision });
+            touched |= self.view.apply(&self.keys, &change.key, standing, update.revision);
+        }
+        if touched.config {
+            self.dirty = true;
+            self.arrived = update.arrived;
+        }
+        if touched.nodes || touched.partitions {
+            self.outlets.view.send_replace(Arc::new(self.view.clone()));
+        }
+        if self.from_snapshot.take().is_some() {
+            self.report();
+        }
+    }
+
+    async fn change(&mut self) {
+        self.dirty = false;
+        self.retry_at = None;
+        self.next_change = Instant::now() + CHANGE_GAP;
+        if let Err(error) = self.fetch().await {
+            tracing::warn!(error = %chain(&error), "cannot fetch a kept generation; trying again");
+            self.retry_at = Some(Instant::now() + FETCH_RETRY);
+        }
+        let now = telemetry::clock::now();
+        let next = wanted(&self.view, &self.documents, &self.me.node, &self.in_effect, now);
+        let mut effective = next.effective;
+        effective.refused.extend(unreadable(&self.view, self.keys.prefix()));
+        let plan = diff(&self.running.values, &effective.values);
+        crate::config::journal::record(&self.running, &effective, &plan);
+        self.in_effect = next.in_effect;
+        self.rollback = next.rollback;
+        self.running = Arc::new(effective);
+        self.take_over(&plan).await;
+    }
+
+    async fn take_over(&mut self, plan: &Plan) {
+        let revision = self.view.config_revision;
+        let stamp = revision.map_or(0, Revision::get);
+        // The operator's own settings change nothing here; they are acked all the same.
+        let (version, rejections) = if plan.is_empty() {
+            let unfinished = self.pending.take();
+            let version = unfinished.as_ref().map_or(Version(0), |pending| pending.version);
+            (version, unfinished.map(|pending| pending.rejections).unwrap_or_default())
+        } else {
+            self.metrics.changes.inc();
+            self.components.take_over(&self.running, plan, stamp).await
+        };
+        self.pending = Some(Pending { version, revision, rejections, stuck: false });
+        self.report();
+        if self.components.board.behind(version).is_empty() {
+            self.switched(Ok(()));
+        }
+    }
+
+    /// Every worker has switched, or `behind` names the partitions whose worker has not in time.
+    fn switched(&mut self, switched: Result<(), Vec<config_schemas::PartitionId>>) {
+        let Some(mut pending) = self.pending.take() else { return };
+        match switched {
+            Ok(()) => {
+                self.metrics.effect_seconds.observe(self.arrived.elapsed().as_secs_f64());
+                self.acked =
+                    ack(&self.me.incarnation, &self.running, pending.revision, &pending.rejections);
+                self.keep_snapshot();
+            }
+            Err(behind) => {
+                let list: Vec<_> = behind.iter().map(ToString::to_string).collect();
+                let reason = format!(
+                    "workers of partitions {} still run the configuration before",
+                    list.join(", ")
+                );
+                tracing::warn!(%reason, "not in effect everywhere");
+                let mut rejections = pending.rejections.clone();
+                rejections.extend(worker_components().map(|part| (part, reason.clone())));
+                // What they really run is what was acked before.
+                let sections = ack(&self.me.incarnation, &self.running, None, &rejections).sections;
+                self.acked = Ack { sections, ..self.acked.clone() };
+                pending.stuck = true;
+                self.pending = Some(pending);
+            }
+        }
+        self.metrics.show(&self.acked, &self.running);
+        self.outlets.ack.send_replace(Some(self.acked.clone()));
+        self.report();
+    }
+
+    fn keep_snapshot(&self) {
+        self.outlets.snapshot.send_replace(Some(Snapshot {
+            saved_at: telemetry::clock::now(),
+            view: View {
+                nodes: Default::default(),
+                partitions: Default::default(),
+                unreadable: Default::default(),
+                ..self.view.clone()
+            },
+            documents: self.documents.clone(),
+            in_effect: self.in_effect.clone(),
+        }));
+    }
+
+    fn report(&self) {
+        self.outlets.report.send_replace(Arc::new(Report {
+            effective: self.running.clone(),
+            ack: Arc::new(self.acked.clone()),
+            rollback: self.rollback,
+            from_snapshot: self.from_snapshot,
+        }));
+    }
+
+    /// Fetches the kept generations that the view needs. They are immutable: once is enough.
+    async fn fetch(&mut self) -> Result<(), StoreError> {
+        match missing(&self.view, &self.documents, &self.me.node, self.listed) {
+            Missing::None => {}
+            Missing::One(generation) => {
+                let key = self.keys.key(&Key::Desired(generation));
+                match self.store.read(&key).await? {
+                    Some(entry) => self.keep(&key, &entry.value, entry.create_revision),
+                    // Written in the same transaction as the rollout: absent means put aside by
+                    // hand, and the operator will put it back.
+                    None => self.retry_at = Some(Instant::now() + FETCH_RETRY),
+                }
+            }
+            Missing::All => {
+                let prefix = self.keys.key(&Key::Unknown("desired/".into()));
+                let listing = self.store.list(&KeyRange::prefix(&prefix)).await?;
+                self.documents.clear();
+                for entry in &listing.entries {
+                    self.keep(&entry.key, &entry.value, entry.create_revision);
+                }
+                self.listed = Some(listing.revision);
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, key: &str, value: &[u8], revision: Revision) {
+        match documents::read::<Desired>(value) {
+            Ok(record) => {
+                self.view.unreadable.remove(key);
+                self.documents.insert(record.generation, At { record, revision });
+                while self.documents.len() > DOCUMENTS_MAX {
+                    self.documents.pop_first();
+                }
+            }
+            Err(reason) => {
+                self.view.unreadable.insert(key.to_owned(), reason);
+            }
+        }
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn switched(
+    board: &super::switched::Board,
+    version: Option<Version>,
+    limit: Duration,
+) -> Result<(), Vec<config_schemas::PartitionId>> {
+    match version {
+        Some(version) => board.all(version, limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,340 @@
+//! An agent without its ports: it follows its hunt, registers on its lease, takes settings over
+//! and acks. In: a store and an identity. Out: handles for those who serve partitions and ports.
+//! Benchmarks run a thousand of these in one process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config_schemas::HuntName;
+use config_schemas::documents::{self, Ack, FORMAT, NodeMode, NodeRecord, Owner};
+use config_schemas::keys::{HuntKeys, Key};
+use prometheus::Registry;
+use store::{
+    Claim, Entry, FollowOptions, FollowStatus, KeyRange, Session, SessionError, SessionOptions,
+    Store, follow,
+};
+use telemetry::tasks::Tasks;
+use tokio::sync::watch;
+
+use crate::config::components::{Components, RetuneLog};
+use crate::config::live::{Live, channel};
+use crate::config::report::Report;
+use crate::config::road::{Outlets, Road, Start, chain, initial};
+use crate::config::snapshot::{self, Snapshot};
+use crate::config::switched::Board;
+use crate::config::view::View;
+use crate::metrics::{Freshness, MetricsError, RoadMetrics};
+use crate::partitions::queues::Queues;
+use crate::partitions::turns::Turns;
+
+/// How long a name that another process holds is waited for beyond that process's lease, which
+/// is as long as ours unless it was configured otherwise.
+const NAME_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Who an agent is and where it is reached.
+#[derive(Debug, Clone)]
+pub struct CoreOptions {
+    /// The hunt.
+    pub hunt: HuntName,
+    /// Name and life of this node.
+    pub me: Owner,
+    /// The same for every life of this agent.
+    pub instance: String,
+    /// Where the snapshot is kept; `None` keeps none.
+    pub directory: Option<PathBuf>,
+    /// `host:port` of HTTP.
+    pub http: String,
+    /// `host:port` of gRPC.
+    pub grpc: String,
+}
+
+/// What others need of a running core.
+pub struct Core {
+    /// The configuration to work by.
+    pub live: Live,
+    /// Where workers say what they run.
+    pub board: Board,
+    /// How many partitions may be worked on at once.
+    pub turns: Turns,
+    /// How much may wait.
+    pub queues: Queues,
+    /// The hunt as the store says.
+    pub view: watch::Receiver<Arc<View>>,
+    /// What runs, for the admin port.
+    pub report: watch::Receiver<Arc<Report>>,
+    /// How fresh the view is.
+    pub freshness: watch::Receiver<FollowStatus>,
+    /// The node's lease.
+    pub session: Session,
+    /// Whether the node is registered, and who has its name if not.
+    pub standing: watch::Receiver<Standing>,
+    node_key: String,
+    record: NodeRecord,
+}
+
+/// Whether this node bears its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Not yet: the store has not answered, or an earlier life's lease still runs.
+    Registering,
+    /// It does.
+    Registered,
+    /// Another process does.
+    Refused {
+        /// Who, for a person.
+        by: String,
+    },
+}
+
+/// Starts following, registering and acking.
+pub fn start(
+    options: CoreOptions,
+    store: &Store,
+    log: RetuneLog,
+    registry: &Registry,
+    tasks: &Tasks,
+) -> Result<Core, MetricsError> {
+    let keys = HuntKeys::new(&options.hunt);
+    let start =
+        Start { me: options.me.clone(), keys: keys.clone(), snapshot: kept_snapshot(&options) };
+    let marker_seen = start.snapshot.as_ref().is_some_and(|kept| kept.view.meta.is_some());
+    let first = initial(&start, telemetry::clock::now());
+    let config = &first.effective.config;
+    let heartbeat =
+        SessionOptions { ttl: config.heartbeat.lease(), interval: config.heartbeat.interval };
+    let session = Session::start(store, heartbeat);
+    let turns = Turns::new(usize::try_from(config.workers.concurrency).unwrap_or(usize::MAX));
+    let queues = Queues::new(&config.buffers);
+    let board = Board::default();
+    log(&config.broker);
+    let (publisher, live) = channel(config.clone());
+    let (outlets, inlets) = outlets(&start, &first);
+    let (from, to) = keys.agent_span();
+    let follower = follow(
+        store,
+        FollowOptions {
+            marker_seen,
+            ..FollowOptions::new(options.me.node.as_str(), KeyRange::span(&from, &to))
+                .with_marker(keys.key(&Key::Meta))
+        },
+    );
+    let freshness = follower.status();
+    Freshness::register(registry, freshness.clone())?;
+    let components = Components {
+        publisher,
+        board: board.clone(),
+        turns: turns.clone(),
+        queues: queues.clone(),
+        session: session.clone(),
+        log,
+    };
+    let metrics = RoadMetrics::register(registry)?;
+    let road = Road::new(start, first, store.clone(), components, outlets, metrics);
+    tasks.spawn("road", road.run(follower, tasks.stopping()));
+    if let Some(directory) = options.directory.clone() {
+        tasks.spawn("snapshot", keep_snapshots(directory, options.hunt.clone(), inlets.snapshot));
+    }
+    let record = NodeRecord {
+        format: FORMAT,
+        incarnation: options.me.incarnation.clone(),
+        instance: options.instance.clone(),
+        http: options.http.clone(),
+        grpc: options.grpc.clone(),
+        mode: NodeMode::Ready,
+    };
+    let node_key = keys.key(&Key::Node(options.me.node.clone()));
+    let ack_key = keys.key(&Key::Ack(options.me.node.clone()));
+    let (standing_tx, standing) = watch::channel(Standing::Registering);
+    let registration = Registration {
+        session: session.clone(),
+        node_key: node_key.clone(),
+        record: record.clone(),
+        ack_key,
+        acks: inlets.ack,
+        standing: standing_tx,
+    };
+    tasks.spawn("registration", {
+        let stopping = tasks.stopping();
+        async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = registration.run() => {}
+            }
+        }
+    });
+    Ok(Core {
+        live,
+        board,
+        turns,
+        queues,
+        view: inlets.view,
+        report: inlets.report,
+        freshness,
+        session,
+        standing,
+        node_key,
+        record,
+    })
+}
+
+impl Core {
+    /// Tells everybody that this node hands its partitions over and takes no more.
+    pub async fn drain(&self) -> Result<(), SessionError> {
+        let record = NodeRecord { mode: NodeMode::Draining, ..self.record.clone() };
+        self.session.update(self.node_key.clone(), documents::write(&record)).await.map(drop)
+    }
+}
+
+struct Inlets {
+    view: watch::Receiver<Arc<View>>,
+    report: watch::Receiver<Arc<Report>>,
+    ack: watch::Receiver<Option<Ack>>,
+    snapshot: watch::Receiver<Option<Snapshot>>,
+}
+
+fn outlets(start: &Start, first: &crate::config::wanted::Wanted) -> (Outlets, Inlets) {
+    let effective = Arc::new(first.effective.clone());
+    let none = Default::default();
+    let ack = crate::config::ack::ack(&start.me.incarnation, &effective, None, &none);
+    let (view, view_in) = watch::channel(Arc::new(View::default()));
+    let (report, report_in) = watch::channel(Arc::new(Report {
+        effective,
+        ack: Arc::new(ack.clone()),
+        rollback: first.rollback,
+        from_snapshot: start.snapshot.as_ref().map(|kept| kept.saved_at),
+    }));
+    let (ack, ack_in) = watch::channel(Some(ack));
+    let (snapshot, snapshot_in) = watch::channel(None);
+    let inlets = Inlets { view: view_in, report: report_in, ack: ack_in, snapshot: snapshot_in };
+    (Outlets { view, report, ack, snapshot }, inlets)
+}
+
+fn kept_snapshot(options: &CoreOptions) -> Option<Snapshot> {
+    let directory = options.directory.as_ref()?;
+    match snapshot::load(directory, &options.hunt) {
+        Ok(kept) => {
+            if let Some(kept) = &kept {
+                tracing::info!(saved_at = %kept.saved_at, "starting from the snapshot on disk");
+            }
+            kept
+        }
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), "the snapshot on disk is of no use");
+            None
+        }
+    }
+}
+
+/// Writes the newest snapshot each time there is one; ends when the road does.
+async fn keep_snapshots(
+    directory: PathBuf,
+    hunt: HuntName,
+    mut newest: watch::Receiver<Option<Snapshot>>,
+) {
+    while newest.changed().await.is_ok() {
+        let Some(snapshot) = newest.borrow_and_update().clone() else { continue };
+        let (directory, hunt) = (directory.clone(), hunt.clone());
+        let saved =
+            tokio::task::spawn_blocking(move || snapshot::save(&directory, &hunt, &snapshot)).await;
+        match saved {
+            Ok(Ok(())) => {}
+            // A full disk must not stop a hunt; it runs from memory.
+            Ok(Err(error)) => tracing::warn!(error = %chain(&error), "cannot keep a snapshot"),
+            Err(_) => tracing::error!("writing a snapshot panicked"),
+        }
+    }
+}
+
+struct Registration {
+    session: Session,
+    node_key: String,
+    record: NodeRecord,
+    ack_key: String,
+    acks: watch::Receiver<Option<Ack>>,
+    standing: watch::Sender<Standing>,
+}
+
+impl Registration {
+    /// Claims the name, then keeps the ack current. Ends when the name is another's.
+    async fn run(mut self) {
+        if let Err(by) = self.claim().await {
+            self.standing.send_replace(Standing::Refused { by });
+            return;
+        }
+        tracing::info!(key = %self.node_key, "registered");
+        self.standing.send_replace(Standing::Registered);
+        let mut status = self.session.status();
+        loop {
+            let usurped = status.borrow_and_update().usurped.contains(&self.node_key);
+            if usurped {
+                let by = "another agent, which registered while this one was cut off".to_owned();
+                self.standing.send_replace(Standing::Refused { by });
+                return;
+            }
+            let ack = self.acks.borrow_and_update().clone();
+            if let Some(ack) = ack
+                && let Err(error) =
+                    self.session.update(self.ack_key.clone(), documents::write(&ack)).await
+            {
+                tracing::warn!(error = %chain(&error), "cannot write the ack");
+            }
+            tokio::select! {
+                changed = self.acks.changed() => if changed.is_err() { return },
+                changed = status.wait_for(|status| status.usurped.contains(&self.node_key)) => {
+                    if changed.is_err() { return }
+                }
+            }
+        }
+    }
+
+    async fn claim(&self) -> Result<(), String> {
+        let refused_after = tokio::time::Instant::now() + self.patience();
+        loop {
+            let instance = self.record.instance.clone();
+            let claim = Claim::or_if(move |entry| is_earlier_life(entry, &instance));
+            let value = documents::write(&self.record);
+            match self.session.attach(self.node_key.clone(), value, claim).await {
+                Ok(_) => break,
+                Err(SessionError::Taken { by }) => {
+                    let holder = describe(&by);
+                    tracing::error!(key = %self.node_key, %holder, "the node's name is taken");
+                    if tokio::time::Instant::now() >= refused_after {
+                        return Err(holder);
+                    }
+                    tokio::time::sleep(NAME_RETRY).await;
+                }
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "cannot register");
+                    tokio::time::sleep(NAME_RETRY).await;
+                }
+            }
+        }
+        let ack = self.acks.borrow().as_ref().map(documents::write).unwrap_or_default();
+        let anybodys = Claim::or_if(|_| true);
+        match self.session.attach(self.ack_key.clone(), ack, anybodys).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        self.session.status().borrow().ttl + NAME_PATIENCE
+    }
+}
+
+/// Wait before a name that is taken is asked for again: a lapsed lease frees it within seconds.
+const NAME_RETRY: Duration = Duration::from_millis(500);
+
+/// The same instance is this agent's own earlier life, which has ended: its lock is ours now.
+/// What is no record of a node holds no name.
+fn is_earlier_life(entry: &Entry, instance: &str) -> bool {
+    documents::read::<NodeRecord>(&entry.value).map_or(true, |record| record.instance == instance)
+}
+
+fn describe(entry: &Entry) -> String {
+    match documents::read::<NodeRecord>(&entry.value) {
+        Ok(record) => format!("incarnation {} at {}", record.incarnation, record.http),
+        Err(_) => "something that is no record of a node".to_owned(),
+    }
+}

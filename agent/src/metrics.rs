@@ -1,0 +1,167 @@
+//! The agent's figures. In: what parts tell, and handles to read at each scrape. Out: a registry.
+
+use std::collections::BTreeMap;
+
+use config_schemas::documents::Ack;
+use config_schemas::layers::Effective;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use store::FollowStatus;
+use tokio::sync::watch;
+
+/// Figures of the road.
+#[derive(Debug, Clone)]
+pub struct RoadMetrics {
+    /// Changes of what runs.
+    pub changes: IntCounter,
+    /// From the store's message to the last worker's switch.
+    pub effect_seconds: Histogram,
+    generation: IntGauge,
+    revision: IntGauge,
+    refused: IntGaugeVec,
+    setting: GaugeVec,
+    hash: IntGaugeVec,
+}
+
+/// A metric is registered twice or misnamed: a mistake of ours, found by any test that starts.
+#[derive(Debug, thiserror::Error)]
+#[error("registering metrics")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+/// Upper bounds of effect times: tens of microseconds on a quiet machine, seconds when stuck.
+const EFFECT_BUCKETS: [f64; 12] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.0, 10.0];
+
+impl RoadMetrics {
+    /// Registers them.
+    pub fn register(registry: &Registry) -> Result<RoadMetrics, MetricsError> {
+        let effect = HistogramOpts::new(
+            "treasurehunt_agent_effect_seconds",
+            "From the store's message about an edit to the moment the last worker runs by it.",
+        );
+        let metrics = RoadMetrics {
+            changes: IntCounter::new(
+                "treasurehunt_agent_config_changes_total",
+                "Changes of the effective configuration.",
+            )?,
+            effect_seconds: Histogram::with_opts(effect.buckets(EFFECT_BUCKETS.to_vec()))?,
+            generation: IntGauge::new(
+                "treasurehunt_agent_config_generation",
+                "Generation of the resource that this node has acked.",
+            )?,
+            revision: IntGauge::new(
+                "treasurehunt_agent_config_revision",
+                "Revision of the store up to which every edit is in effect or refused.",
+            )?,
+            refused: IntGaugeVec::new(
+                Opts::new("treasurehunt_agent_refused_edits", "Edits refused now, by reason."),
+                &["code"],
+            )?,
+            setting: GaugeVec::new(
+                Opts::new(
+                    "treasurehunt_agent_setting",
+                    "Effective value of each numeric setting, in base units.",
+                ),
+                &["field"],
+            )?,
+            hash: IntGaugeVec::new(
+                Opts::new(
+                    "treasurehunt_agent_config_hash_info",
+                    "1 for the hash of the effective configuration.",
+                ),
+                &["hash"],
+            )?,
+        };
+        registry.register(Box::new(metrics.changes.clone()))?;
+        registry.register(Box::new(metrics.effect_seconds.clone()))?;
+        registry.register(Box::new(metrics.generation.clone()))?;
+        registry.register(Box::new(metrics.revision.clone()))?;
+        registry.register(Box::new(metrics.refused.clone()))?;
+        registry.register(Box::new(metrics.setting.clone()))?;
+        registry.register(Box::new(metrics.hash.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Shows what was acked and what runs.
+    pub(crate) fn show(&self, ack: &Ack, effective: &Effective) {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.generation.set(ack.generation.map_or(0, |generation| signed(generation.0)));
+        self.revision.set(ack.revision.map_or(0, |revision| signed(revision.get())));
+        self.hash.reset();
+        self.hash.with_label_values(&[ack.hash.as_str()]).set(1);
+        let mut codes: BTreeMap<&str, i64> = BTreeMap::new();
+        for refusal in &effective.refused {
+            *codes.entry(refusal.code.as_str()).or_default() += 1;
+        }
+        self.refused.reset();
+        for (code, count) in codes {
+            self.refused.with_label_values(&[code]).set(count);
+        }
+        for (path, value) in &effective.values {
+            if let Some(number) = value.as_number() {
+                self.setting.with_label_values(&[&path.to_string()]).set(number);
+            }
+        }
+    }
+}
+
+/// How fresh the view of the store is, read at each scrape.
+pub struct Freshness {
+    status: watch::Receiver<FollowStatus>,
+    staleness: Gauge,
+    counts: IntGaugeVec,
+}
+
+impl Freshness {
+    /// Registers the figures of a follower.
+    pub fn register(
+        registry: &Registry,
+        status: watch::Receiver<FollowStatus>,
+    ) -> Result<(), MetricsError> {
+        let freshness = Freshness {
+            status,
+            staleness: Gauge::new(
+                "treasurehunt_agent_watch_staleness_seconds",
+                "Age of the last proof that everything up to some revision is known.",
+            )?,
+            counts: IntGaugeVec::new(
+                Opts::new(
+                    "treasurehunt_agent_watch_total",
+                    "What happened to the watch since start; audit_repairs should stay 0.",
+                ),
+                &["what"],
+            )?,
+        };
+        registry.register(Box::new(freshness))?;
+        Ok(())
+    }
+}
+
+impl Collector for Freshness {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.staleness.desc(), self.counts.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let status = *self.status.borrow();
+        let age = status.proven_at.map_or(f64::INFINITY, |at| at.elapsed().as_secs_f64());
+        self.staleness.set(age);
+        let counts = status.counts;
+        for (what, count) in [
+            ("events", counts.events),
+            ("reconnects", counts.reconnects),
+            ("relists", counts.relists),
+            ("compactions", counts.compactions),
+            ("losses", counts.losses),
+            ("audits", counts.audits),
+            ("audit_repairs", counts.audit_repairs),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.counts.with_label_values(&[what]).set(count);
+        }
+        [self.staleness.collect(), self.counts.collect()].concat()
+    }
+}

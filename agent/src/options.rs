@@ -1,0 +1,37 @@
+//! What an agent is started with. In: flags and environment. Out: checked options.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use config_schemas::{HuntName, NodeName};
+
+/// A node of a treasure hunt: takes events in, plays them by the rules, and takes every setting
+/// over from etcd while it runs.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "treasurehunt-agent", version)]
+pub struct Options {
+    /// Endpoints of etcd, separated by commas.
+    #[arg(
+        long,
+        env = "TREASUREHUNT_ETCD",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:2379"
+    )]
+    pub etcd: Vec<String>,
+    /// The hunt that this node belongs to, as NAMESPACE/NAME; a bare name is in "default".
+    #[arg(long, env = "TREASUREHUNT_HUNT")]
+    pub hunt: HuntName,
+    /// This node's name: one agent at a time may bear it.
+    #[arg(long, env = "TREASUREHUNT_NODE")]
+    pub node: NodeName,
+    /// Where events and outcomes are kept; agents of one machine share it.
+    #[arg(long, env = "TREASUREHUNT_DATA_DIR", default_value = "treasurehunt-data")]
+    pub data_dir: PathBuf,
+    /// Address of HTTP: events, outcomes, metrics, health, what this node runs.
+    #[arg(long, env = "TREASUREHUNT_HTTP", default_value = "127.0.0.1:8080")]
+    pub http: SocketAddr,
+    /// Address of gRPC: treasurehunt.v1.
+    #[arg(long, env = "TREASUREHUNT_GRPC", default_value = "127.0.0.1:8081")]
+    pub grpc: SocketAddr,
+}

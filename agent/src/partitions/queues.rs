@@ -1,0 +1,102 @@
+//! The queues of this node's partitions, by their credits: one place to resize them all. No I/O.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use config_schemas::{Buffers, PartitionId};
+
+use super::credits::{Credits, Size};
+
+/// The credits of every partition that this node serves. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Queues(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    capacity: Size,
+    queues: BTreeMap<PartitionId, Credits>,
+}
+
+/// A partition's place among the queues, which goes when dropped.
+#[derive(Debug)]
+pub struct Place {
+    queues: Queues,
+    partition: PartitionId,
+    /// The partition's credits.
+    pub credits: Credits,
+}
+
+impl Queues {
+    /// No queue yet.
+    pub fn new(buffers: &Buffers) -> Queues {
+        let state = State { capacity: capacity(buffers), queues: BTreeMap::new() };
+        Queues(Arc::new(Mutex::new(state)))
+    }
+
+    /// A new queue for `partition`, with the capacity that holds now.
+    pub fn join(&self, partition: PartitionId) -> Place {
+        let mut state = self.state();
+        let credits = Credits::new(state.capacity);
+        state.queues.insert(partition, credits.clone());
+        Place { queues: self.clone(), partition, credits }
+    }
+
+    /// Resizes every queue, live, and those to come.
+    pub fn resize(&self, buffers: &Buffers) {
+        let mut state = self.state();
+        state.capacity = capacity(buffers);
+        for credits in state.queues.values() {
+            credits.resize(state.capacity);
+        }
+    }
+
+    /// What waits in each queue.
+    pub fn used(&self) -> BTreeMap<PartitionId, Size> {
+        self.state().queues.iter().map(|(id, credits)| (*id, credits.used())).collect()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn capacity(buffers: &Buffers) -> Size {
+    Size { events: buffers.events, bytes: buffers.bytes }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.queues.state();
+        // A new holder of the partition may have joined before this one went.
+        if state.queues.get(&self.partition).is_some_and(|held| held.is(&self.credits)) {
+            state.queues.remove(&self.partition);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config_schemas::Config;
+
+    #[test]
+    fn a_resize_reaches_queues_that_are_there_and_those_to_come() {
+        let mut buffers = Config::default().buffers;
+        let queues = Queues::new(&buffers);
+        let before = queues.join(PartitionId(1));
+        buffers.events = 64;
+        queues.resize(&buffers);
+        let after = queues.join(PartitionId(2));
+        assert_eq!(before.credits.capacity().events, 64);
+        assert_eq!(after.credits.capacity().events, 64);
+    }
+
+    #[test]
+    fn a_place_that_was_taken_anew_outlives_the_old_one() {
+        let queues = Queues::new(&Config::default().buffers);
+        let old = queues.join(PartitionId(1));
+        let _new = queues.join(PartitionId(1));
+        drop(old);
+        assert_eq!(queues.used().len(), 1);
+    }
+}
