@@ -27,7 +27,7 @@ fn fingerprint(id: &EventId) -> Fingerprint {
 }
 
 /// Ids in order of arrival, the oldest forgotten first.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct RecentIds {
     order: VecDeque<Fingerprint>,
     seen_at: HashMap<Fingerprint, Offset>,
@@ -49,7 +49,7 @@ impl RecentIds {
 }
 
 /// The part of a partition's state that is the same for every machine.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     next_offset: u64,
     epoch: Option<Epoch>,

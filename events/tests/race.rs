@@ -1,0 +1,275 @@
+//! The whole game over several partitions, under any interleaving of publishing, deciding,
+//! delivering, delivering twice and losing the memory: one winner per treasure, points once, one
+//! record per event, and a state that is nothing but the fold of its records.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config_schemas::{Epoch, Offset, PartitionId};
+use events::{
+    Event, EventId, HuntGame, HuntRules, Kind, Machine, Outcome, OutcomeRecord, PartitionState,
+    Stamp, partition_of,
+};
+use proptest::prelude::*;
+
+const PARTITIONS: u32 = 3;
+const RULES: HuntRules = HuntRules {
+    cooldown_millis: 5,
+    clues_per_treasure: 1,
+    points_per_clue: 10,
+    points_per_treasure: 100,
+};
+
+/// One step of the schedule; numbers pick among what is possible.
+#[derive(Debug, Clone)]
+enum Step {
+    Publish {
+        kind: u8,
+        player: u8,
+        treasure: u8,
+    },
+    /// The same event again, as a producer's retry.
+    Republish(usize),
+    Decide(u8),
+    /// Decides, then loses memory before the record is durable.
+    DecideAndCrash(u8),
+    Deliver {
+        from: u8,
+        acknowledged: bool,
+    },
+    Crash(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..4u8, 0..3u8, 0..2u8)
+            .prop_map(|(kind, player, treasure)| Step::Publish { kind, player, treasure }),
+        1 => any::<usize>().prop_map(Step::Republish),
+        6 => any::<u8>().prop_map(Step::Decide),
+        1 => any::<u8>().prop_map(Step::DecideAndCrash),
+        3 => (any::<u8>(), any::<bool>())
+            .prop_map(|(from, acknowledged)| Step::Deliver { from, acknowledged }),
+        1 => any::<u8>().prop_map(Step::Crash),
+    ]
+}
+
+#[derive(Default)]
+struct Partition {
+    events: Vec<Event>,
+    outcomes: Vec<OutcomeRecord>,
+    state: PartitionState<HuntGame>,
+    epoch: u64,
+}
+
+impl Partition {
+    fn rebuilt(&self) -> PartitionState<HuntGame> {
+        let mut state = PartitionState::default();
+        self.outcomes.iter().for_each(|record| {
+            state.fold(record);
+        });
+        state
+    }
+
+    fn crash(&mut self) {
+        self.state = self.rebuilt();
+        self.epoch += 1;
+    }
+}
+
+struct World {
+    partitions: Vec<Partition>,
+    published: Vec<Event>,
+    now: u64,
+}
+
+impl World {
+    fn new() -> World {
+        let partitions = (0..PARTITIONS).map(|_| Partition::default()).collect();
+        World { partitions, published: Vec::new(), now: 0 }
+    }
+
+    fn stamp(&self, at: usize) -> Stamp {
+        let epoch = Epoch(self.partitions[at].epoch);
+        Stamp { partition: PartitionId(at as u32), epoch, config_revision: 7 }
+    }
+
+    fn enter(&mut self, event: Event) {
+        let vocabulary = HuntGame::vocabulary();
+        let at = partition_of(vocabulary.key(&event).unwrap(), PARTITIONS);
+        self.partitions[at.0 as usize].events.push(event);
+    }
+
+    fn publish(&mut self, kind: u8, player: u8, treasure: u8) {
+        let kinds = [Kind::Join, Kind::Move, Kind::Solve, Kind::Claim];
+        let id = EventId::new(format!("e{}", self.published.len())).unwrap();
+        let mut event = Event::new(id, kinds[usize::from(kind)].clone(), self.now);
+        event.player = Some(format!("player{player}"));
+        event.treasure = Some(format!("treasure{treasure}"));
+        event.clue = Some(1);
+        self.published.push(event.clone());
+        self.enter(event);
+    }
+
+    /// Decides the next event of a partition, if there is one.
+    fn decide(&mut self, at: usize) -> Option<OutcomeRecord> {
+        let stamp = self.stamp(at);
+        let partition = &mut self.partitions[at];
+        let offset = partition.state.ledger().next_offset();
+        let event = partition.events.get(offset.0 as usize)?;
+        let decide = || partition.state.decide(offset, event, &RULES, stamp);
+        let record = decide().unwrap();
+        assert_eq!(Some(&record), decide().as_ref(), "deciding twice is the same");
+        partition.state.fold(&record);
+        assert_eq!(partition.state.decide(offset, event, &RULES, stamp), None);
+        Some(record)
+    }
+
+    fn deliver(&mut self, from: usize, acknowledged: bool) {
+        let Some(event) = self.partitions[from].state.ledger().outbox().next().cloned() else {
+            return;
+        };
+        self.enter(event.clone());
+        if acknowledged {
+            let stamp = self.stamp(from);
+            let ids = vec![event.id];
+            let record = PartitionState::<HuntGame>::delivered(ids, self.now, stamp);
+            self.partitions[from].state.fold(&record);
+            self.partitions[from].outcomes.push(record);
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        self.now += 1;
+        let pick = |number: u8| usize::from(number) % PARTITIONS as usize;
+        match step {
+            Step::Publish { kind, player, treasure } => self.publish(kind, player, treasure),
+            Step::Republish(which) => {
+                if !self.published.is_empty() {
+                    self.enter(self.published[which % self.published.len()].clone());
+                }
+            }
+            Step::Decide(at) => {
+                if let Some(record) = self.decide(pick(at)) {
+                    self.partitions[pick(at)].outcomes.push(record);
+                }
+            }
+            Step::DecideAndCrash(at) => {
+                self.decide(pick(at));
+                self.partitions[pick(at)].crash();
+            }
+            Step::Deliver { from, acknowledged } => self.deliver(pick(from), acknowledged),
+            Step::Crash(at) => self.partitions[pick(at)].crash(),
+        }
+    }
+
+    /// Goes on until nothing is left to do.
+    fn settle(&mut self) {
+        loop {
+            let mut quiet = true;
+            for at in 0..self.partitions.len() {
+                while let Some(record) = self.decide(at) {
+                    self.partitions[at].outcomes.push(record);
+                    quiet = false;
+                }
+                while self.partitions[at].state.ledger().outbox_len() > 0 {
+                    self.deliver(at, true);
+                    quiet = false;
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn records(&self) -> impl Iterator<Item = &OutcomeRecord> {
+        self.partitions.iter().flat_map(|partition| &partition.outcomes)
+    }
+}
+
+fn check_winners(world: &World) {
+    let (mut winners, mut claimed, mut scored) =
+        (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+    for record in world.records() {
+        match &record.outcome {
+            Outcome::ClaimSent { treasure, .. } => {
+                claimed.insert(treasure.clone());
+            }
+            Outcome::Won { treasure, player, .. } => {
+                let before = winners.insert(treasure.clone(), player.clone());
+                assert_eq!(before, None, "{treasure} was won twice");
+            }
+            Outcome::Scored { treasure, player, .. } => {
+                let before = scored.insert(treasure.clone(), player.clone());
+                assert_eq!(before, None, "{treasure} was paid twice");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(winners.keys().cloned().collect::<BTreeSet<_>>(), claimed, "claimed, so won");
+    assert_eq!(scored, winners, "won, so paid");
+}
+
+fn check_scores(world: &World) {
+    for partition in &world.partitions {
+        for (name, player) in &partition.state.game().players {
+            let clues: u64 = player.clues.values().map(|clues| u64::from(*clues)).sum();
+            let earned =
+                clues * RULES.points_per_clue + player.won.len() as u64 * RULES.points_per_treasure;
+            assert_eq!(player.score, earned, "{name}");
+        }
+    }
+}
+
+fn check_records(world: &World) {
+    for partition in &world.partitions {
+        let sources = partition.outcomes.iter().filter_map(|record| record.source_offset);
+        let expected: Vec<Offset> = (0..partition.events.len() as u64).map(Offset).collect();
+        assert_eq!(sources.collect::<Vec<_>>(), expected, "one record per event, in order");
+        let rebuilt = partition.rebuilt();
+        assert_eq!(rebuilt.game(), partition.state.game());
+        assert_eq!(rebuilt.ledger(), partition.state.ledger());
+    }
+    for record in world.records() {
+        let mut bytes = Vec::new();
+        record.clone().encode(&mut bytes);
+        assert_eq!(&OutcomeRecord::decode(&bytes).unwrap(), record);
+        let json = serde_json::to_string(record).unwrap();
+        assert_eq!(&serde_json::from_str::<OutcomeRecord>(&json).unwrap(), record, "{json}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn one_winner_whatever_happens(steps in prop::collection::vec(step(), 0..160)) {
+        let mut world = World::new();
+        // players who are ready to claim, so that most schedules race
+        for player in 0..3 {
+            world.publish(0, player, 0);
+            world.publish(2, player, 0);
+            world.publish(2, player, 1);
+        }
+        steps.into_iter().for_each(|step| world.take(step));
+        world.settle();
+        check_winners(&world);
+        check_scores(&world);
+        check_records(&world);
+    }
+}
+
+/// The schedules above do reach what they are meant to test.
+#[test]
+fn a_claim_goes_to_the_treasure_and_its_verdict_comes_back() {
+    let mut world = World::new();
+    for player in 0..2 {
+        world.publish(0, player, 0);
+        world.publish(2, player, 0);
+        world.publish(3, player, 0);
+        world.settle();
+    }
+    let won = world.records().filter(|r| matches!(r.outcome, Outcome::Won { .. })).count();
+    let lost = world.records().filter(|r| matches!(r.outcome, Outcome::ClaimLost { .. })).count();
+    assert_eq!((won, lost), (1, 1));
+}
