@@ -14,6 +14,8 @@ mod lease;
 mod options;
 mod read;
 mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod txn;
 
 pub use connect::Store;

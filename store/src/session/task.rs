@@ -374,6 +374,7 @@ impl Task {
         if whole_seconds(options.ttl) == lease.ttl {
             self.options = options;
             self.renew_at = Instant::now();
+            self.publish();
             let _ = done.send(Ok(()));
             return None;
         }
@@ -418,6 +419,7 @@ impl Task {
                         }
                     }
                     self.adopt(moved.lease);
+                    self.publish();
                     let _ = done.send(Ok(()));
                 }
                 Err(SessionError::Store(error)) if error.retryable() => {
@@ -469,11 +471,14 @@ impl Task {
         };
         match result {
             Ok(written) => {
-                for done in waiting {
-                    let _ = done.send(Ok(written.at));
-                }
+                let at = written.at;
                 record.written = Some(written);
                 self.backoff.works(now);
+                self.status.trouble = None;
+                self.publish();
+                for done in waiting {
+                    let _ = done.send(Ok(at));
+                }
             }
             Err(SessionError::Store(StoreError::LeaseNotFound)) => {
                 record.waiting.extend(waiting);
