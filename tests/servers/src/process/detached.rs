@@ -24,6 +24,8 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 pub struct Detached {
     /// Its name, unique in the state folder.
     pub name: String,
+    /// Rises with each start in the state folder; clock ticks are too coarse to tell the order.
+    pub serial: u64,
     /// Process id at the start.
     pub pid: u32,
     /// Start time in clock ticks since the machine started: with the pid it names the process.
@@ -108,6 +110,7 @@ impl Detached {
         let setsid = find_program(&path, Path::new("setsid"))
             .ok_or_else(|| failed(ProcessError::NoProgram("setsid".into())))?;
         let cannot = |source| ProcessError::Spawn { program: launch.program.clone(), source };
+        let started_before = Self::list(state_dir)?.into_iter().map(|record| record.serial).max();
         let program = launch.resolved().map_err(failed)?;
         let mut command = launch.command(&[setsid.as_os_str()]).map_err(failed)?;
         let mut child = command.spawn().map_err(cannot).map_err(failed)?;
@@ -117,6 +120,7 @@ impl Detached {
             .start_ticks;
         let record = Self {
             name: name.to_owned(),
+            serial: started_before.unwrap_or_default().saturating_add(1),
             pid: child.id(),
             start_ticks,
             boot_id: boot_id(),
@@ -146,7 +150,7 @@ impl Detached {
                 found.extend(read(state_dir, name)?);
             }
         }
-        found.sort_by(|a, b| (a.start_ticks, &a.name).cmp(&(b.start_ticks, &b.name)));
+        found.sort_by_key(|record| record.serial);
         Ok(found)
     }
 
