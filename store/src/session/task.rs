@@ -51,9 +51,22 @@ struct Record {
 /// What one piece of work brought.
 enum Worked {
     Granted(Result<Granted, StoreError>),
-    Wrote { key: String, waiting: Vec<Done<Attached>>, result: Result<Written, SessionError> },
-    Moved { options: SessionOptions, done: Done<()>, result: Result<Moved, SessionError> },
-    Deleted { key: String, result: Result<Verdict, StoreError> },
+    Wrote {
+        key: String,
+        waiting: Vec<Done<Attached>>,
+        result: Result<Written, SessionError>,
+    },
+    Moved {
+        options: SessionOptions,
+        done: Done<()>,
+        result: Result<Moved, SessionError>,
+    },
+    /// An old lease without keys was ended, or could not be: then it runs out by itself.
+    Retired,
+    Deleted {
+        key: String,
+        result: Result<Verdict, StoreError>,
+    },
     Revoked(Result<(), StoreError>),
 }
 
@@ -73,6 +86,9 @@ pub(crate) struct Task {
     lease: Option<Granted>,
     leases: VecDeque<LeaseId>,
     keys: BTreeMap<String, Record>,
+    /// Former leases that hold no key any more. Ended only after the new one is in force, lest a
+    /// renewal under way takes the end of the old one for a loss.
+    retiring: VecDeque<LeaseId>,
     retunes: VecDeque<(SessionOptions, Done<()>)>,
     closing: Option<(Done<()>, Instant)>,
     renewals: Option<Renewals>,
@@ -101,6 +117,7 @@ impl Task {
             lease: None,
             leases: VecDeque::new(),
             keys: BTreeMap::new(),
+            retiring: VecDeque::new(),
             retunes: VecDeque::new(),
             closing: None,
             renewals: Some(Renewals::default()),
@@ -316,6 +333,13 @@ impl Task {
         });
         let Some(key) = dirty.map(|(key, _)| key.clone()) else {
             self.settle();
+            if let Some(old) = self.retiring.pop_front() {
+                let retire = async move {
+                    let _ = store.revoke(old).await;
+                    Worked::Retired
+                };
+                return Some(retire.boxed());
+            }
             self.work_at = now + Duration::from_secs(1);
             return None;
         };
@@ -388,10 +412,6 @@ impl Task {
         Some(
             async move {
                 let result = move_keys(&store, jobs, options.ttl).await;
-                if result.is_ok() {
-                    // The old lease holds no key any more; should this fail, it runs out.
-                    let _ = store.revoke(lease.id).await;
-                }
                 Worked::Moved { options, done, result }
             }
             .boxed(),
@@ -413,6 +433,7 @@ impl Task {
                 Ok(moved) => {
                     self.options = options;
                     self.status.grants += 1;
+                    self.retiring.extend(self.lease.map(|old| old.id));
                     for (key, written) in moved.written {
                         if let Some(record) = self.keys.get_mut(&key) {
                             record.written = Some(written);
@@ -430,6 +451,7 @@ impl Task {
                     let _ = done.send(Err(error));
                 }
             },
+            Worked::Retired => {}
             Worked::Deleted { key, result } => match result {
                 Ok(_) => {
                     if let Some(done) = self.keys.remove(&key).and_then(|record| record.leaving) {

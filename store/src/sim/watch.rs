@@ -26,6 +26,8 @@ struct Watcher {
     id: i64,
     from: Vec<u8>,
     to: Vec<u8>,
+    /// The first revision asked for.
+    start: i64,
     /// The next revision to deliver.
     next: i64,
     fragment: bool,
@@ -106,6 +108,7 @@ impl Watcher {
                 let now = self.etcd.look(|store| store.revision());
                 (self.from, self.to) = (create.key, create.range_end);
                 self.next = if create.start_revision > 0 { create.start_revision } else { now + 1 };
+                self.start = create.start_revision;
                 self.fragment = create.fragment;
                 let refusal = self.etcd.shared.faults.borrow().refuse_watches.clone();
                 if let Some(cancel_reason) = refusal {
@@ -123,7 +126,9 @@ impl Watcher {
                 self.send(created).await
             }
             Some(PbWatchRequestUnion::ProgressRequest(_)) => {
-                if !self.live || self.etcd.shared.faults.borrow().mute {
+                // A watch that starts in the future gets no answer.
+                let now = self.etcd.look(|store| store.revision());
+                if !self.live || now < self.start || self.etcd.shared.faults.borrow().mute {
                     return Ok(());
                 }
                 // Only what was delivered is promised.
@@ -205,6 +210,7 @@ impl PbWatchService for SimEtcd {
             id: 0,
             from: Vec::new(),
             to: Vec::new(),
+            start: 0,
             next: 0,
             fragment: false,
             live: false,

@@ -187,5 +187,6 @@ pub(crate) async fn until_status(
 ) {
     let mut status = follower.status();
     let reached = quiet_during(follower, timeout(PATIENCE, status.wait_for(wanted))).await;
-    assert!(reached.is_ok_and(|status| status.is_ok()), "status not reached");
+    let reached = reached.is_ok_and(|status| status.is_ok());
+    assert!(reached, "not reached: {:?}", *follower.status().borrow());
 }

@@ -162,6 +162,18 @@ pub(crate) async fn a_frozen_store_is_noticed_and_the_follower_comes_back(mut ba
     assert_eq!((counts.rewinds, counts.losses), (0, 0));
 }
 
+pub(crate) async fn a_quiet_store_is_proven_current_again_and_again(backend: Backend) {
+    backend.put("/h/a", "1").await;
+    let mut follower = following(&backend.store());
+    next(&mut follower).await;
+    for _ in 0..4 {
+        let before = follower.status().borrow().proven_at;
+        until_status(&mut follower, |s| s.proven_at > before).await;
+    }
+    let counts = follower.status().borrow().counts;
+    assert_eq!((counts.silences, counts.reconnects), (0, 0), "{counts:?}");
+}
+
 pub(crate) async fn an_equal_store_after_a_restart_emits_nothing(mut backend: Backend) {
     backend.put("/h/meta", "epoch").await;
     backend.put("/h/a", "1").await;

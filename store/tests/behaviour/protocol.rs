@@ -66,6 +66,20 @@ pub(crate) async fn progress_is_answered_at_once_under_watch_id_minus_one(backen
     assert_eq!(progress.header().expect("a header").revision(), elsewhere);
 }
 
+pub(crate) async fn progress_is_not_answered_while_the_start_is_in_the_future(backend: Backend) {
+    let now = backend.put("/h/a", "1").await;
+    let mut raw = backend.raw().await;
+    let options = WatchOptions::new().with_start_revision(now + 1);
+    let mut stream = raw.watch("/h/a", Some(options)).await.expect("opened");
+    assert!(message(&mut stream).await.created());
+    stream.request_progress().await.expect("sent");
+    let answer = timeout(Duration::from_secs(3), stream.message()).await;
+    assert!(answer.is_err(), "{answer:?}");
+    backend.put("/elsewhere", "1").await;
+    stream.request_progress().await.expect("sent");
+    assert!(message(&mut stream).await.events().is_empty());
+}
+
 pub(crate) async fn a_large_revision_comes_in_fragments(backend: Backend) {
     let (value, mut raw) = ("x".repeat(64 << 10), backend.raw().await);
     let mut first = 0;
