@@ -14,6 +14,7 @@ mod read;
 mod reader;
 mod segments;
 mod take;
+mod tuning;
 
 use std::collections::HashMap;
 use std::fs;
@@ -29,15 +30,14 @@ use crate::embedded::files::{Disk, Files};
 use crate::embedded::index::Index;
 use crate::embedded::log::Log;
 use crate::embedded::take::Taking;
+use crate::embedded::tuning::LiveTuning;
 use crate::error::Error;
 use crate::traits::{Broker, LogKind};
 
 pub use crate::embedded::owned::EmbeddedOwned;
 pub use crate::embedded::reader::EmbeddedReader;
+pub use crate::embedded::tuning::Tuning;
 
-/// Where a segment ends and the next begins, in bytes: large enough that files stay few, small
-/// enough to be dropped one by one when retention comes.
-const SEGMENT_BYTES: u64 = 64 << 20;
 /// How many reads and take-overs use a blocking thread at once.
 const BLOCKING_MAX: usize = 16;
 
@@ -46,18 +46,19 @@ const BLOCKING_MAX: usize = 16;
 pub struct EmbeddedOptions {
     data_dir: PathBuf,
     hunt: HuntName,
-    segment_bytes: u64,
+    tuning: Tuning,
 }
 
 impl EmbeddedOptions {
     /// The logs of `hunt` under `<data_dir>/<namespace>.<name>/<partition>/`.
     pub fn new(data_dir: impl Into<PathBuf>, hunt: HuntName) -> EmbeddedOptions {
-        EmbeddedOptions { data_dir: data_dir.into(), hunt, segment_bytes: SEGMENT_BYTES }
+        EmbeddedOptions { data_dir: data_dir.into(), hunt, tuning: Tuning::default() }
     }
 
     /// Begins a new segment after so many bytes instead of 64 MiB.
     pub fn segment_bytes(self, segment_bytes: u64) -> EmbeddedOptions {
-        EmbeddedOptions { segment_bytes, ..self }
+        let tuning = Tuning { segment_bytes, ..self.tuning };
+        EmbeddedOptions { tuning, ..self }
     }
 }
 
@@ -70,7 +71,7 @@ pub struct Embedded {
 /// What all handles of one `Embedded` share.
 pub(crate) struct Shared {
     hunt_dir: PathBuf,
-    segment_bytes: u64,
+    tuning: Arc<LiveTuning>,
     files: Arc<dyn Files>,
     committer: Committer,
     index: Arc<Index>,
@@ -102,7 +103,7 @@ impl Embedded {
         let committer = Committer::start().map_err(Error::io("start threads for", &hunt_dir))?;
         let shared = Shared {
             hunt_dir,
-            segment_bytes: options.segment_bytes,
+            tuning: Arc::new(LiveTuning::new(options.tuning)),
             files,
             committer,
             index: Arc::new(Index::default()),
@@ -111,6 +112,11 @@ impl Embedded {
             ends: Mutex::default(),
         };
         Ok(Embedded { shared: Arc::new(shared) })
+    }
+
+    /// Changes settings live: the next group of each log goes by them.
+    pub fn retune(&self, tuning: Tuning) {
+        self.shared.tuning.set(tuning);
     }
 }
 
@@ -175,7 +181,7 @@ impl Shared {
         let logs = taking.settle()?.map(|laid| {
             let end = self.end_of(partition, kinds.next().unwrap_or(LogKind::Outcomes));
             let files = Arc::clone(&self.files);
-            Arc::new(Log::new(dir.clone(), laid, files, self.segment_bytes, end))
+            Arc::new(Log::new(dir.clone(), laid, files, Arc::clone(&self.tuning), end))
         });
         *holding = [Arc::downgrade(&logs[0]), Arc::downgrade(&logs[1])];
         Ok(EmbeddedOwned::new(Arc::clone(self), partition, claim.epoch, logs))

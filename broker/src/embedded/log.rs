@@ -16,6 +16,7 @@ use crate::embedded::files::Files;
 use crate::embedded::format::{HEADER_LEN, Mark};
 use crate::embedded::segments::{self, path_of};
 use crate::embedded::take::Laid;
+use crate::embedded::tuning::LiveTuning;
 use crate::error::Error;
 
 /// After a failed write, how long the log answers with the same error before it tries the disk
@@ -61,7 +62,7 @@ pub(crate) struct Log {
     epoch: Epoch,
     claims: Claims,
     files: Arc<dyn Files>,
-    segment_bytes: u64,
+    tuning: Arc<LiveTuning>,
     queue: Mutex<Queue>,
     writer: Mutex<Writer>,
     end: watch::Sender<u64>,
@@ -86,7 +87,7 @@ impl Log {
         dir: PathBuf,
         laid: Laid,
         files: Arc<dyn Files>,
-        segment_bytes: u64,
+        tuning: Arc<LiveTuning>,
         end: watch::Sender<u64>,
     ) -> Log {
         let mark = Mark { len: HEADER_LEN, next: laid.segment.base };
@@ -96,7 +97,7 @@ impl Log {
             claims: Claims::of(&dir),
             dir,
             files,
-            segment_bytes,
+            tuning,
             queue: Mutex::new(Queue::default()),
             writer: Mutex::new(Writer {
                 segment: laid.segment,
@@ -199,7 +200,7 @@ impl Log {
 
     fn write_group(&self, writer: &mut Writer, bytes: &[u8], count: u64) -> Result<u64, Error> {
         let full = writer.mark.len > HEADER_LEN
-            && writer.mark.len + bytes.len() as u64 > self.segment_bytes;
+            && writer.mark.len + bytes.len() as u64 > self.tuning.segment_bytes();
         if full || writer.spoiled.is_some() {
             self.claims.still_newest(self.epoch)?;
             self.roll(writer)?;

@@ -38,6 +38,23 @@ impl EmbeddedOwned {
     }
 }
 
+impl EmbeddedOwned {
+    /// Has the log written, at once or when the linger is over.
+    fn schedule(&self, log: &Arc<Log>) {
+        let linger = self.shared.tuning.linger();
+        let (committer, log) = (self.shared.committer.clone(), Arc::clone(log));
+        if linger.is_zero() {
+            committer.schedule(log);
+        } else {
+            // ends by itself; whoever appended may have gone away, the group is written all the same
+            tokio::spawn(async move {
+                tokio::time::sleep(linger).await;
+                committer.schedule(log);
+            });
+        }
+    }
+}
+
 fn place(log: LogKind) -> usize {
     match log {
         LogKind::Events => 0,
@@ -74,7 +91,7 @@ impl Owned for EmbeddedOwned {
         let log = &self.logs[place(log)];
         let (reply, answer) = oneshot::channel();
         if log.enqueue(|into| frame(&records, into), records.len(), room, reply)? {
-            self.shared.committer.schedule(Arc::clone(log));
+            self.schedule(log);
         }
         answer.await.unwrap_or(Err(Error::Closed))
     }

@@ -1,0 +1,176 @@
+//! The way into a partition that is served: credits first, then the log. What waits for the
+//! worker is what stands in the log behind it; the credits bound that. In: events. Out: their
+//! durable places, or why not. I/O.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use broker::{EmbeddedOwned, LogKind, Owned as _, Records};
+use config_schemas::Offset;
+use events::Event;
+use tokio::sync::watch;
+
+use super::credits::{Credits, Permit, Size};
+use super::plane::{Accepted, NotTaken, Source};
+use crate::config::live::Live;
+use crate::metrics::PlaneMetrics;
+
+/// Told to producers when a queue is full and nothing is known of its speed yet.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_millis(50);
+/// Shortest and longest advice.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(5);
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
+
+/// The way in. Clones are the same way.
+#[derive(Clone)]
+pub(crate) struct Intake(Arc<Inner>);
+
+struct Inner {
+    owned: EmbeddedOwned,
+    credits: Credits,
+    live: Live,
+    metrics: PlaneMetrics,
+    /// Whether new events are taken in, and how many appends are under way.
+    gate: watch::Sender<Gate>,
+    waiting: Mutex<VecDeque<(Offset, Permit)>>,
+    /// Everything before this offset of the event log has its outcome.
+    played: watch::Sender<Offset>,
+    events_per_second: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Gate {
+    open: bool,
+    under_way: usize,
+}
+
+/// An append under way, until dropped.
+struct Passage<'a>(&'a Inner);
+
+impl Drop for Passage<'_> {
+    fn drop(&mut self) {
+        self.0.gate.send_modify(|gate| gate.under_way -= 1);
+    }
+}
+
+impl Intake {
+    pub(crate) fn new(
+        owned: EmbeddedOwned,
+        credits: Credits,
+        live: Live,
+        metrics: PlaneMetrics,
+    ) -> Intake {
+        Intake(Arc::new(Inner {
+            owned,
+            credits,
+            live,
+            metrics,
+            gate: watch::Sender::new(Gate { open: true, under_way: 0 }),
+            waiting: Mutex::default(),
+            played: watch::Sender::new(Offset(0)),
+            events_per_second: AtomicU64::new(0),
+        }))
+    }
+
+    /// Takes events in again after a move was called off.
+    pub(crate) fn open(&self) {
+        self.0.gate.send_if_modified(|gate| !std::mem::replace(&mut gate.open, true));
+    }
+
+    /// Takes nothing new in, and returns when everything that was taken in has its outcome.
+    pub(crate) async fn drain(&self) {
+        self.0.gate.send_modify(|gate| gate.open = false);
+        let mut gate = self.0.gate.subscribe();
+        let _ = gate.wait_for(|gate| gate.under_way == 0).await;
+        let end = self.0.owned.end(LogKind::Events);
+        let mut played = self.0.played.subscribe();
+        let _ = played.wait_for(|played| *played >= end).await;
+    }
+
+    pub(crate) async fn append(
+        &self,
+        events: Vec<Event>,
+        source: Source,
+    ) -> Result<Vec<Accepted>, NotTaken> {
+        let epoch = self.0.owned.epoch();
+        let _passage = self.pass().ok_or(NotTaken::NotMine { epoch: Some(epoch) })?;
+        let mut records = Records::new();
+        let count = events.len();
+        for event in events {
+            records.push_with(|into| event.encode(into));
+        }
+        let size = Size { events: count as u64, bytes: records.bytes() as u64 };
+        let permit = match source {
+            Source::Producer => Some(self.0.credits.take(size).ok_or_else(|| self.full(size))?),
+            Source::Outbox => None,
+        };
+        let limit = self.0.live.snapshot().config.workers.timeout;
+        let appended = tokio::time::timeout(limit, self.0.owned.append(LogKind::Events, records));
+        let offsets = match appended.await {
+            Ok(Ok(offsets)) => offsets,
+            Ok(Err(broker::Error::Fenced { by })) => {
+                return Err(NotTaken::NotMine { epoch: Some(by) });
+            }
+            Ok(Err(broker::Error::Closed)) => return Err(NotTaken::NotMine { epoch: Some(epoch) }),
+            Ok(Err(error)) => return Err(NotTaken::Log { why: error.to_string() }),
+            Err(_) => {
+                return Err(NotTaken::Log { why: format!("not durable within {limit:?}") });
+            }
+        };
+        if let (Some(last), Some(permit)) = (offsets.last(), permit) {
+            self.wait_for_worker(*last, permit);
+        }
+        self.0.metrics.accepted.inc_by(count as u64);
+        let partition = self.0.owned.partition();
+        let accepted = |offset| Accepted { partition, offset, epoch };
+        Ok(offsets.into_iter().map(accepted).collect())
+    }
+
+    /// Everything before `next` has its outcome: its credits return.
+    pub(crate) fn played(&self, next: Offset, events_per_second: u64) {
+        self.0.events_per_second.store(events_per_second, Ordering::Relaxed);
+        let mut waiting = self.waiting();
+        while waiting.front().is_some_and(|(last, _)| *last < next) {
+            waiting.pop_front();
+        }
+        drop(waiting);
+        self.0.played.send_replace(next);
+    }
+
+    fn pass(&self) -> Option<Passage<'_>> {
+        let mut passed = false;
+        self.0.gate.send_if_modified(|gate| {
+            passed = gate.open;
+            gate.under_way += usize::from(gate.open);
+            false
+        });
+        passed.then_some(Passage(&self.0))
+    }
+
+    fn wait_for_worker(&self, last: Offset, permit: Permit) {
+        let mut waiting = self.waiting();
+        if *self.0.played.borrow() > last {
+            return;
+        }
+        // Appends end nearly in the order of their places; the list is kept in that order.
+        let at = waiting.iter().rposition(|(before, _)| *before < last).map_or(0, |at| at + 1);
+        waiting.insert(at, (last, permit));
+    }
+
+    fn full(&self, size: Size) -> NotTaken {
+        let used = self.0.credits.used().events + size.events;
+        let over = used.saturating_sub(self.0.credits.capacity().events).max(size.events);
+        let retry_after = match self.0.events_per_second.load(Ordering::Relaxed) {
+            0 => RETRY_AFTER_DEFAULT,
+            speed => Duration::from_millis(over.saturating_mul(1000) / speed)
+                .clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX),
+        };
+        NotTaken::Full { retry_after }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<(Offset, Permit)>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,79 @@
+//! The log of this hunt, as soon as the hunt is known. In: the data directory, the resource's id,
+//! live settings. Out: an open log. A hunt that was deleted and made anew under its old name has
+//! another id and so another directory: nothing of the old one is played again. I/O at opening.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use broker::{Embedded, EmbeddedOptions, Tuning};
+use config_schemas::{Broker, HuntName};
+
+use crate::config::components::RetuneLog;
+use crate::config::road::chain;
+
+/// Characters of the id in the directory's name: enough to tell lives of a hunt apart.
+const UID_CHARS: usize = 13;
+
+/// The log, once known. Cheap to clone.
+#[derive(Clone)]
+pub struct Log(Arc<Inner>);
+
+struct Inner {
+    data_dir: PathBuf,
+    hunt: HuntName,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tuning: Tuning,
+    uid: Option<String>,
+    open: Option<Embedded>,
+}
+
+impl Log {
+    /// The log of `hunt` below `data_dir`.
+    pub fn new(data_dir: PathBuf, hunt: HuntName) -> Log {
+        Log(Arc::new(Inner { data_dir, hunt, state: Mutex::default() }))
+    }
+
+    /// What takes the log's settings over, live.
+    pub fn retune(&self) -> RetuneLog {
+        let log = self.clone();
+        Arc::new(move |settings: &Broker| {
+            let mut state = log.state();
+            state.tuning = Tuning { linger: settings.linger, segment_bytes: settings.segment };
+            if let Some(open) = &state.open {
+                open.retune(state.tuning);
+            }
+        })
+    }
+
+    /// The resource's id is known. A log that cannot be opened is tried again at the next call.
+    pub(crate) fn know(&self, uid: &str) {
+        let mut state = self.state();
+        if state.open.is_some() && state.uid.as_deref() == Some(uid) {
+            return;
+        }
+        let short: String =
+            uid.chars().filter(char::is_ascii_alphanumeric).take(UID_CHARS).collect();
+        let directory = self.0.data_dir.join("hunts").join(short);
+        match Embedded::open(EmbeddedOptions::new(directory, self.0.hunt.clone())) {
+            Ok(open) => {
+                open.retune(state.tuning);
+                state.open = Some(open);
+                state.uid = Some(uid.to_owned());
+            }
+            Err(error) => tracing::error!(error = %chain(&error), "cannot open the log"),
+        }
+    }
+
+    /// The open log; `None` while the hunt is unknown or the log cannot be opened.
+    pub fn embedded(&self) -> Option<Embedded> {
+        self.state().open.clone()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,215 @@
+//! The data plane: every partition that this node serves, and the way in for events. In: orders
+//! from the records in etcd, events from the gateway. Out: durable places of events. I/O.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use broker::{Broker as _, Embedded, EmbeddedReader, LogKind};
+use config_schemas::documents::Owner;
+use config_schemas::keys::HuntKeys;
+use config_schemas::{Epoch, HuntName, Offset, PartitionId};
+use events::Event;
+use store::Store;
+use telemetry::tasks::Tasks;
+use tokio::sync::watch;
+
+use super::log::Log;
+use super::outbox::Forward;
+use super::ownership::{Order, orders};
+use super::routes::{Routes, routes};
+use super::seat::{Seat, SeatContext};
+use crate::config::live::Live;
+use crate::config::view::View;
+use crate::core::Core;
+use crate::metrics::PlaneMetrics;
+
+/// Who this node is and where events are kept.
+#[derive(Debug, Clone)]
+pub struct PlaneOptions {
+    /// The hunt.
+    pub hunt: HuntName,
+    /// Name and life of this node.
+    pub me: Owner,
+    /// Shared by the agents of this machine.
+    pub data_dir: PathBuf,
+}
+
+/// Where an event stands once it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its place in the partition's event log.
+    pub offset: Offset,
+    /// Under which ownership it was taken in.
+    pub epoch: Epoch,
+}
+
+/// Why a batch was not taken in. Nothing of it is acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotTaken {
+    /// This node does not serve the partition, or is handing it over. `epoch` is what it knows.
+    NotMine {
+        /// The newest epoch that this node knows.
+        epoch: Option<Epoch>,
+    },
+    /// The queue is full; nothing was queued.
+    Full {
+        /// When there will probably be room.
+        retry_after: Duration,
+    },
+    /// The log did not take it in in time, or at all. The same event ids may be sent again.
+    Log {
+        /// What went wrong.
+        why: String,
+    },
+}
+
+/// Where events come from, which decides whether they need credits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A producer.
+    Producer,
+    /// Another partition's outbox, whose own length bounds them: making them wait for credits
+    /// could have two partitions wait for each other.
+    Outbox,
+}
+
+/// The data plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Plane(Arc<Inner>);
+
+struct Inner {
+    options: PlaneOptions,
+    live: Live,
+    view: watch::Receiver<Arc<View>>,
+    routes: watch::Sender<Arc<Routes>>,
+    log: Log,
+    seats: Mutex<BTreeMap<PartitionId, Arc<Seat>>>,
+    metrics: PlaneMetrics,
+}
+
+/// A plane that does not serve yet: its gateway has to be there first.
+pub fn new(options: PlaneOptions, core: &Core, log: Log, metrics: PlaneMetrics) -> Plane {
+    Plane(Arc::new(Inner {
+        options,
+        live: core.live.clone(),
+        view: core.view.clone(),
+        routes: watch::Sender::new(Arc::default()),
+        log,
+        seats: Mutex::default(),
+        metrics,
+    }))
+}
+
+impl Plane {
+    /// The hunt.
+    pub fn hunt(&self) -> &HuntName {
+        &self.0.options.hunt
+    }
+
+    /// The configuration to work by.
+    pub fn live(&self) -> Live {
+        self.0.live.clone()
+    }
+
+    /// Where each partition is served; changes live.
+    pub fn routes(&self) -> watch::Receiver<Arc<Routes>> {
+        self.0.routes.subscribe()
+    }
+
+    /// The plane's figures.
+    pub fn metrics(&self) -> &PlaneMetrics {
+        &self.0.metrics
+    }
+
+    /// Appends `events` to a partition that this node serves. When it returns `Ok`, they are
+    /// durable, in this order, at these places.
+    pub async fn append(
+        &self,
+        partition: PartitionId,
+        events: Vec<Event>,
+        source: Source,
+    ) -> Result<Vec<Accepted>, NotTaken> {
+        let seat = self.seats().get(&partition).cloned();
+        match seat {
+            Some(seat) => seat.append(events, source).await,
+            None => Err(NotTaken::NotMine { epoch: None }),
+        }
+    }
+
+    /// A reader of a partition's outcomes, whoever owns it. `None` while the hunt is unknown.
+    pub fn outcomes(&self, partition: PartitionId) -> Option<EmbeddedReader> {
+        self.0.log.embedded().map(|log: Embedded| log.reader(partition, LogKind::Outcomes))
+    }
+
+    /// Serves partitions by the records until the tasks stop. `forward` carries events to other
+    /// partitions.
+    pub fn serve(&self, store: &Store, core: &Core, forward: Arc<dyn Forward>, tasks: &Tasks) {
+        let context = Arc::new(SeatContext {
+            me: self.0.options.me.clone(),
+            keys: HuntKeys::new(&self.0.options.hunt),
+            store: store.clone(),
+            live: self.0.live.clone(),
+            board: core.board.clone(),
+            turns: core.turns.clone(),
+            queues: core.queues.clone(),
+            log: self.0.log.clone(),
+            forward,
+            metrics: self.0.metrics.clone(),
+            tasks: tasks.clone(),
+        });
+        let plane = self.clone();
+        let stopping = tasks.stopping();
+        tasks.spawn("partitions", async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = plane.follow(context) => {}
+            }
+        });
+    }
+
+    /// Waits until this node serves no partition.
+    pub async fn empty(&self) {
+        let mut view = self.0.view.clone();
+        // The view only ends with the process.
+        let _ = view.wait_for(|view| orders(&view.partitions, &self.0.options.me).is_empty()).await;
+    }
+
+    async fn follow(&self, context: Arc<SeatContext>) {
+        let mut view = self.0.view.clone();
+        loop {
+            let current = view.borrow_and_update().clone();
+            if let Some(meta) = &current.meta {
+                self.0.log.know(&meta.record.uid);
+            }
+            self.0.routes.send_replace(Arc::new(routes(&current, &self.0.options.me)));
+            self.order(&context, &orders(&current.partitions, &self.0.options.me));
+            if view.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Gives each seat its order; a seat without one ends.
+    fn order(&self, context: &Arc<SeatContext>, orders: &BTreeMap<PartitionId, Order>) {
+        let mut seats = self.seats();
+        seats.retain(|partition, seat| {
+            let order = orders.get(partition).cloned();
+            let stays = order.is_some();
+            seat.order(order);
+            stays
+        });
+        for (partition, order) in orders {
+            seats
+                .entry(*partition)
+                .or_insert_with(|| Seat::start(context.clone(), *partition, order.clone()));
+        }
+    }
+
+    fn seats(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionId, Arc<Seat>>> {
+        self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
