@@ -1,0 +1,306 @@
+//! What can be asked, as typed by people: resolved once, here. In: arguments and environment.
+//! Out: typed commands. Pure but for clap's reading of the environment.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use config_schemas::{FieldPath, Generation, HuntName, Kind, NodeName, Value, fields};
+use jiff::Timestamp;
+use store::{StoreOptions, TlsFiles, User};
+
+use crate::dev::args::DevCommand;
+use crate::shown::Format;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done; with set, unset and rollback: in effect on every node asked
+  1  failed, or not confirmed in time
+  2  bad input; nothing was done
+  3  written, but refused by the fleet or a part of it
+  4  etcd, the Kubernetes API or an agent does not answer
+
+Colours are used on a terminal only, and not when NO_COLOR is set.";
+
+/// Sees and steers a live treasure hunt: what runs where, why a value is what it is, and how to
+/// change it in milliseconds.
+#[derive(Debug, Parser)]
+#[command(name = "hunt", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// How to reach etcd.
+    #[command(flatten)]
+    pub etcd: EtcdArgs,
+    /// Form of the answer.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t, global = true)]
+    pub format: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to reach etcd.
+#[derive(Debug, Clone, Args)]
+pub struct EtcdArgs {
+    /// Endpoints of etcd, separated by commas.
+    #[arg(
+        long = "etcd",
+        env = "TREASUREHUNT_ETCD",
+        value_delimiter = ',',
+        value_name = "URL",
+        default_value = "http://127.0.0.1:2379",
+        global = true
+    )]
+    pub endpoints: Vec<String>,
+    /// Authority that signed etcd's certificate (PEM); switches TLS on.
+    #[arg(long, env = "TREASUREHUNT_ETCD_CA", value_name = "FILE", global = true)]
+    pub etcd_ca: Option<std::path::PathBuf>,
+    /// Our certificate for etcd (PEM).
+    #[arg(long, env = "TREASUREHUNT_ETCD_CERT", value_name = "FILE", global = true)]
+    pub etcd_cert: Option<std::path::PathBuf>,
+    /// The key of our certificate (PEM).
+    #[arg(long, env = "TREASUREHUNT_ETCD_KEY", value_name = "FILE", global = true)]
+    pub etcd_key: Option<std::path::PathBuf>,
+    /// User of etcd; the password comes from TREASUREHUNT_ETCD_PASSWORD.
+    #[arg(long, env = "TREASUREHUNT_ETCD_USER", value_name = "NAME", global = true)]
+    pub etcd_user: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Nodes, partitions, generations, live edits and what is refused; without NAME, all hunts.
+    Status {
+        /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+        hunt: Option<HuntName>,
+    },
+    /// Why a setting has its value: the layer that wins, those that lose, who set them and why.
+    Explain {
+        /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+        hunt: HuntName,
+        /// The setting, as SECTION.FIELD.
+        #[arg(value_parser = field_path)]
+        field: FieldPath,
+        /// As this node should have it, and what the node itself says.
+        #[arg(long)]
+        node: Option<NodeName>,
+    },
+    /// Change a setting on running agents; waits until they run it.
+    Set(SetArgs),
+    /// Take a live edit back: the layer below returns; waits until agents run it.
+    Unset {
+        /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+        hunt: HuntName,
+        /// The setting, as SECTION.FIELD.
+        #[arg(value_parser = field_path)]
+        field: FieldPath,
+        /// The edit for this node alone.
+        #[arg(long)]
+        node: Option<NodeName>,
+        /// Whether and how long to wait.
+        #[command(flatten)]
+        wait: WaitArgs,
+    },
+    /// The kept generations: when each was written and what it changed.
+    History {
+        /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+        hunt: HuntName,
+    },
+    /// Run a kept generation again, at once and everywhere, until lifted or a newer one comes.
+    Rollback(RollbackArgs),
+    /// Whether the hunt is well: one line for each question, with what to do.
+    Check {
+        /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+        hunt: HuntName,
+    },
+    /// Everything on this machine: servers, operator, agents, a guided tour.
+    #[command(subcommand)]
+    Dev(DevCommand),
+}
+
+/// `hunt set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+    pub hunt: HuntName,
+    /// The setting, as SECTION.FIELD.
+    #[arg(value_parser = field_path)]
+    pub field: FieldPath,
+    /// The value, as in YAML: 250ms, 64Mi, 128, true, '[3=agent-1]'.
+    #[arg(allow_hyphen_values = true)]
+    pub value: String,
+    /// For this node alone.
+    #[arg(long)]
+    pub node: Option<NodeName>,
+    /// Also for a node that does not live now.
+    #[arg(long, requires = "node")]
+    pub absent: bool,
+    /// Who, why, until when.
+    #[command(flatten)]
+    pub signature: SignatureArgs,
+    /// Whether and how long to wait.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// `hunt rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+    pub hunt: HuntName,
+    /// The generation to run; see `hunt history`.
+    #[arg(required_unless_present_any = ["to", "lift"], conflicts_with_all = ["to", "lift"])]
+    pub generation: Option<Generation>,
+    /// The generation to run: a number, or "previous".
+    #[arg(long, conflicts_with = "lift", value_name = "GENERATION|previous")]
+    pub to: Option<To>,
+    /// End the rollback: agents run the newest generation again.
+    #[arg(long)]
+    pub lift: bool,
+    /// Who, why, until when.
+    #[command(flatten)]
+    pub signature: SignatureArgs,
+    /// Whether and how long to wait.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// Where a rollback leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// The newest kept one below the one that runs.
+    Previous,
+    /// That one.
+    Generation(Generation),
+}
+
+/// Who, why, until when.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SignatureArgs {
+    /// Who makes the edit; $USER@host when not given.
+    #[arg(long)]
+    pub owner: Option<String>,
+    /// Why.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// When it ends by itself, as 2026-12-01T00:00:00Z.
+    #[arg(long, value_name = "RFC3339")]
+    pub until: Option<Timestamp>,
+    /// After which time it ends by itself, as 10m.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, conflicts_with = "until")]
+    pub lasts: Option<Duration>,
+}
+
+/// Whether and how long to wait.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WaitArgs {
+    /// Do not wait until the agents confirm.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait for the agents.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    pub timeout: Duration,
+}
+
+impl EtcdArgs {
+    /// As the store wants it.
+    pub fn options(&self) -> StoreOptions {
+        let identity = self.etcd_cert.clone().zip(self.etcd_key.clone());
+        let tls = self.etcd_ca.clone().map(|ca| TlsFiles { ca, identity, domain: None });
+        let password = || std::env::var("TREASUREHUNT_ETCD_PASSWORD").unwrap_or_default();
+        let user = self.etcd_user.clone().map(|name| User { name, password: password() });
+        StoreOptions { endpoints: self.endpoints.clone(), tls, user }
+    }
+}
+
+impl std::str::FromStr for To {
+    type Err = String;
+    fn from_str(text: &str) -> Result<To, String> {
+        if text == "previous" {
+            return Ok(To::Previous);
+        }
+        let number = text.parse().map_err(|_| "a generation's number, or \"previous\"");
+        Ok(To::Generation(number?))
+    }
+}
+
+/// A setting that exists, or the names of those that do.
+pub fn field_path(text: &str) -> Result<FieldPath, String> {
+    FieldPath::parse(text).ok_or_else(|| {
+        let section = text.split('.').next().unwrap_or_default();
+        let near: Vec<_> = fields()
+            .map(|field| field.path)
+            .filter(|path| path.section() == section)
+            .map(|path| path.to_string())
+            .collect();
+        if near.is_empty() {
+            let names: Vec<_> = config_schemas::SECTIONS.iter().map(|s| s.name).collect();
+            format!("a setting is SECTION.FIELD; the sections are {}", names.join(", "))
+        } else {
+            format!("section {section} has {}", near.join(", "))
+        }
+    })
+}
+
+/// A time with a unit, as in settings.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const ANY: Kind = Kind::Duration {
+        default: Duration::from_secs(1),
+        min: Duration::from_millis(1),
+        max: Duration::from_secs(366 * 24 * 3600),
+    };
+    match ANY.read(&serde_json::Value::from(text)) {
+        Ok(Value::Duration(time)) => Ok(time),
+        Ok(_) => Err(ANY.allowed()),
+        Err(allowed) => Err(allowed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn check(line: &str, error: Option<&str>) {
+        let parsed = Cli::try_parse_from(line.split_whitespace());
+        match (parsed, error) {
+            (Ok(_), None) => {}
+            (Err(found), Some(expected)) => {
+                assert_eq!(found.exit_code(), 2);
+                assert!(found.to_string().contains(expected), "{line}: {found}");
+            }
+            (found, _) => panic!("{line}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn arguments_are_checked_with_what_would_be_allowed() {
+        check("hunt status", None);
+        check("hunt status harbour -o json", None);
+        check("hunt set harbour buffers.events 128 --for 10m --reason x", None);
+        check("hunt set harbour buffers.events -5", None);
+        check("hunt rollback harbour 3", None);
+        check("hunt rollback harbour --to previous", None);
+        check("hunt rollback harbour --lift", None);
+        check("hunt rollback harbour", Some("GENERATION"));
+        check("hunt rollback harbour 3 --lift", Some("cannot be used with"));
+        check("hunt rollback harbour --to last", Some("previous"));
+        check("hunt explain harbour buffers.size", Some("buffers.events"));
+        check("hunt explain harbour treasure", Some("heartbeat"));
+        check("hunt explain Harbour! buffers.events", Some("is not a name"));
+        check("hunt set harbour buffers.events 1 --until tomorrow", Some("--until"));
+        check("hunt set harbour buffers.events 1 --for 10", Some("a time with a unit"));
+        check("hunt set harbour buffers.events 1 --absent", Some("--node"));
+        check("hunt -o xml status", Some("json"));
+    }
+
+    #[test]
+    fn every_option_is_described() {
+        let mut command = Cli::command();
+        command.build();
+        let mut open = vec![command];
+        while let Some(command) = open.pop() {
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+            }
+            open.extend(command.get_subcommands().cloned());
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! `hunt explain`: why a setting has its value. In: the hunt as etcd shows it, resolved by the
+//! function that agents use; with a node also what that agent says. Out: winner, losers, meaning,
+//! and whether the agent agrees. The view is pure, asking the agent is I/O.
+
+use config_schemas::documents::Refusal;
+use config_schemas::layers::{Claim, Layer};
+use config_schemas::{Cost, FieldPath, Generation, HuntName, NodeName, Revision, Scope};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::change::excerpt_long;
+use crate::failure::Failure;
+use crate::fleet::Fleet;
+use crate::http::Http;
+use crate::reach::Etcd;
+use crate::shown::{Out, Page, Table, Tone, View, count};
+
+/// Why a setting has its value.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Of which hunt.
+    pub hunt: HuntName,
+    /// Which setting.
+    pub field: FieldPath,
+    /// On which node, or for the hunt as a whole.
+    pub node: Option<NodeName>,
+    /// The value.
+    pub value: Json,
+    /// The layer that it comes from.
+    pub layer: Layer,
+    /// Every layer that says something, the winner first.
+    pub claims: Vec<Said>,
+    /// What the setting means.
+    pub meaning: &'static str,
+    /// What may be written.
+    pub allowed: String,
+    /// The value when no layer names one.
+    pub default: Json,
+    /// What a change costs.
+    pub cost: Cost,
+    /// Whether nodes may differ.
+    pub scope: Scope,
+    /// Edits of this setting that are not in effect.
+    pub refused: Vec<Refusal>,
+    /// Nodes that should have another value.
+    pub differing: Vec<Differing>,
+    /// How many nodes live.
+    pub nodes: usize,
+    /// How many of them confirm exactly the configuration that they should have.
+    pub confirmed: usize,
+    /// What the agent itself says, when asked for one node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentSays>,
+}
+
+/// What one layer says.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Said {
+    /// Which layer.
+    pub layer: Layer,
+    /// What it says.
+    pub value: Json,
+    /// Whether it wins.
+    pub wins: bool,
+    /// The store's revision that set it.
+    pub revision: Option<Revision>,
+    /// The resource's generation.
+    pub generation: Option<Generation>,
+    /// Who.
+    pub owner: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Until when.
+    pub until: Option<Timestamp>,
+}
+
+/// A node with another value than the hunt as a whole.
+#[derive(Debug, Serialize)]
+pub struct Differing {
+    /// Which.
+    pub node: NodeName,
+    /// Its value.
+    pub value: Json,
+    /// Where it comes from.
+    pub layer: Layer,
+}
+
+/// What the agent says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentSays {
+    /// Where it was asked.
+    pub address: String,
+    /// The value that its workers run.
+    pub value: Option<Json>,
+    /// Where that comes from.
+    pub layer: Option<String>,
+    /// Whether it is the value that etcd leads to.
+    pub agrees: Option<bool>,
+    /// Why there is no answer.
+    pub trouble: Option<String>,
+}
+
+/// `hunt explain`.
+pub async fn run(
+    etcd: &Etcd,
+    out: Out,
+    hunt: &HuntName,
+    path: FieldPath,
+    node: Option<&NodeName>,
+) -> Result<(), Failure> {
+    let fleet = etcd.fleet(hunt).await?;
+    let mut explanation = explain(&fleet, path, node, telemetry::clock::now());
+    if let Some(node) = node {
+        explanation.agent = Some(match fleet.nodes.get(node) {
+            Some(record) => ask(&record.http, path, &explanation.value).await,
+            None => AgentSays::silent("-", format!("no node {node} lives")),
+        });
+    }
+    out.show(&explanation)
+}
+
+/// The view without the agent.
+pub fn explain(
+    fleet: &Fleet,
+    path: FieldPath,
+    node: Option<&NodeName>,
+    now: Timestamp,
+) -> Explanation {
+    let effective = fleet.effective(node, now);
+    let field = path.field();
+    let winner = effective.winner(path);
+    let mut claims: Vec<_> = effective.claims[&path].iter().map(Said::new).collect();
+    claims.reverse();
+    if let Some(first) = claims.first_mut() {
+        first.wins = true;
+    }
+    let ours =
+        |refusal: &Refusal| refusal.key.ends_with(&format!("/{}/{}", path.section(), path.name()));
+    let each = fleet.nodes.keys().map(|name| (name, fleet.effective(Some(name), now)));
+    let (mut differing, mut confirmed, mut refused) = (Vec::new(), 0, effective.refused.clone());
+    for (name, theirs) in each {
+        let ack = fleet.ack(name);
+        confirmed += usize::from(ack.is_some_and(|ack| ack.hash == theirs.hash));
+        let other = theirs.winner(path);
+        if node.is_none() && other.value != winner.value {
+            let (value, layer) = (other.value.to_json(), other.layer);
+            differing.push(Differing { node: name.clone(), value, layer });
+        }
+        if node.is_none_or(|only| only == name) {
+            refused.extend(theirs.refused);
+            refused.extend(ack.map(|ack| ack.refused.clone()).unwrap_or_default());
+        }
+    }
+    refused.retain(ours);
+    refused.sort_by(|a, b| a.key.cmp(&b.key));
+    refused.dedup_by(|a, b| a.key == b.key);
+    Explanation {
+        hunt: fleet.hunt.clone(),
+        field: path,
+        node: node.cloned(),
+        value: winner.value.to_json(),
+        layer: winner.layer,
+        claims,
+        meaning: field.doc,
+        allowed: field.kind.allowed(),
+        default: field.kind.default_value().to_json(),
+        cost: field.cost,
+        scope: field.scope,
+        refused,
+        differing,
+        nodes: fleet.nodes.len(),
+        confirmed,
+        agent: None,
+    }
+}
+
+async fn ask(address: &str, path: FieldPath, computed: &Json) -> AgentSays {
+    let answer = Http::new().get(address, "/config").await.and_then(|answer| answer.json());
+    match answer {
+        Ok(config) => heard(address, path, &config, computed),
+        Err(failure) => AgentSays::silent(address, failure.message),
+    }
+}
+
+fn heard(address: &str, path: FieldPath, config: &Json, computed: &Json) -> AgentSays {
+    let said = &config["fields"][path.to_string()];
+    let Some(value) = said.get("value") else {
+        return AgentSays::silent(address, format!("it says nothing of {path}"));
+    };
+    AgentSays {
+        address: address.to_owned(),
+        value: Some(value.clone()),
+        layer: said["layer"].as_str().map(str::to_owned),
+        agrees: Some(shown(value) == shown(computed)),
+        trouble: None,
+    }
+}
+
+impl AgentSays {
+    fn silent(address: &str, trouble: String) -> AgentSays {
+        let address = address.to_owned();
+        AgentSays { address, value: None, layer: None, agrees: None, trouble: Some(trouble) }
+    }
+}
+
+impl Said {
+    fn new(claim: &Claim) -> Said {
+        Said {
+            layer: claim.layer,
+            value: claim.value.to_json(),
+            wins: false,
+            revision: claim.revision,
+            generation: claim.generation,
+            owner: claim.signature.owner.clone(),
+            reason: claim.signature.reason.clone(),
+            until: claim.signature.until,
+        }
+    }
+}
+
+/// A value as people write it.
+pub fn shown(value: &Json) -> String {
+    match value {
+        Json::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A layer as people know it.
+fn layer(layer: Layer) -> &'static str {
+    match layer {
+        Layer::Default => "default",
+        Layer::Resource => "resource",
+        Layer::Hunt => "override/hunt",
+        Layer::Node => "override/node",
+    }
+}
+
+fn cost(cost: Cost) -> &'static str {
+    match cost {
+        Cost::None => "nothing: read wherever it is used",
+        Cost::Live => "live: taken over between two batches",
+        Cost::Swap => "swap: a client is replaced by a proven new one",
+        Cost::Drain => "drain: partitions are drained and move",
+        Cost::Fixed => "fixed: cannot change once the hunt exists",
+    }
+}
+
+impl View for Explanation {
+    fn text(&self, page: Page) -> String {
+        let whose = match &self.node {
+            Some(node) => format!("on {node}"),
+            None => format!("in {}", self.hunt),
+        };
+        let head = format!("{} = {}", self.field, config_schemas::excerpt(&shown(&self.value)));
+        let mut text = format!("{} {whose}\n\n", page.tint(Tone::Strong, &head));
+        text += &self.layers(page);
+        let scope = match self.scope {
+            Scope::Node => "may differ from node to node",
+            Scope::Hunt => "one value for the whole hunt",
+        };
+        text += &format!(
+            "\nmeaning  {}\nallowed  {}\ndefault  {}\nchange   {}; {scope}\n",
+            self.meaning,
+            self.allowed,
+            shown(&self.default),
+            cost(self.cost)
+        );
+        text += &self.fleet(page);
+        if let Some(agent) = &self.agent {
+            text += &agent.text(page);
+        }
+        text
+    }
+}
+
+impl Explanation {
+    fn layers(&self, page: Page) -> String {
+        let heading = ["", "LAYER", "VALUE", "REVISION", "GENERATION", "OWNER", "REASON", "UNTIL"];
+        let mut table = Table::new(heading);
+        for said in &self.claims {
+            let tone = said.wins.then_some(Tone::Good);
+            table.toned([
+                (if said.wins { "*" } else { "" }.to_owned(), tone),
+                (layer(said.layer).to_owned(), tone),
+                (shown(&said.value), tone),
+                (said.revision.map_or("-".into(), |at| at.to_string()), None),
+                (said.generation.map_or("-".into(), |at| at.to_string()), None),
+                (said.owner.clone().unwrap_or_else(|| "-".into()), None),
+                (said.reason.clone().unwrap_or_else(|| "-".into()), None),
+                (said.until.map_or("-".into(), |until| until.to_string()), None),
+            ]);
+        }
+        table.text(page, "")
+    }
+
+    fn fleet(&self, page: Page) -> String {
+        let mut text =
+            format!("fleet    {} of {} confirmed\n", self.confirmed, count(self.nodes, "node"));
+        for other in &self.differing {
+            let value = config_schemas::excerpt(&shown(&other.value));
+            text += &format!("         {} has {value} ({})\n", other.node, layer(other.layer));
+        }
+        for refusal in &self.refused {
+            let word = page.tint(Tone::Bad, "refused");
+            let reason = excerpt_long(&refusal.reason);
+            text += &format!("{word}  {}: {reason} (revision {})\n", refusal.key, refusal.revision);
+        }
+        text
+    }
+}
+
+impl AgentSays {
+    fn text(&self, page: Page) -> String {
+        let address = &self.address;
+        match (&self.value, self.agrees, &self.trouble) {
+            (Some(value), Some(agrees), _) => {
+                let word = match agrees {
+                    true => page.tint(Tone::Good, "agrees"),
+                    false => page.tint(Tone::Bad, "differs"),
+                };
+                let from = self.layer.as_deref().unwrap_or("?");
+                let value = config_schemas::excerpt(&shown(value));
+                format!("agent    {word}: {address} runs {value} ({from})\n")
+            }
+            (_, _, trouble) => {
+                let why = excerpt_long(trouble.as_deref().unwrap_or("no answer"));
+                format!("agent    {}: {why}\n", page.tint(Tone::Odd, "unknown"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::sample::{harbour, node, now};
+
+    const EDITS: &[(&str, &str, u64)] = &[
+        ("hunt/heartbeat/interval", "{value: 500ms, owner: ana, reason: calm}", 21),
+        ("node/agent-2/heartbeat/interval", "250ms", 22),
+        ("hunt/buffers/events", "lots", 23),
+    ];
+
+    fn interval() -> FieldPath {
+        FieldPath::parse("heartbeat.interval").unwrap()
+    }
+
+    #[test]
+    fn the_winner_comes_first_and_every_loser_is_named() {
+        let view = explain(&harbour(EDITS), interval(), None, now());
+        let claims: Vec<_> =
+            view.claims.iter().map(|c| (shown(&c.value), layer(c.layer), c.wins)).collect();
+        let expected = [
+            ("500ms".to_owned(), "override/hunt", true),
+            ("2s".to_owned(), "resource", false),
+            ("1s".to_owned(), "default", false),
+        ];
+        assert_eq!(claims, expected);
+        assert_eq!(view.claims[0].owner.as_deref(), Some("ana"));
+        assert_eq!(view.differing.len(), 1);
+        assert_eq!((view.nodes, view.confirmed), (2, 2));
+        let text = view.text(Page::default());
+        assert!(text.starts_with("heartbeat.interval = 500ms in default/harbour\n"), "{text}");
+        assert!(text.contains("agent-2 has 250ms (override/node)"), "{text}");
+        assert!(text.contains("from 20ms to 1m"), "{text}");
+    }
+
+    #[test]
+    fn a_node_s_own_edit_wins_there() {
+        let view = explain(&harbour(EDITS), interval(), Some(&node("agent-2")), now());
+        assert_eq!((shown(&view.value), view.layer), ("250ms".to_owned(), Layer::Node));
+        assert_eq!(view.claims.len(), 4);
+    }
+
+    #[test]
+    fn a_refused_edit_of_the_field_is_told_once() {
+        let path = FieldPath::parse("buffers.events").unwrap();
+        let view = explain(&harbour(EDITS), path, None, now());
+        assert_eq!(view.refused.len(), 1);
+        assert!(view.text(Page::default()).contains("refused  override/hunt/buffers/events"));
+        assert!(explain(&harbour(EDITS), interval(), None, now()).refused.is_empty());
+    }
+
+    fn check(config: Json, agrees: Option<bool>, said: &str) {
+        let says = heard("a:1", interval(), &config, &Json::from("250ms"));
+        assert_eq!(says.agrees, agrees);
+        assert!(says.text(Page::default()).contains(said), "{says:?}");
+    }
+
+    #[test]
+    fn the_agent_agrees_or_differs_or_says_nothing() {
+        let field = |value: &str| {
+            serde_json::json!({"fields": {"heartbeat.interval":
+            {"value": value, "layer": "node"}}})
+        };
+        check(field("250ms"), Some(true), "agrees: a:1 runs 250ms (node)");
+        check(field("1s"), Some(false), "differs: a:1 runs 1s");
+        check(serde_json::json!({}), None, "says nothing");
+    }
+}

@@ -1,0 +1,39 @@
+//! The commands. Each file: a pure view of what etcd says, and a thin function that reads, shows
+//! and, where something is written, writes by one guarded transaction and waits for the fleet.
+
+pub mod change;
+pub mod check;
+pub mod explain;
+pub mod history;
+pub mod rollback;
+pub mod set;
+pub mod status;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use crate::reach::Etcd;
+use crate::shown::Out;
+
+/// Does what was asked.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let out = Out::new(cli.format);
+    if let Command::Dev(command) = cli.command {
+        return crate::dev::run(command, out).await;
+    }
+    let etcd = Etcd::open(cli.etcd.options())?;
+    match cli.command {
+        Command::Status { hunt: None } => status::all(&etcd, out).await,
+        Command::Status { hunt: Some(hunt) } => status::one(&etcd, out, &hunt).await,
+        Command::Explain { hunt, field, node } => {
+            explain::run(&etcd, out, &hunt, field, node.as_ref()).await
+        }
+        Command::Set(args) => set::set(&etcd, out, &args).await,
+        Command::Unset { hunt, field, node, wait } => {
+            set::unset(&etcd, out, &hunt, field, node, wait).await
+        }
+        Command::History { hunt } => history::run(&etcd, out, &hunt).await,
+        Command::Rollback(args) => rollback::run(&etcd, out, &args).await,
+        Command::Check { hunt } => check::run(&etcd, out, &hunt).await,
+        Command::Dev(_) => Ok(()),
+    }
+}

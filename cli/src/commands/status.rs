@@ -1,0 +1,312 @@
+//! `hunt status`: what runs where. In: the hunt as etcd shows it. Out: nodes with what they
+//! confirm, partitions, generations, edits in effect and refused. The view is pure.
+
+mod edits;
+mod text;
+
+use std::collections::BTreeMap;
+
+use config_schemas::documents::{NodeMode, PartitionRecord};
+use config_schemas::{Generation, HuntName, NodeName, PartitionId, Revision};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::fleet::Fleet;
+use crate::reach::Etcd;
+use crate::shown::{Out, Page, Table, Tone, View};
+
+pub use edits::{EditRow, Refused};
+
+/// A hunt at one revision.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Which.
+    pub hunt: HuntName,
+    /// The revision of the store that all this shows.
+    pub revision: Revision,
+    /// Whether every living node confirms exactly what it should run.
+    pub converged: bool,
+    /// The generation that should run.
+    pub generation: Option<Generation>,
+    /// The generation on trial, and on how many nodes.
+    pub candidate: Option<(Generation, usize)>,
+    /// A rollback by hand.
+    pub rollback: Option<Rollback>,
+    /// The agents that live.
+    pub nodes: Vec<NodeRow>,
+    /// The partitions.
+    pub partitions: Partitions,
+    /// Edits in effect, on the hunt or a node.
+    pub edits: Vec<EditRow>,
+    /// What people wrote and is not in effect.
+    pub refused: Vec<Refused>,
+    /// Keys that machines wrote and that cannot be read.
+    pub unreadable: Vec<(String, String)>,
+}
+
+/// A rollback by hand.
+#[derive(Debug, Serialize)]
+pub struct Rollback {
+    /// To which generation.
+    pub generation: Generation,
+    /// Who.
+    pub owner: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Until when.
+    pub until: Option<Timestamp>,
+}
+
+/// One agent.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRow {
+    /// Its name.
+    pub node: NodeName,
+    /// Which life of it.
+    pub incarnation: String,
+    /// Whether it takes partitions.
+    pub mode: NodeMode,
+    /// Where HTTP is.
+    pub http: String,
+    /// Where gRPC is.
+    pub grpc: String,
+    /// The generation that its workers run.
+    pub generation: Option<Generation>,
+    /// The revision up to which its workers run every edit.
+    pub revision: Option<Revision>,
+    /// Edits and rollouts that it has not confirmed yet.
+    pub behind: usize,
+    /// Hash of what it runs.
+    pub hash: Option<String>,
+    /// Hash of what it should run.
+    pub expected: String,
+    /// Whether those are the same and nothing is behind.
+    pub confirmed: bool,
+    /// Edits that it refuses.
+    pub refused: u32,
+    /// Partitions that it owns.
+    pub partitions: usize,
+}
+
+/// The partitions.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Partitions {
+    /// How many the hunt has.
+    pub count: u32,
+    /// How many a living node serves.
+    pub served: usize,
+    /// Those on the move.
+    pub moving: Vec<PartitionId>,
+    /// Those that nobody serves on purpose, and why.
+    pub parked: BTreeMap<String, String>,
+    /// Those that nobody serves.
+    pub ownerless: Vec<PartitionId>,
+    /// Which node owns which.
+    pub owners: BTreeMap<NodeName, Vec<PartitionId>>,
+}
+
+/// `hunt status NAME`.
+pub async fn one(etcd: &Etcd, out: Out, hunt: &HuntName) -> Result<(), Failure> {
+    out.show(&status(&etcd.fleet(hunt).await?, telemetry::clock::now()))
+}
+
+/// `hunt status`.
+pub async fn all(etcd: &Etcd, out: Out) -> Result<(), Failure> {
+    let now = telemetry::clock::now();
+    let hunts: Vec<_> = etcd.fleets().await?.iter().map(|fleet| status(fleet, now)).collect();
+    out.show(&Hunts(hunts))
+}
+
+/// The view.
+pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
+    let choice = fleet.choice(None, now);
+    let nodes: Vec<_> = fleet.nodes.keys().filter_map(|node| row(fleet, node, now)).collect();
+    let candidate = fleet.rollout.as_ref().and_then(|(rollout, _)| {
+        let trial = rollout.candidate.as_ref()?;
+        Some((trial.generation, trial.nodes.len()))
+    });
+    Status {
+        hunt: fleet.hunt.clone(),
+        revision: fleet.revision,
+        converged: nodes.iter().all(|node| node.confirmed),
+        generation: choice.generation,
+        candidate,
+        rollback: choice.rollback.map(|edit| Rollback {
+            generation: edit.value,
+            owner: edit.signature.owner,
+            reason: edit.signature.reason,
+            until: edit.signature.until,
+        }),
+        nodes,
+        partitions: partitions(fleet),
+        edits: edits::in_effect(fleet, now),
+        refused: edits::refused(fleet, now),
+        unreadable: fleet.unreadable.clone(),
+    }
+}
+
+fn row(fleet: &Fleet, node: &NodeName, now: Timestamp) -> Option<NodeRow> {
+    let record = fleet.nodes.get(node)?;
+    let ack = fleet.ack(node);
+    let acked = ack.and_then(|ack| ack.revision);
+    let asked = fleet.edits.iter().filter(|(rest, _)| concerns(rest, node));
+    let asked = asked.map(|(_, written)| written.revision);
+    let asked = asked.chain(fleet.rollout.iter().map(|(_, revision)| *revision));
+    let behind = asked.filter(|revision| Some(*revision) > acked).count();
+    let expected = fleet.effective(Some(node), now).hash;
+    let hash = ack.map(|ack| ack.hash.clone());
+    Some(NodeRow {
+        node: node.clone(),
+        incarnation: record.incarnation.clone(),
+        mode: record.mode,
+        http: record.http.clone(),
+        grpc: record.grpc.clone(),
+        generation: ack.and_then(|ack| ack.generation),
+        revision: acked,
+        behind,
+        confirmed: behind == 0 && hash.as_ref() == Some(&expected),
+        hash,
+        expected,
+        refused: ack.map_or(0, |ack| ack.refused_count),
+        partitions: fleet.owned(node),
+    })
+}
+
+/// Whether an edit is for the whole hunt or for this node.
+fn concerns(rest: &str, node: &NodeName) -> bool {
+    match rest.strip_prefix("node/").and_then(|rest| rest.split('/').next()) {
+        Some(name) => name == node.as_str(),
+        None => true,
+    }
+}
+
+fn partitions(fleet: &Fleet) -> Partitions {
+    let ownerless = fleet.ownerless();
+    let mut found = Partitions {
+        count: fleet.meta.as_ref().map_or(0, |meta| meta.partitions),
+        ..Partitions::default()
+    };
+    for (id, record) in &fleet.partitions {
+        match record {
+            PartitionRecord::Mov { .. } => found.moving.push(*id),
+            PartitionRecord::Parked { reason, .. } => {
+                found.parked.insert(id.to_string(), reason.clone());
+            }
+            PartitionRecord::Own { .. } => {}
+        }
+        if let Some(owner) = record.owner() {
+            found.owners.entry(owner.node.clone()).or_default().push(*id);
+        }
+        found.served += usize::from(!ownerless.contains(id));
+    }
+    let parked = |id: &PartitionId| found.parked.contains_key(&id.to_string());
+    found.ownerless = ownerless.into_iter().filter(|id| !parked(id)).collect();
+    found
+}
+
+/// All hunts.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Hunts(Vec<Status>);
+
+impl View for Hunts {
+    fn text(&self, page: Page) -> String {
+        if self.0.is_empty() {
+            return "no hunts; `kubectl apply -f examples/harbour.yaml` makes one\n".to_owned();
+        }
+        let heading =
+            ["HUNT", "CONVERGED", "GENERATION", "NODES", "PARTITIONS", "EDITS", "REFUSED"];
+        let mut table = Table::new(heading);
+        for hunt in &self.0 {
+            let confirmed = hunt.nodes.iter().filter(|node| node.confirmed).count();
+            let tone = if hunt.converged { Tone::Good } else { Tone::Odd };
+            let refused = (!hunt.refused.is_empty()).then_some(Tone::Bad);
+            table.toned([
+                (hunt.hunt.to_string(), None),
+                (format!("{confirmed}/{}", hunt.nodes.len()), Some(tone)),
+                (hunt.generation.map_or("-".into(), |at| at.to_string()), None),
+                (hunt.nodes.len().to_string(), None),
+                (format!("{}/{}", hunt.partitions.served, hunt.partitions.count), None),
+                (hunt.edits.len().to_string(), None),
+                (hunt.refused.len().to_string(), refused),
+            ]);
+        }
+        table.text(page, "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::sample::{harbour, node, now, revision};
+
+    #[test]
+    fn a_node_that_confirms_what_it_should_run_is_converged() {
+        let view = status(&harbour(&[("hunt/buffers/events", "128", 15)]), now());
+        assert!(view.converged);
+        assert_eq!((view.edits.len(), view.refused.len()), (1, 0));
+        assert_eq!((view.partitions.served, view.nodes[0].partitions), (4, 2));
+    }
+
+    #[test]
+    fn a_node_that_is_behind_or_runs_something_else_is_not() {
+        let behind = harbour(&[("hunt/buffers/events", "128", 25)]);
+        let view = status(&behind, now());
+        assert!(!view.converged);
+        assert_eq!(view.nodes[0].behind, 1);
+        let mut other = harbour(&[]);
+        other.acks.get_mut(&node("agent-1")).unwrap().hash = "other".into();
+        let view = status(&other, now());
+        assert!(!view.converged && !view.nodes[0].confirmed && view.nodes[1].confirmed);
+    }
+
+    #[test]
+    fn another_node_s_edit_does_not_make_this_one_late() {
+        let view = status(&harbour(&[("node/agent-2/buffers/events", "128", 25)]), now());
+        assert_eq!((view.nodes[0].behind, view.nodes[1].behind), (0, 1));
+    }
+
+    #[test]
+    fn parked_partitions_are_told_apart_from_lost_ones() {
+        let mut fleet = harbour(&[]);
+        let parked = PartitionRecord::Parked {
+            epoch: config_schemas::Epoch(2),
+            reason: "it crashed its owners".into(),
+        };
+        fleet.partitions.insert(PartitionId(0), parked);
+        fleet.partitions.remove(&PartitionId(1));
+        let found = status(&fleet, now()).partitions;
+        assert_eq!((found.parked.len(), found.ownerless), (1, vec![PartitionId(1)]));
+        assert_eq!(found.served, 2);
+    }
+
+    #[test]
+    fn the_text_tells_all_that_a_person_asks() {
+        let mut fleet = harbour(&[
+            ("hunt/heartbeat/interval", "{value: 500ms, owner: ana, reason: calm}", 15),
+            ("hunt/buffers/events", "lots", 16),
+            ("node/ghost/buffers/events", "9", 17),
+            ("hunt/generation", "1", 18),
+        ]);
+        fleet.acks.get_mut(&node("agent-1")).unwrap().revision = Some(revision(17));
+        let text = status(&fleet, now()).text(Page { wide: true, colour: false });
+        for said in [
+            "default/harbour",
+            "generation 1",
+            "rolled back",
+            "agent-1",
+            "500ms",
+            "ana",
+            "calm",
+            "from 1 to 1048576",
+            "no node ghost lives",
+            "4 of 4 served",
+        ] {
+            assert!(text.contains(said), "{said} is missing in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The status of one hunt as text for people. In: the view. Out: lines. Pure.
+
+use config_schemas::documents::NodeMode;
+use config_schemas::excerpt;
+
+use super::{NodeRow, Status};
+use crate::commands::change::excerpt_long;
+use crate::commands::explain::shown;
+use crate::shown::{Page, Table, Tone, View, count};
+
+/// Partitions that a line names before it says how many more there are.
+const NAMED_MAX: usize = 8;
+
+impl View for Status {
+    fn text(&self, page: Page) -> String {
+        let mut text = self.head(page);
+        text += "\n";
+        text += &self.nodes(page);
+        text += "\n";
+        text += &self.partitions(page);
+        text += &self.edits(page);
+        text
+    }
+}
+
+impl Status {
+    fn head(&self, page: Page) -> String {
+        let state = match (self.nodes.is_empty(), self.converged) {
+            (true, _) => page.tint(Tone::Odd, "no nodes"),
+            (false, true) => page.tint(Tone::Good, "converged"),
+            (false, false) => page.tint(Tone::Odd, "not converged"),
+        };
+        let generation = self.generation.map_or("no generation yet".to_owned(), |generation| {
+            format!("generation {generation}")
+        });
+        let name = page.tint(Tone::Strong, &self.hunt.to_string());
+        let mut text = format!("{name}  {state}  {generation}  revision {}\n", self.revision);
+        if let Some((generation, nodes)) = self.candidate {
+            text += &format!("on trial: generation {generation} on {}\n", count(nodes, "node"));
+        }
+        if let Some(rollback) = &self.rollback {
+            let word = page.tint(Tone::Odd, "rolled back by hand");
+            let owner = excerpt(rollback.owner.as_deref().unwrap_or("unknown"));
+            let reason = excerpt(rollback.reason.as_deref().unwrap_or("no reason given"));
+            let until = rollback.until.map(|until| format!(", until {until}"));
+            let until = until.unwrap_or_default();
+            text += &format!("{word} to {} by {owner}: {reason}{until}\n", rollback.generation);
+        }
+        text
+    }
+
+    fn nodes(&self, page: Page) -> String {
+        let narrow = ["NODE", "MODE", "CONFIG", "GENERATION", "REVISION", "BEHIND", "PARTITIONS"];
+        let wide = ["HASH", "INCARNATION", "GRPC"];
+        let extra = if page.wide { wide.as_slice() } else { &[] };
+        let mut table = Table::new(narrow.iter().chain(&["HTTP"]).chain(extra).copied());
+        for node in &self.nodes {
+            let mut cells = cells(node);
+            if page.wide {
+                let hash = node.hash.clone().unwrap_or_else(|| "-".into());
+                cells.extend([
+                    (hash, None),
+                    (node.incarnation.clone(), None),
+                    (node.grpc.clone(), None),
+                ]);
+            }
+            table.toned(cells);
+        }
+        if table.is_empty() { "no node lives\n".to_owned() } else { table.text(page, "") }
+    }
+
+    fn partitions(&self, page: Page) -> String {
+        let found = &self.partitions;
+        let mut text = format!("partitions: {} of {} served", found.served, found.count);
+        if !found.moving.is_empty() {
+            text += &format!(", {} on the move", found.moving.len());
+        }
+        text += "\n";
+        if !found.ownerless.is_empty() {
+            let names: Vec<_> =
+                found.ownerless.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+            let more = found.ownerless.len().saturating_sub(NAMED_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let line = format!("  nobody serves {}{more}", names.join(", "));
+            text += &(page.tint(Tone::Bad, &line) + "\n");
+        }
+        for (id, reason) in &found.parked {
+            text += &format!("  {id} is parked: {}\n", excerpt(reason));
+        }
+        text
+    }
+
+    fn edits(&self, page: Page) -> String {
+        let mut edits = Table::new(["EDIT", "VALUE", "REVISION", "OWNER", "REASON", "UNTIL"]);
+        for edit in &self.edits {
+            edits.row([
+                edit.key.clone(),
+                shown(&edit.value),
+                edit.revision.to_string(),
+                edit.owner.clone().unwrap_or_else(|| "-".into()),
+                edit.reason.clone().unwrap_or_else(|| "-".into()),
+                edit.until.map_or("-".into(), |until| until.to_string()),
+            ]);
+        }
+        let mut text = match edits.is_empty() {
+            true => "edits: none\n".to_owned(),
+            false => format!("\n{}", edits.text(page, "")),
+        };
+        for refused in &self.refused {
+            let refusal = &refused.refusal;
+            let by = match refused.nodes.len() {
+                0 => String::new(),
+                number => format!(" (by {})", count(number, "node")),
+            };
+            let line = format!("refused{by}: {} = {}", refusal.key, excerpt(&refusal.found));
+            let reason = excerpt_long(&refusal.reason);
+            text += &format!("{}\n  {reason}\n", page.tint(Tone::Bad, &line));
+        }
+        for (key, why) in &self.unreadable {
+            let line = format!("unreadable: {} ({})", excerpt(key), excerpt(why));
+            text += &(page.tint(Tone::Bad, &line) + "\n");
+        }
+        text
+    }
+}
+
+fn cells(node: &NodeRow) -> Vec<(String, Option<Tone>)> {
+    let (config, tone) = match (node.confirmed, node.refused) {
+        (true, 0) => ("as asked".to_owned(), Tone::Good),
+        (true, refused) => (format!("refuses {refused}"), Tone::Bad),
+        (false, _) if node.revision.is_none() => ("no ack".to_owned(), Tone::Bad),
+        (false, _) if node.behind > 0 => ("late".to_owned(), Tone::Odd),
+        (false, _) => ("differs".to_owned(), Tone::Bad),
+    };
+    let mode = match node.mode {
+        NodeMode::Ready => ("ready".to_owned(), None),
+        NodeMode::Draining => ("draining".to_owned(), Some(Tone::Odd)),
+    };
+    vec![
+        (node.node.to_string(), None),
+        mode,
+        (config, Some(tone)),
+        (node.generation.map_or("-".into(), |at| at.to_string()), None),
+        (node.revision.map_or("-".into(), |at| at.to_string()), None),
+        (node.behind.to_string(), (node.behind > 0).then_some(Tone::Odd)),
+        (node.partitions.to_string(), None),
+        (node.http.clone(), None),
+    ]
+}

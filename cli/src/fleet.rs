@@ -1,0 +1,338 @@
+//! A hunt as etcd shows it at one revision, typed. In: a listing. Out: nodes, acks, partitions,
+//! edits, kept generations; and for any node what it should run. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionRecord, Rollout};
+use config_schemas::generation::{Choice, Kept, choose};
+use config_schemas::keys::{HuntKeys, Key};
+use config_schemas::layers::{Edits, Effective, Held, Written, resolve};
+use config_schemas::{Generation, HuntName, NodeName, PartitionId, Resource, Revision, keys};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use store::{Entry, Listing};
+
+/// A hunt at one revision.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    /// Which.
+    pub hunt: HuntName,
+    /// The revision of the store that all this shows.
+    pub revision: Revision,
+    /// The root marker.
+    pub meta: Option<Meta>,
+    /// Which generation runs where, and since which revision.
+    pub rollout: Option<(Rollout, Revision)>,
+    /// Every kept configuration.
+    pub desired: BTreeMap<Generation, Desired>,
+    /// When each of them was written.
+    pub kept: Kept,
+    /// Every live edit.
+    pub edits: Edits,
+    /// The agents that live.
+    pub nodes: BTreeMap<NodeName, NodeRecord>,
+    /// What they say that they run.
+    pub acks: BTreeMap<NodeName, Ack>,
+    /// Who owns what.
+    pub partitions: BTreeMap<PartitionId, PartitionRecord>,
+    /// Machine-written keys that cannot be read, and why.
+    pub unreadable: Vec<(String, String)>,
+}
+
+impl Fleet {
+    /// The hunt in a listing of its prefix.
+    pub fn read(hunt: &HuntName, listing: &Listing) -> Fleet {
+        let keys = HuntKeys::new(hunt);
+        let mut fleet = Fleet::new(hunt, listing.revision);
+        for entry in &listing.entries {
+            if let Some(key) = keys.parse(&entry.key) {
+                fleet.add(&key, entry);
+            }
+        }
+        fleet
+    }
+
+    /// Every hunt in a listing of all.
+    pub fn read_all(listing: &Listing) -> Vec<Fleet> {
+        let mut fleets: BTreeMap<HuntName, Fleet> = BTreeMap::new();
+        for entry in &listing.entries {
+            if let Some((hunt, key)) = keys::parse(&entry.key) {
+                let new = || Fleet::new(&hunt, listing.revision);
+                fleets.entry(hunt.clone()).or_insert_with(new).add(&key, entry);
+            }
+        }
+        fleets.into_values().collect()
+    }
+
+    fn new(hunt: &HuntName, revision: Revision) -> Fleet {
+        Fleet {
+            hunt: hunt.clone(),
+            revision,
+            meta: None,
+            rollout: None,
+            desired: BTreeMap::new(),
+            kept: Kept::new(),
+            edits: Edits::new(),
+            nodes: BTreeMap::new(),
+            acks: BTreeMap::new(),
+            partitions: BTreeMap::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, key: &Key, entry: &Entry) {
+        let revision = entry.mod_revision;
+        match key {
+            Key::Meta => self.meta = self.document(entry),
+            Key::Rollout => self.rollout = self.document(entry).map(|found| (found, revision)),
+            Key::Desired(generation) => {
+                self.kept.insert(*generation, revision);
+                if let Some(found) = self.document(entry) {
+                    self.desired.insert(*generation, found);
+                }
+            }
+            Key::Override(rest) => {
+                let written = Written { bytes: entry.value.to_vec(), revision };
+                self.edits.insert(rest.clone(), written);
+            }
+            Key::Node(node) => {
+                if let Some(found) = self.document(entry) {
+                    self.nodes.insert(node.clone(), found);
+                }
+            }
+            Key::Ack(node) => {
+                if let Some(found) = self.document(entry) {
+                    self.acks.insert(node.clone(), found);
+                }
+            }
+            Key::Partition(id) => {
+                if let Some(found) = self.document(entry) {
+                    self.partitions.insert(*id, found);
+                }
+            }
+            Key::Load(_) | Key::Warm(_) | Key::Routing => {}
+            Key::Unknown(rest) => {
+                self.unreadable.push((rest.clone(), "no key of TreasureHunt".to_owned()));
+            }
+        }
+    }
+
+    fn document<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
+        match documents::read(&entry.value) {
+            Ok(document) => Some(document),
+            Err(why) => {
+                let prefix = HuntKeys::new(&self.hunt).prefix().len();
+                self.unreadable.push((entry.key[prefix..].to_owned(), why));
+                None
+            }
+        }
+    }
+
+    /// Whether there is nothing of that name.
+    pub fn is_empty(&self) -> bool {
+        let nothing = self.meta.is_none() && self.rollout.is_none() && self.kept.is_empty();
+        nothing && self.nodes.is_empty() && self.edits.is_empty()
+    }
+
+    /// The generation that `node` is to run, or the hunt as a whole.
+    pub fn choice(&self, node: Option<&NodeName>, now: Timestamp) -> Choice {
+        let rollout = self.rollout.as_ref().map(|(rollout, _)| rollout);
+        choose(rollout, &self.edits, &self.kept, node, now)
+    }
+
+    /// The resource's values in that generation.
+    pub fn resource(&self, generation: Generation) -> Option<Resource> {
+        let (values, _) = self.desired.get(&generation)?.values();
+        Some(Resource { generation, values })
+    }
+
+    /// What `node` is to run, or the hunt as a whole: the same function that agents use. An agent
+    /// may know more: it holds the last good value of an edit that has become wrong.
+    pub fn effective(&self, node: Option<&NodeName>, now: Timestamp) -> Effective {
+        self.effective_with(&self.edits, node, now)
+    }
+
+    /// The same with other edits.
+    pub fn effective_with(
+        &self,
+        edits: &Edits,
+        node: Option<&NodeName>,
+        now: Timestamp,
+    ) -> Effective {
+        let generation = self.choice(node, now).generation;
+        let resource = generation.and_then(|generation| self.resource(generation));
+        resolve(resource.as_ref(), edits, node, &Held::new(), now)
+    }
+
+    /// The newest revision of anything that a person or the operator asks of agents.
+    pub fn asked_revision(&self) -> Option<Revision> {
+        let edits = self.edits.values().map(|written| written.revision);
+        edits.chain(self.rollout.iter().map(|(_, revision)| *revision)).max()
+    }
+
+    /// The ack of this life of the node; an earlier life's says nothing.
+    pub fn ack(&self, node: &NodeName) -> Option<&Ack> {
+        let record = self.nodes.get(node)?;
+        self.acks.get(node).filter(|ack| ack.incarnation == record.incarnation)
+    }
+
+    /// Partitions that this life of the node owns.
+    pub fn owned(&self, node: &NodeName) -> usize {
+        let Some(record) = self.nodes.get(node) else { return 0 };
+        let mine = |partition: &&PartitionRecord| {
+            let owner = partition.owner();
+            owner.is_some_and(|o| o.node == *node && o.incarnation == record.incarnation)
+        };
+        self.partitions.values().filter(mine).count()
+    }
+
+    /// Partitions that no living node serves, missing records included.
+    pub fn ownerless(&self) -> BTreeSet<PartitionId> {
+        let expected = self.meta.as_ref().map_or(0, |meta| meta.partitions);
+        let all = (0..expected).map(PartitionId).chain(self.partitions.keys().copied());
+        all.filter(|id| !self.is_served(*id)).collect()
+    }
+
+    fn is_served(&self, id: PartitionId) -> bool {
+        let owner = self.partitions.get(&id).and_then(PartitionRecord::owner);
+        owner.is_some_and(|owner| {
+            self.nodes.get(&owner.node).is_some_and(|node| node.incarnation == owner.incarnation)
+        })
+    }
+
+    /// Nodes that edits address, without those that live.
+    pub fn absent_nodes(&self) -> BTreeSet<NodeName> {
+        let named = self.edits.keys().filter_map(|rest| {
+            let name = rest.strip_prefix("node/")?.split('/').next()?;
+            NodeName::new(name).ok()
+        });
+        named.filter(|node| !self.nodes.contains_key(node)).collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    //! A hunt to test views with.
+
+    use super::*;
+    use config_schemas::documents::{FORMAT, HASH_MURMUR2, NodeMode, Owner};
+
+    pub(crate) const NOW: &str = "2026-11-21T12:00:00Z";
+
+    pub(crate) fn now() -> Timestamp {
+        NOW.parse().unwrap()
+    }
+
+    pub(crate) fn node(name: &str) -> NodeName {
+        NodeName::new(name).unwrap()
+    }
+
+    pub(crate) fn revision(number: u64) -> Revision {
+        Revision::new(number).unwrap()
+    }
+
+    /// Two nodes, generations 1 and 2 (2 runs), four partitions, acks at revision 20.
+    pub(crate) fn harbour(edits: &[(&str, &str, u64)]) -> Fleet {
+        let hunt = HuntName::new("default", "harbour").unwrap();
+        let mut fleet = Fleet::new(&hunt, revision(30));
+        fleet.meta = Some(Meta {
+            format: FORMAT,
+            store_epoch: "e".into(),
+            uid: "u".into(),
+            partitions: 4,
+            hash: HASH_MURMUR2.into(),
+        });
+        let rollout = Rollout { format: FORMAT, stable: Generation(2), candidate: None };
+        fleet.rollout = Some((rollout, revision(12)));
+        for (generation, interval) in [(1, "1s"), (2, "2s")] {
+            let config = serde_json::json!({"heartbeat": {"interval": interval}});
+            let desired = Desired {
+                format: FORMAT,
+                generation: Generation(generation),
+                uid: "u".into(),
+                written_at: now(),
+                config: config.as_object().unwrap().clone(),
+            };
+            fleet.desired.insert(Generation(generation), desired);
+            fleet.kept.insert(Generation(generation), revision(generation * 5));
+        }
+        for (rest, text, at) in edits {
+            let written = Written { bytes: text.as_bytes().to_vec(), revision: revision(*at) };
+            fleet.edits.insert((*rest).to_owned(), written);
+        }
+        for name in ["agent-1", "agent-2"] {
+            fleet.nodes.insert(node(name), record(name));
+            let hash = fleet.effective(Some(&node(name)), now()).hash;
+            fleet.acks.insert(node(name), ack(name, 2, 20, &hash));
+        }
+        for id in 0..4 {
+            let name = if id % 2 == 0 { "agent-1" } else { "agent-2" };
+            let owner = Owner { node: node(name), incarnation: format!("{name}-life") };
+            let own = PartitionRecord::Own { owner, epoch: config_schemas::Epoch(1) };
+            fleet.partitions.insert(PartitionId(id), own);
+        }
+        fleet
+    }
+
+    pub(crate) fn record(name: &str) -> NodeRecord {
+        NodeRecord {
+            format: FORMAT,
+            incarnation: format!("{name}-life"),
+            instance: name.to_owned(),
+            http: "127.0.0.1:1".into(),
+            grpc: "127.0.0.1:2".into(),
+            mode: NodeMode::Ready,
+        }
+    }
+
+    pub(crate) fn ack(name: &str, generation: u64, at: u64, hash: &str) -> Ack {
+        Ack {
+            format: FORMAT,
+            incarnation: format!("{name}-life"),
+            generation: Some(Generation(generation)),
+            revision: Some(revision(at)),
+            hash: hash.to_owned(),
+            sections: BTreeMap::new(),
+            refused: Vec::new(),
+            refused_count: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample::{harbour, node, now};
+    use super::*;
+
+    #[test]
+    fn a_partition_of_an_earlier_life_is_served_by_nobody() {
+        let mut fleet = harbour(&[]);
+        assert!(fleet.ownerless().is_empty());
+        fleet.nodes.get_mut(&node("agent-2")).unwrap().incarnation = "next".into();
+        let expected = BTreeSet::from([PartitionId(1), PartitionId(3)]);
+        assert_eq!(fleet.ownerless(), expected);
+        assert_eq!((fleet.owned(&node("agent-1")), fleet.owned(&node("agent-2"))), (2, 0));
+        assert!(fleet.ack(&node("agent-2")).is_none());
+    }
+
+    #[test]
+    fn missing_partition_records_are_ownerless() {
+        let mut fleet = harbour(&[]);
+        fleet.partitions.remove(&PartitionId(3));
+        assert_eq!(fleet.ownerless(), BTreeSet::from([PartitionId(3)]));
+    }
+
+    #[test]
+    fn a_rollback_changes_what_should_run() {
+        let interval = config_schemas::FieldPath::parse("heartbeat.interval").unwrap();
+        let value = |fleet: &Fleet| fleet.effective(None, now()).values[&interval].to_string();
+        assert_eq!(value(&harbour(&[])), "2s");
+        assert_eq!(value(&harbour(&[("hunt/generation", "1", 25)])), "1s");
+    }
+
+    #[test]
+    fn edits_for_nodes_that_do_not_live_are_found() {
+        let fleet = harbour(&[("node/ghost/buffers/events", "7", 21)]);
+        assert_eq!(fleet.absent_nodes(), BTreeSet::from([node("ghost")]));
+    }
+}
