@@ -9,3 +9,4 @@ pub mod identity;
 pub mod metrics;
 pub mod options;
 pub mod partitions;
+pub mod run;

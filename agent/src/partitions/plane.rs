@@ -2,7 +2,6 @@
 //! from the records in etcd, events from the gateway. Out: durable places of events. I/O.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,15 +24,13 @@ use crate::config::view::View;
 use crate::core::Core;
 use crate::metrics::PlaneMetrics;
 
-/// Who this node is and where events are kept.
+/// Whose events, and who this node is.
 #[derive(Debug, Clone)]
 pub struct PlaneOptions {
     /// The hunt.
     pub hunt: HuntName,
     /// Name and life of this node.
     pub me: Owner,
-    /// Shared by the agents of this machine.
-    pub data_dir: PathBuf,
 }
 
 /// Where an event stands once it is durable.

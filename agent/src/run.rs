@@ -1,0 +1,168 @@
+//! A whole agent from start to stop: identity, store, core, data plane, ports, and an orderly end.
+//! In: options. Out: nothing, or why it could not be. I/O.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use store::{Store, StoreError, StoreOptions};
+use telemetry::admin::{self, Readiness};
+use telemetry::tasks::Tasks;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::Admin;
+use crate::config::road::chain;
+use crate::core::{self, Core, CoreOptions, Standing};
+use crate::identity::{self, IdentityError};
+use crate::metrics::{MetricsError, PlaneMetrics};
+use crate::options::Options;
+use crate::partitions::log::Log;
+use crate::partitions::plane::{self, Plane, PlaneOptions};
+
+/// Why an agent could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot be that node.
+    #[error("assuming the node's identity")]
+    Identity(#[from] IdentityError),
+    /// A port cannot be listened on.
+    #[error("listening on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store's options are of no use.
+    #[error("opening the store")]
+    Store(#[from] StoreError),
+    /// Metrics clash.
+    #[error("setting up metrics")]
+    Metrics(#[from] MetricsError),
+    /// Signals cannot be heard.
+    #[error("listening for signals")]
+    Signals(#[source] std::io::Error),
+    /// Another process bears the name.
+    #[error("the name of this node is taken by {by}; start this agent under another name")]
+    NameTaken {
+        /// Who.
+        by: String,
+    },
+    /// A task failed.
+    #[error("a task of the agent failed; its last log line says why")]
+    Task,
+}
+
+/// Runs until SIGTERM or SIGINT, then hands the partitions over and ends.
+pub async fn run(options: Options) -> Result<(), RunError> {
+    let identity = identity::assume(&options.data_dir, &options.hunt, &options.node)?;
+    let http = listen(options.http).await?;
+    let grpc = listen(options.grpc).await?;
+    let address = |listener: &TcpListener, wanted: SocketAddr| {
+        listener.local_addr().unwrap_or(wanted).to_string()
+    };
+    let store = Store::open(StoreOptions::plain(options.etcd.clone()))?;
+    let registry = Registry::new();
+    let tasks = Tasks::default();
+    let log = Log::new(options.data_dir.clone(), options.hunt.clone());
+    let core_options = CoreOptions {
+        hunt: options.hunt.clone(),
+        me: identity.me.clone(),
+        instance: identity.instance.clone(),
+        directory: Some(identity.directory.clone()),
+        http: address(&http, options.http),
+        grpc: address(&grpc, options.grpc),
+    };
+    let core = core::start(core_options, &store, log.retune(), &registry, &tasks)?;
+    tracing::info!(
+        node = %options.node,
+        hunt = %options.hunt,
+        http = %address(&http, options.http),
+        grpc = %address(&grpc, options.grpc),
+        "agent starts"
+    );
+    let plane_options = PlaneOptions { hunt: options.hunt.clone(), me: identity.me.clone() };
+    let plane = plane::new(plane_options, &core, log, PlaneMetrics::register(&registry)?);
+    serve(&core, &identity.me, http, registry, &tasks);
+    let ended = until_end(&core, &tasks).await;
+    if ended.is_ok() {
+        hand_over(&core, &plane).await;
+    }
+    tasks.finish().await;
+    if let Err(error) = core.session.close().await {
+        tracing::warn!(error = %chain(&error), "the lease could not be ended; it lapses by itself");
+    }
+    ended
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
+}
+
+fn serve(
+    core: &Core,
+    me: &config_schemas::documents::Owner,
+    http: TcpListener,
+    registry: Registry,
+    tasks: &Tasks,
+) {
+    let standing = core.standing.clone();
+    let readiness: Readiness = Arc::new(move || match &*standing.borrow() {
+        Standing::Registered => Ok(()),
+        Standing::Registering => Err("not registered in etcd yet".to_owned()),
+        Standing::Refused { by } => Err(format!("the node's name is taken by {by}")),
+    });
+    let shown = Admin {
+        me: me.clone(),
+        report: core.report.clone(),
+        view: core.view.clone(),
+        queues: core.queues.clone(),
+    };
+    let router = admin::routes(registry, readiness).merge(crate::admin::routes(shown));
+    let stopping = tasks.stopping();
+    tasks.spawn("http", async move {
+        if let Err(error) = admin::serve(http, router, stopping).await {
+            tracing::error!(error = %chain(&error), "HTTP ended");
+        }
+    });
+}
+
+/// Waits for a reason to end: a signal, a lost name, a failed task.
+async fn until_end(core: &Core, tasks: &Tasks) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let mut standing = core.standing.clone();
+    let refused = async {
+        let wait = standing.wait_for(|standing| matches!(standing, Standing::Refused { .. }));
+        match wait.await.as_deref() {
+            Ok(Standing::Refused { by }) => by.clone(),
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        by = refused => Err(RunError::NameTaken { by }),
+        () = tasks.stopping().cancelled_owned() => Err(RunError::Task),
+    }
+}
+
+/// Longest wait for others to take the partitions over; what is left is taken when the lease ends.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(30);
+
+async fn hand_over(core: &Core, plane: &Plane) {
+    let others = core.view.borrow().nodes.len() > 1;
+    tracing::info!(others, "agent stops");
+    if !others {
+        return;
+    }
+    if let Err(error) = core.drain().await {
+        tracing::warn!(error = %chain(&error), "cannot announce the stop");
+        return;
+    }
+    if tokio::time::timeout(HAND_OVER_LIMIT, plane.empty()).await.is_err() {
+        tracing::warn!("partitions are left; others take them when the lease ends");
+    }
+}
