@@ -146,7 +146,7 @@ fn keep<T: serde::de::DeserializeOwned>(
             true
         }
         Err(reason) => {
-            unreadable.insert_entry(reason);
+            unreadable.or_insert(reason);
             true
         }
     }

@@ -127,10 +127,7 @@ impl Keeper {
                     self.hand_over(epoch, &to, revision).await
                 }
             };
-            let wait = match ended {
-                Ok(()) => None,
-                Err(wait) => Some(wait),
-            };
+            let wait = ended.err();
             tokio::select! {
                 changed = orders.changed() => if changed.is_err() { return },
                 () = pause(wait) => {}
