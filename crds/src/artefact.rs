@@ -4,7 +4,8 @@ use kube::CustomResourceExt;
 
 use crate::TreasureHunt;
 
-const HEAD: &str = "# Generated from crds/src and config-schemas/src/settings.rs; a test keeps it fresh.\n";
+const HEAD: &str =
+    "# Generated from crds/src and config-schemas/src/settings.rs; a test keeps it fresh.\n";
 
 /// The text of `treasurehunts.yaml`.
 pub fn yaml() -> String {

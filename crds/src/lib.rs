@@ -18,5 +18,5 @@ pub use hunt::{
 pub use status::{
     Applied, CONDITIONS_MAX, Condition, ConditionKind, EVENTS_MAX, Kept, MESSAGE_CHARS_MAX, Nodes,
     OVERRIDES_MAX, OverrideInEffect, PartitionCounts, REFUSED_MAX, RefusedEdit, Rollback,
-    StatusEvent, Truth, TreasureHuntStatus,
+    StatusEvent, TreasureHuntStatus, Truth,
 };

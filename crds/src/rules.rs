@@ -74,7 +74,9 @@ pub(crate) fn fixed(field: &Field) -> Json {
 fn or_default(root: &str, path: FieldPath) -> String {
     let (section, name) = (path.section(), path.name());
     let default = match path.field().kind.default_value() {
-        value @ (Value::Count(_) | Value::Switch(_) | Value::List(_)) => value.to_json().to_string(),
+        value @ (Value::Count(_) | Value::Switch(_) | Value::List(_)) => {
+            value.to_json().to_string()
+        }
         value => format!("'{value}'"),
     };
     format!(

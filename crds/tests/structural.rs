@@ -51,10 +51,10 @@ fn walk(schema: &Json, path: &str, faults: &mut Vec<String>) {
 #[test]
 fn every_setting_of_the_table_is_in_the_schema() {
     let definition = serde_json::to_value(crds::TreasureHunt::crd()).unwrap();
-    let spec = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let spec =
+        &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     for field in config_schemas::fields() {
-        let schema =
-            &spec["properties"][field.path.section()]["properties"][field.path.name()];
+        let schema = &spec["properties"][field.path.section()]["properties"][field.path.name()];
         let text = schema["description"].as_str().unwrap_or_default();
         assert!(text.contains(field.doc), "{}", field.path);
     }

@@ -1,0 +1,351 @@
+//! What the controller knows of one hunt between two looks, and the look itself: from resource,
+//! keys and memory to what is to be done now. Pure; `controller` does it.
+
+use std::time::Duration;
+
+use config_schemas::documents::{NodeMode, Owner, PartitionRecord};
+use config_schemas::{Epoch, Generation, HuntName, NodeName, PartitionId, Revision};
+use crds::{ConditionKind, TreasureHuntStatus, Truth};
+use jiff::{SignedDuration, Timestamp};
+use store::Txn;
+use tokio::time::Instant;
+
+use crate::desire::{Desire, desire};
+use crate::evaluate::{Evaluation, HeldEdits, evaluate, live};
+use crate::placement::{
+    Member, Placed, Policy, Step, StepCause, hold_until, plan_placement, transactions,
+};
+use crate::plan::{Fresh, Note, Plan, clean_up, configure};
+use crate::report;
+use crate::source::{Report, Target};
+use crate::state::{HuntView, Memory, Observed};
+
+/// How long a deleted resource waits for its keys to be removed. Past it the resource goes, and
+/// the keys are removed when etcd is back.
+pub const CLEAN_UP_WITHIN: Duration = Duration::from_secs(60);
+/// A move that was called off is not ordered again for this many times the time it had.
+const REST_DRAINS: i32 = 2;
+
+/// What the controller knows of one hunt between two looks.
+#[derive(Debug, Default)]
+pub struct Hunt {
+    /// The resource as last seen.
+    pub resource: Option<Observed>,
+    /// The resource that is known to be gone, while its keys may still be there.
+    pub deleted: Option<Deleted>,
+    /// Since when the resource waits for its keys to be removed.
+    pub deleting_since: Option<Instant>,
+    /// What has to be remembered of earlier states.
+    pub memory: Memory,
+    /// The last good form of edits.
+    pub held: HeldEdits,
+    /// Nothing is planned before the view has this revision: our own writes.
+    pub settled: Option<Revision>,
+    /// Trouble with the last commit, for people.
+    pub store_trouble: Option<String>,
+    /// When the resource's newest generation reached us, until it has converged.
+    pub changed_at: Option<(Generation, Instant)>,
+    /// Refused edits at the last look, for the gauge.
+    pub refused: Vec<config_schemas::documents::RefusalCode>,
+}
+
+/// A resource that is known to be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// Which resource of that name.
+    pub uid: String,
+    /// Its live edits stay.
+    pub retain: bool,
+}
+
+/// What surrounds a look.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Wall time, for people's deadlines.
+    pub now: Timestamp,
+    /// For what is measured.
+    pub instant: Instant,
+    /// A random id, in case a new life begins.
+    pub store_epoch: String,
+    /// The revision at which the keys are complete.
+    pub revision: Option<Revision>,
+    /// etcd answers.
+    pub store_answers: bool,
+}
+
+/// What is to be done now.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Transactions, in order.
+    pub txns: Vec<Txn>,
+    /// What to tell people once they are committed.
+    pub notes: Vec<Note>,
+    /// What to write to the resource.
+    pub report: Option<Report>,
+    /// What to tell people once that is written.
+    pub report_notes: Vec<Note>,
+    /// When to look again, by the wall clock.
+    pub wake_at: Option<Timestamp>,
+    /// Nothing is left to know of this hunt.
+    pub forget: bool,
+    /// Every node has the resource's newest generation.
+    pub converged: bool,
+    /// Steps of placement in `txns`, by cause.
+    pub placed: Vec<StepCause>,
+}
+
+impl Hunt {
+    /// Looks at the hunt.
+    pub fn look(&mut self, view: &HuntView<'_>, around: &Surroundings) -> Look {
+        let judged = evaluate(view, &self.memory, &self.held, around.now);
+        self.held = judged.held.clone();
+        self.refused = judged.refused.values().map(|refused| refused.refusal.code).collect();
+        let desire = self.resource.as_ref().map(|observed| desire(observed, view));
+        let mut look = Look { wake_at: judged.next_expiry, ..Look::default() };
+        if !matches!(desire, Some(Desire::Remove { .. })) {
+            self.deleting_since = None;
+        }
+        match &desire {
+            Some(Desire::Remove { retain }) => self.remove(view, *retain, around, &mut look),
+            Some(Desire::Run(wanted)) if self.is_held() => {
+                let fresh = Fresh { store_epoch: around.store_epoch.clone(), now: around.now };
+                look.plan(configure(wanted, view, &self.memory, &fresh));
+                let keep = crate::plan::kept(wanted, view, &self.memory);
+                self.memory.retain_documents(|generation| keep.contains(&generation));
+            }
+            Some(Desire::Run(_)) => look.report = Some(Report::Hold),
+            Some(Desire::Refuse(_)) => {}
+            None => self.sweep(view, &mut look),
+        }
+        if look.txns.is_empty() && !matches!(desire, Some(Desire::Remove { .. })) {
+            self.place(view, &judged, around, &mut look);
+        }
+        self.wait_for_own_writes(around, &mut look);
+        if let Some(desire) = desire
+            && look.report.is_none()
+            && !matches!(desire, Desire::Remove { .. })
+        {
+            self.status(&desire, &judged, view, around, &mut look);
+        }
+        look
+    }
+
+    fn is_held(&self) -> bool {
+        self.resource.as_ref().is_some_and(|observed| observed.held)
+    }
+
+    /// The keys go first, then the resource; at the deadline the resource goes alone.
+    fn remove(
+        &mut self,
+        view: &HuntView<'_>,
+        retain: bool,
+        around: &Surroundings,
+        look: &mut Look,
+    ) {
+        let Some(observed) = &self.resource else { return };
+        let since = *self.deleting_since.get_or_insert(around.instant);
+        look.plan(clean_up(view, &observed.uid, retain));
+        let clean = look.txns.is_empty() && around.revision >= self.settled && around.store_answers;
+        let overdue = around.instant.duration_since(since) >= CLEAN_UP_WITHIN;
+        if !observed.held {
+            return;
+        }
+        if clean || overdue {
+            look.report = Some(Report::Release);
+            self.deleted = Some(Deleted { uid: observed.uid.clone(), retain });
+        } else {
+            let wait = SignedDuration::try_from(CLEAN_UP_WITHIN).unwrap_or(SignedDuration::ZERO);
+            look.wake_by(around.now.checked_add(wait).ok());
+        }
+    }
+
+    /// Removes what a resource left that is known to be gone; never anything on absence alone.
+    fn sweep(&mut self, view: &HuntView<'_>, look: &mut Look) {
+        if let Some(deleted) = &self.deleted {
+            look.plan(clean_up(view, &deleted.uid, deleted.retain));
+            if look.txns.is_empty() {
+                self.deleted = None;
+            }
+        }
+        look.forget = self.deleted.is_none()
+            && view.is_bare()
+            && view.edits.is_empty()
+            && view.nodes.is_empty();
+    }
+
+    /// Placement needs etcd alone: it goes on without a resource.
+    fn place(
+        &mut self,
+        view: &HuntView<'_>,
+        judged: &Evaluation,
+        around: &Surroundings,
+        look: &mut Look,
+    ) {
+        let Some(meta) = view.meta.value() else { return };
+        if self.deleted.as_ref().is_some_and(|deleted| deleted.uid == meta.uid) {
+            return;
+        }
+        let nodes: Vec<Member> = live(view)
+            .map(|(node, record)| Member {
+                owner: Owner { node, incarnation: record.incarnation.clone() },
+                mode: record.mode,
+            })
+            .collect();
+        let policy = self.policy(view, judged, &nodes, around);
+        let placed = self.placed(view, meta.partitions);
+        let steps = plan_placement(&nodes, &placed, &policy, around.now);
+        self.rest(&steps, &policy, around.now);
+        look.placed = steps.iter().map(|step| step.cause).collect();
+        look.txns = transactions(&steps, view);
+        look.wake_by(policy.hold);
+        look.wake_by(deadlines(view).filter(|at| *at > around.now).min());
+        look.wake_by(self.memory.resting.values().min().copied());
+        look.stray_partitions(view, meta.partitions);
+    }
+
+    fn policy(
+        &mut self,
+        view: &HuntView<'_>,
+        judged: &Evaluation,
+        nodes: &[Member],
+        around: &Surroundings,
+    ) -> Policy {
+        let partitions = &judged.effective.config.partitions;
+        self.memory.resting.retain(|_, until| *until > around.now);
+        let owners: std::collections::BTreeSet<&NodeName> = view
+            .partitions
+            .values()
+            .filter_map(|slot| Some(&slot.value()?.owner()?.node))
+            .collect();
+        let lives = |node: &NodeName| nodes.iter().any(|member| member.owner.node == *node);
+        let gone: Vec<Timestamp> = owners
+            .iter()
+            .filter(|node| !lives(node))
+            .filter_map(|node| self.memory.gone.get(*node).copied())
+            .collect();
+        let lease = judged.effective.config.heartbeat.lease();
+        Policy {
+            pins: partitions.pins.iter().map(|pin| (pin.partition, pin.node.clone())).collect(),
+            paused: partitions.paused,
+            moves: usize::try_from(partitions.moves).unwrap_or(usize::MAX),
+            drain: partitions.drain,
+            hold: hold_until(owners.len(), &gone, lease, around.now),
+            resting: self.memory.resting.clone(),
+        }
+    }
+
+    fn placed(
+        &self,
+        view: &HuntView<'_>,
+        count: u32,
+    ) -> std::collections::BTreeMap<PartitionId, Placed> {
+        let of = |id: u32| {
+            let id = PartitionId(id);
+            let record = view.partitions.get(&id).and_then(|slot| slot.value());
+            let epoch = self.memory.epochs.get(&id).copied().unwrap_or(Epoch(0));
+            (id, record.map_or(Placed::Nowhere { epoch }, |r| Placed::Recorded(r.clone())))
+        };
+        (0..count).map(of).collect()
+    }
+
+    fn rest(&mut self, steps: &[Step], policy: &Policy, now: Timestamp) {
+        let drain = SignedDuration::try_from(policy.drain).unwrap_or(SignedDuration::MAX);
+        let until = drain.checked_mul(REST_DRAINS).and_then(|rest| now.checked_add(rest).ok());
+        let overdue = steps.iter().filter(|step| step.cause == StepCause::Overdue);
+        self.memory
+            .resting
+            .extend(overdue.map(|step| (step.partition, until.unwrap_or(Timestamp::MAX))));
+    }
+
+    /// Until the view shows our own last write, a plan would be made from the past.
+    fn wait_for_own_writes(&mut self, around: &Surroundings, look: &mut Look) {
+        if self.settled > around.revision {
+            look.txns.clear();
+            look.notes.clear();
+            look.placed.clear();
+        } else {
+            self.settled = None;
+        }
+    }
+
+    fn status(
+        &mut self,
+        desire: &Desire,
+        judged: &Evaluation,
+        view: &HuntView<'_>,
+        around: &Surroundings,
+        look: &mut Look,
+    ) {
+        let Some(observed) = &self.resource else { return };
+        let before: TreasureHuntStatus = serde_json::from_str(&observed.status).unwrap_or_default();
+        let findings = report::Findings {
+            observed: observed.generation,
+            desire,
+            judged,
+            view,
+            store_trouble: self.store_trouble.as_deref(),
+            now: around.now,
+        };
+        let after = report::status(&findings, &before);
+        look.converged =
+            after.condition(ConditionKind::Converged).is_some_and(|c| c.status == Truth::True);
+        // Text keys and plain values only: nothing that JSON cannot say.
+        let text = serde_json::to_string(&after).unwrap_or_default().into_boxed_str();
+        if text != observed.status {
+            look.report_notes = report::notes(&before, &after);
+            look.report = Some(Report::Status(text));
+        }
+    }
+
+    /// What the report is about.
+    pub fn target(&self, name: &HuntName) -> Target {
+        self.resource.as_ref().map_or_else(
+            || Target { name: name.clone(), uid: String::new(), version: String::new() },
+            Target::of,
+        )
+    }
+}
+
+impl Look {
+    fn plan(&mut self, plan: Plan) {
+        self.txns.extend(plan.txns);
+        self.notes.extend(plan.notes);
+    }
+
+    fn wake_by(&mut self, at: Option<Timestamp>) {
+        self.wake_at = self.wake_at.into_iter().chain(at).min();
+    }
+
+    /// Partition keys that stand for no partition, or that nobody can read, are told of.
+    fn stray_partitions(&mut self, view: &HuntView<'_>, count: u32) {
+        let stray: Vec<_> = view.partitions.iter().filter(|(id, _)| id.0 >= count).collect();
+        if stray.is_empty() {
+            return;
+        }
+        let mut txn = Txn::default();
+        for (id, _) in stray.into_iter().take(crate::placement::PARTITIONS_PER_TXN) {
+            let what = config_schemas::keys::Key::Partition(*id);
+            let key = view.keys.key(&what);
+            txn.guards.push(view.guard(&what));
+            txn.writes.push(store::Write::delete(key.clone()));
+            let text = format!("{key} stands for no partition of the hunt and is taken away");
+            self.notes.push(Note::warning("PutBack", key, text));
+        }
+        self.txns.push(txn);
+    }
+}
+
+fn deadlines<'a>(view: &'a HuntView<'_>) -> impl Iterator<Item = Timestamp> + 'a {
+    view.partitions.values().filter_map(|slot| match slot.value()? {
+        PartitionRecord::Mov { deadline, .. } => Some(*deadline),
+        PartitionRecord::Own { .. } | PartitionRecord::Parked { .. } => None,
+    })
+}
+
+/// Whether a node takes partitions, for people.
+pub(crate) fn mode_name(mode: NodeMode) -> &'static str {
+    match mode {
+        NodeMode::Ready => "Ready",
+        NodeMode::Draining => "Draining",
+    }
+}

@@ -1,0 +1,79 @@
+//! The operator's binary: reads flags, starts, waits for a signal.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use operator::{From, Fuse, Options, start};
+use store::StoreOptions;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Brings TreasureHunts into etcd, places partitions, reports what agents run.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Flags {
+    /// etcd, one URL or several with commas.
+    #[arg(long, env = "TREASUREHUNT_ETCD", value_delimiter = ',', required = true)]
+    etcd: Vec<String>,
+    /// Where TreasureHunts come from.
+    #[arg(long, env = "TREASUREHUNT_SOURCE", default_value = "kubernetes")]
+    source: Source,
+    /// The directory of YAML files, with --source directory.
+    #[arg(long, env = "TREASUREHUNT_DIRECTORY", required_if_eq("source", "directory"))]
+    directory: Option<PathBuf>,
+    /// A kubeconfig file; without it, what the environment says.
+    #[arg(long, env = "TREASUREHUNT_KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// One namespace instead of all.
+    #[arg(long, env = "TREASUREHUNT_NAMESPACE")]
+    namespace: Option<String>,
+    /// Where /metrics, /healthz, /readyz, /hunts, /config and /partitions are served.
+    #[arg(long, env = "TREASUREHUNT_LISTEN", default_value = "127.0.0.1:9090")]
+    listen: SocketAddr,
+    /// Who this operator is, for people; host and process by default.
+    #[arg(long, env = "TREASUREHUNT_IDENTITY")]
+    identity: Option<String>,
+}
+
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Kubernetes,
+    Directory,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    telemetry::logs::init();
+    let flags = Flags::parse();
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let running = start(options(flags)?).await?;
+    tracing::info!(admin = %running.admin, "the operator runs");
+    let stopping = running.stopping();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+        () = stopping.cancelled() => anyhow::bail!("a task ended that must not"),
+    }
+    running.stop().await;
+    Ok(())
+}
+
+fn options(flags: Flags) -> anyhow::Result<Options> {
+    let from = match flags.source {
+        Source::Kubernetes => {
+            From::Kubernetes { kubeconfig: flags.kubeconfig, namespace: flags.namespace }
+        }
+        Source::Directory => {
+            From::Directory { path: flags.directory.context("--directory is missing")? }
+        }
+    };
+    let identity = flags.identity.unwrap_or_else(|| format!("operator-{}", std::process::id()));
+    Ok(Options {
+        store: StoreOptions::plain(flags.etcd),
+        from,
+        listen: flags.listen,
+        identity: format!("{identity}/{}", uuid::Uuid::new_v4().simple()),
+        fuse: Fuse::default(),
+    })
+}

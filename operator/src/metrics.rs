@@ -1,0 +1,179 @@
+//! What the operator counts, in its own registry. Names follow controller-runtime where it has
+//! one, so that people's boards fit.
+
+use config_schemas::documents::RefusalCode;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// Buckets of latencies, in seconds.
+const SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The operator's metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Where they are gathered.
+    pub registry: Registry,
+    /// Looks at a hunt, by outcome.
+    pub reconciles: IntCounterVec,
+    /// Time of one look.
+    pub reconcile_seconds: Histogram,
+    /// Hunts that wait to be looked at now.
+    pub queue_depth: IntGauge,
+    /// Transactions, by verdict.
+    pub txns: IntCounterVec,
+    /// Time of a transaction, by verdict.
+    pub txn_seconds: HistogramVec,
+    /// Writes to the resource's source, by kind and outcome.
+    pub reports: IntCounterVec,
+    /// Time of such a write.
+    pub report_seconds: HistogramVec,
+    /// Edits that are refused now, by code, over all hunts.
+    pub refused: IntGaugeVec,
+    /// Notes to people, by reason.
+    pub notes: IntCounterVec,
+    /// Partition records written, by cause.
+    pub placements: IntCounterVec,
+    /// 1 while this operator leads.
+    pub leader: IntGauge,
+    /// Hunts known, by where from.
+    pub hunts: IntGaugeVec,
+    /// Hunts with keys in etcd, and neither a resource nor the knowledge that it was deleted.
+    pub orphans: IntGauge,
+    /// Errors of the source's watch.
+    pub source_errors: IntCounterVec,
+    /// Time from a resource's change to all nodes converged.
+    pub converge_seconds: Histogram,
+}
+
+impl Metrics {
+    /// Makes and registers all of them.
+    pub fn new() -> Result<Metrics, prometheus::Error> {
+        let make = Make { registry: Registry::new() };
+        Ok(Metrics {
+            reconciles: make.counters(
+                "controller_runtime_reconcile_total",
+                "Looks at a hunt, by outcome.",
+                &["result"],
+            )?,
+            reconcile_seconds: make.histogram(
+                "controller_runtime_reconcile_time_seconds",
+                "Time that the operator takes to look at a hunt.",
+            )?,
+            queue_depth: make.gauge("workqueue_depth", "Hunts that wait to be looked at now.")?,
+            txns: make.counters(
+                "treasurehunt_operator_etcd_txn_total",
+                "Transactions in etcd, by verdict.",
+                &["verdict"],
+            )?,
+            txn_seconds: make.histograms(
+                "treasurehunt_operator_etcd_txn_seconds",
+                "Time of a transaction in etcd.",
+                &["verdict"],
+            )?,
+            reports: make.counters(
+                "treasurehunt_operator_report_total",
+                "Writes to the source of the resources, by kind and outcome.",
+                &["kind", "result"],
+            )?,
+            report_seconds: make.histograms(
+                "treasurehunt_operator_report_seconds",
+                "Time of a write to the source of the resources.",
+                &["kind"],
+            )?,
+            refused: make.gauges(
+                "treasurehunt_refused_edits",
+                "Live edits that are refused now, by code.",
+                &["code"],
+            )?,
+            notes: make.counters(
+                "treasurehunt_operator_notes_total",
+                "Notes to people (Events), by reason.",
+                &["reason"],
+            )?,
+            placements: make.counters(
+                "treasurehunt_operator_placements_total",
+                "Partition records written, by cause.",
+                &["cause"],
+            )?,
+            leader: make.gauge("treasurehunt_operator_leader", "1 while this operator leads.")?,
+            hunts: make.gauges("treasurehunt_operator_hunts", "Hunts known.", &["known_from"])?,
+            orphans: make.gauge(
+                "treasurehunt_operator_orphans",
+                "Hunts with keys in etcd and no resource.",
+            )?,
+            source_errors: make.counters(
+                "treasurehunt_operator_source_errors_total",
+                "Errors of watching the resources, by kind.",
+                &["kind"],
+            )?,
+            converge_seconds: make.histogram(
+                "treasurehunt_operator_spec_to_converged_seconds",
+                "Time from a resource's change reaching the operator to all its nodes converged.",
+            )?,
+            registry: make.registry,
+        })
+    }
+
+    /// Sets the gauges of refused edits.
+    pub fn set_refused(&self, counts: &std::collections::BTreeMap<RefusalCode, i64>) {
+        self.refused.reset();
+        for (code, count) in counts {
+            self.refused.with_label_values(&[code.as_str()]).set(*count);
+        }
+    }
+}
+
+struct Make {
+    registry: Registry,
+}
+
+impl Make {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        let metric = IntGauge::new(name, help)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let metric = Histogram::with_opts(options)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        let metric = HistogramVec::new(options, labels)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}

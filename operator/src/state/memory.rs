@@ -1,0 +1,94 @@
+//! What has to be remembered of a hunt's earlier states, because the present one does not show
+//! it: what stood where a person edited by hand, how high epochs were, since when nodes are gone.
+//! A fold over the changes of its keys. Pure.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use config_schemas::documents::{self, PartitionRecord};
+use config_schemas::keys::Key;
+use config_schemas::{Epoch, Generation, NodeName, PartitionId, Revision};
+use jiff::Timestamp;
+use store::Entry;
+
+/// Nodes whose going is remembered: past it the oldest are forgotten, which only means that they
+/// do not count for the brake.
+const GONE_MAX: usize = 1024;
+
+/// What is remembered of one hunt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// `meta` as the operator wrote it.
+    pub meta: Option<Bytes>,
+    /// The kept documents as they were first written.
+    pub documents: BTreeMap<Generation, Bytes>,
+    /// The highest epoch that each partition had.
+    pub epochs: BTreeMap<PartitionId, Epoch>,
+    /// A revision not above the one at which a live edit or the rollout was last deleted.
+    pub deleted_at: Option<Revision>,
+    /// Since when nodes are gone.
+    pub gone: BTreeMap<NodeName, Timestamp>,
+    /// Partitions whose move was called off, and until when they are left in peace.
+    pub resting: BTreeMap<PartitionId, Timestamp>,
+}
+
+impl Memory {
+    /// Takes a change of one of the hunt's keys in. `after` is the revision of the state before
+    /// the change, so that the change itself is newer.
+    pub fn fold(
+        &mut self,
+        key: &Key,
+        entry: Option<&Entry>,
+        after: Option<Revision>,
+        now: Timestamp,
+    ) {
+        match (key, entry) {
+            (Key::Meta, Some(entry)) if untouched(entry) => self.meta = Some(entry.value.clone()),
+            (Key::Desired(generation), Some(entry)) if untouched(entry) => {
+                self.documents.entry(*generation).or_insert_with(|| entry.value.clone());
+            }
+            (Key::Override(_) | Key::Rollout, None) => {
+                self.deleted_at = self.deleted_at.max(after.map(Revision::next));
+            }
+            (Key::Node(node), None) => {
+                self.gone.insert(node.clone(), now);
+                self.forget_oldest_gone();
+            }
+            (Key::Node(node), Some(_)) => {
+                self.gone.remove(node);
+            }
+            (Key::Partition(id), Some(entry)) => {
+                let record = documents::read::<PartitionRecord>(&entry.value);
+                let epoch = record.map_or(Epoch(0), |record| record.epoch());
+                let highest = self.epochs.entry(*id).or_insert(epoch);
+                *highest = epoch.max(*highest);
+            }
+            _ => {}
+        }
+    }
+
+    /// The store went back in time or is another one: revisions of before mean nothing, and
+    /// neither do documents. Epochs are kept: they only rise.
+    pub fn store_rewound(&mut self) {
+        self.deleted_at = None;
+        self.documents.clear();
+        self.meta = None;
+    }
+
+    /// Forgets documents that are not kept any more.
+    pub fn retain_documents(&mut self, keep: impl Fn(Generation) -> bool) {
+        self.documents.retain(|generation, _| keep(*generation));
+    }
+
+    fn forget_oldest_gone(&mut self) {
+        while self.gone.len() > GONE_MAX {
+            let oldest = self.gone.iter().min_by_key(|(_, at)| **at).map(|(node, _)| node.clone());
+            oldest.and_then(|node| self.gone.remove(&node));
+        }
+    }
+}
+
+/// Written once and never again: what the operator wrote, for keys that it writes once.
+fn untouched(entry: &Entry) -> bool {
+    entry.create_revision == entry.mod_revision
+}
