@@ -16,6 +16,7 @@ use crate::poll::{self, ServerError, run_tool};
 use crate::process::guarded::Guarded;
 use crate::process::launch::{ProcessError, log_tail};
 use crate::programs::KubePrograms;
+use crate::proxy::FaultProxy;
 
 pub use options::KubeOptions;
 
@@ -89,6 +90,14 @@ impl KubeApi {
         groups: &[&str],
     ) -> Result<PathBuf, ServerError> {
         self.options.kubeconfig_for(user, groups).await
+    }
+
+    /// The administrator's kubeconfig file for clients that are to go through `proxy`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn kubeconfig_through(&self, proxy: &FaultProxy) -> Result<PathBuf, ServerError> {
+        self.options.kubeconfig_through(&format!("https://{}", proxy.addr()))
     }
 
     /// Runs `kubectl ARGS` as administrator; its standard output.

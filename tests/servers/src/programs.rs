@@ -278,3 +278,38 @@ where
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// `etcd`, `etcdctl` and `etcdutl` that say these versions (none where empty), and whether
+    /// they are taken when 3.6 is asked for, and when 3.4 is.
+    fn check(said: [&str; 3], taken: [bool; 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, version) in ["etcd", "etcdctl", "etcdutl"].iter().zip(said) {
+            if !version.is_empty() {
+                let program = folder.path().join(name);
+                std::fs::write(&program, format!("#!/bin/sh\necho {name} Version: {version}\n"))
+                    .unwrap();
+                std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+            }
+        }
+        let places = Places { path: folder.path().into(), cache: folder.path().into() };
+        let oldest = [ETCD_MIN, Version { major: 3, minor: 4 }];
+        assert_eq!(oldest.map(|v| EtcdPrograms::on_path(&places, v).is_some()), taken, "{said:?}");
+    }
+
+    #[test]
+    fn programs_on_path_are_taken_when_all_are_new_enough() {
+        check(["3.6.16", "3.6.16", "3.6.16"], [true, true]);
+        check(["3.10.0", "3.7.3", "3.6.0"], [true, true]);
+        check(["3.4.23", "3.4.23", ""], [false, true]);
+        check(["3.6.16", "3.5.9", "3.6.16"], [false, true]);
+        check(["3.6.16", "3.6.16", ""], [false, false]);
+        check(["", "3.6.16", "3.6.16"], [false, false]);
+        check(["unknown", "3.6.16", "3.6.16"], [false, false]);
+    }
+}

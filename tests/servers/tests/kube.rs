@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use servers::{Etcd, EtcdPrograms, KubeApi, KubePrograms};
+use servers::{Etcd, EtcdPrograms, FaultProxy, KubeApi, KubePrograms};
 
 const NAMESPACE: &str = "
 apiVersion: v1
@@ -58,6 +58,13 @@ async fn an_api_server_knows_its_users_and_survives_kill_and_a_lost_etcd() {
     assert!(api.kubectl_as(&ana, &["auth", "can-i", "list", "secrets"], None).await.is_err());
     let who = api.kubectl_as(&ana, &["auth", "whoami", "-o", "json"], None).await.unwrap();
     assert!(who.contains("\"team/ana\"") && who.contains("\"guests\""), "{who}");
+
+    let proxy = FaultProxy::in_front_of(&api.endpoint()).await.unwrap();
+    let proxied = api.kubeconfig_through(&proxy).unwrap();
+    let list = ["get", "ns", "--request-timeout=5s"];
+    api.kubectl_as(&proxied, &list, None).await.unwrap();
+    proxy.cut();
+    assert!(api.kubectl_as(&proxied, &list, None).await.is_err());
 
     let endpoint = api.endpoint();
     api.kill();

@@ -79,6 +79,12 @@ impl KubeOptions {
         Credentials::in_dir(&self.dir).mint_kubeconfig(&self.endpoint(), user, groups).await
     }
 
+    pub(super) fn kubeconfig_through(&self, endpoint: &str) -> Result<PathBuf, ServerError> {
+        let kubeconfig = self.dir.join("proxied.kubeconfig");
+        Credentials::in_dir(&self.dir).write_admin_kubeconfig(endpoint, &kubeconfig)?;
+        Ok(kubeconfig)
+    }
+
     /// The process to start, guarded or detached, after [`KubeOptions::prepare`].
     #[must_use]
     pub fn launch(&self, programs: &KubePrograms) -> Launch {
