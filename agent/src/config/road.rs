@@ -80,7 +80,8 @@ pub struct Road {
     dirty: bool,
     next_change: Instant,
     retry_at: Option<Instant>,
-    arrived: Instant,
+    /// When the newest news of settings arrived, until it is in effect.
+    arrived: Option<Instant>,
 }
 
 /// Taken over by the components, not yet by every worker.
@@ -137,7 +138,7 @@ impl Road {
             dirty: false,
             next_change: now,
             retry_at: None,
-            arrived: now,
+            arrived: None,
         }
     }
 
@@ -186,7 +187,7 @@ impl Road {
         }
         if touched.config {
             self.dirty = true;
-            self.arrived = update.arrived;
+            self.arrived = Some(update.arrived);
         }
         if touched.nodes || touched.partitions {
             self.outlets.view.send_replace(Arc::new(self.view.clone()));
@@ -208,12 +209,23 @@ impl Road {
         let next = wanted(&self.view, &self.documents, &self.me.node, &self.in_effect, now);
         let mut effective = next.effective;
         effective.refused.extend(unreadable(&self.view, self.keys.prefix()));
+        if self.nothing_new(&effective, next.rollback) {
+            return;
+        }
         let plan = diff(&self.running.values, &effective.values);
         crate::config::journal::record(&self.running, &effective, &plan);
         self.in_effect = next.in_effect;
         self.rollback = next.rollback;
         self.running = Arc::new(effective);
         self.take_over(&plan).await;
+    }
+
+    /// Whether all of it is acked already: a look at the clock, or news that change nothing.
+    fn nothing_new(&self, effective: &Effective, rollback: Option<Generation>) -> bool {
+        self.pending.is_none()
+            && *effective == *self.running
+            && rollback == self.rollback
+            && self.view.config_revision == self.acked.revision
     }
 
     async fn take_over(&mut self, plan: &Plan) {
@@ -240,7 +252,9 @@ impl Road {
         let Some(mut pending) = self.pending.take() else { return };
         match switched {
             Ok(()) => {
-                self.metrics.effect_seconds.observe(self.arrived.elapsed().as_secs_f64());
+                if let Some(arrived) = self.arrived.take() {
+                    self.metrics.effect_seconds.observe(arrived.elapsed().as_secs_f64());
+                }
                 self.acked =
                     ack(&self.me.incarnation, &self.running, pending.revision, &pending.rejections);
                 self.keep_snapshot();
@@ -262,7 +276,11 @@ impl Road {
             }
         }
         self.metrics.show(&self.acked, &self.running);
-        self.outlets.ack.send_replace(Some(self.acked.clone()));
+        self.outlets.ack.send_if_modified(|sent| {
+            let news = sent.as_ref() != Some(&self.acked);
+            *sent = Some(self.acked.clone());
+            news
+        });
         self.report();
     }
 

@@ -79,7 +79,7 @@ impl View {
         let Some(what) = keys.parse(key) else { return Touched::default() };
         self.unreadable.remove(key);
         let touched = match what {
-            Key::Meta => config(keep(&mut self.meta, self.unreadable.entry(key.into()), standing)),
+            Key::Meta => config(self.take_meta(key, standing)),
             Key::Rollout => {
                 config(keep(&mut self.rollout, self.unreadable.entry(key.into()), standing))
             }
@@ -105,6 +105,18 @@ impl View {
             self.config_revision = self.config_revision.max(Some(at));
         }
         touched
+    }
+
+    /// Another resource under the old name has other partitions: the old ones' records go. After
+    /// a mere wipe of the store it is the same resource, and what is owned stays owned.
+    fn take_meta(&mut self, key: &str, standing: Option<Standing<'_>>) -> bool {
+        let uid = |meta: &Option<At<Meta>>| meta.as_ref().map(|at| at.record.uid.clone());
+        let before = uid(&self.meta);
+        let changed = keep(&mut self.meta, self.unreadable.entry(key.into()), standing);
+        if before.is_some() && uid(&self.meta) != before {
+            self.partitions.clear();
+        }
+        changed
     }
 
     fn take_node(&mut self, key: &str, node: NodeName, standing: Option<Standing<'_>>) -> bool {
@@ -218,6 +230,23 @@ mod tests {
         assert!(case.delete("override/hunt/buffers/events").config);
         assert!(case.view.edits.is_empty() && case.view.nodes.is_empty());
         assert_eq!(case.view.config_revision, Revision::new(8));
+    }
+
+    #[test]
+    fn another_resource_of_the_same_name_starts_without_partitions() {
+        let mut case = Case::new();
+        let meta = |uid: &str| {
+            format!(
+                r#"{{"format":1,"storeEpoch":"s","uid":"{uid}","partitions":4,"hash":"murmur2"}}"#
+            )
+        };
+        case.put("meta", &meta("u"));
+        case.put("partition/3", OWN);
+        case.delete("meta");
+        case.put("meta", &meta("u").replace("\"s\"", "\"t\""));
+        assert_eq!(case.view.partitions.len(), 1);
+        case.put("meta", &meta("v"));
+        assert!(case.view.partitions.is_empty());
     }
 
     #[test]
