@@ -1,6 +1,7 @@
 //! What every partition remembers whatever game it plays: how far it has read, which ids it has
 //! handled lately, and which forwarded events are not yet acknowledged. Fold of outcomes. Pure.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
@@ -106,9 +107,12 @@ impl Ledger {
             }
         }
         for event in &record.forwards {
-            self.outbox_at.insert(event.id.clone(), self.outbox_seq);
-            self.outbox.insert(self.outbox_seq, event.clone());
-            self.outbox_seq += 1;
+            // caused again while still waiting: it is the same event, and goes out once
+            if let Entry::Vacant(place) = self.outbox_at.entry(event.id.clone()) {
+                place.insert(self.outbox_seq);
+                self.outbox.insert(self.outbox_seq, event.clone());
+                self.outbox_seq += 1;
+            }
         }
         if let Outcome::Delivered { event_ids } = &record.outcome {
             for id in event_ids {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use config_schemas::{Epoch, Offset, PartitionId};
 use events::{
-    Event, EventId, HuntGame, HuntRules, Kind, Machine, Outcome, OutcomeRecord, PartitionState,
-    Stamp, partition_of,
+    Event, EventId, HuntGame, HuntRules, Input, Kind, Machine, Outcome, OutcomeRecord,
+    PartitionState, Stamp, partition_of,
 };
 use proptest::prelude::*;
 
@@ -19,6 +19,9 @@ const RULES: HuntRules = HuntRules {
     points_per_clue: 10,
     points_per_treasure: 100,
 };
+
+/// A claim is settled after three rounds over all partitions; more than this is a loop.
+const ROUNDS_MAX: usize = 16;
 
 /// One step of the schedule; numbers pick among what is possible.
 #[derive(Debug, Clone)]
@@ -164,14 +167,14 @@ impl World {
 
     /// Goes on until nothing is left to do.
     fn settle(&mut self) {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let mut quiet = true;
             for at in 0..self.partitions.len() {
                 while let Some(record) = self.decide(at) {
                     self.partitions[at].outcomes.push(record);
                     quiet = false;
                 }
-                while self.partitions[at].state.ledger().outbox_len() > 0 {
+                for _ in 0..self.partitions[at].state.ledger().outbox_len() {
                     self.deliver(at, true);
                     quiet = false;
                 }
@@ -180,6 +183,7 @@ impl World {
                 return;
             }
         }
+        panic!("events go on causing events");
     }
 
     fn records(&self) -> impl Iterator<Item = &OutcomeRecord> {
@@ -226,6 +230,11 @@ fn check_records(world: &World) {
         let sources = partition.outcomes.iter().filter_map(|record| record.source_offset);
         let expected: Vec<Offset> = (0..partition.events.len() as u64).map(Offset).collect();
         assert_eq!(sources.collect::<Vec<_>>(), expected, "one record per event, in order");
+        let played = partition.outcomes.iter().filter(|record| {
+            record.event_id.is_some() && !matches!(record.outcome, Outcome::Duplicate { .. })
+        });
+        let ids: Vec<_> = played.map(|record| &record.event_id).collect();
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id is played once");
         let rebuilt = partition.rebuilt();
         assert_eq!(rebuilt.game(), partition.state.game());
         assert_eq!(rebuilt.ledger(), partition.state.ledger());
@@ -272,4 +281,24 @@ fn a_claim_goes_to_the_treasure_and_its_verdict_comes_back() {
     let won = world.records().filter(|r| matches!(r.outcome, Outcome::Won { .. })).count();
     let lost = world.records().filter(|r| matches!(r.outcome, Outcome::ClaimLost { .. })).count();
     assert_eq!((won, lost), (1, 1));
+}
+
+/// What the game itself remembers for ever, when the window of recent ids is long past.
+#[test]
+fn a_claim_and_a_verdict_that_come_again_after_ages_change_nothing() {
+    let mut world = World::new();
+    world.publish(0, 0, 0);
+    world.publish(2, 0, 0);
+    world.publish(3, 0, 0);
+    world.settle();
+    for partition in &world.partitions {
+        let state = partition.state.game();
+        for (offset, event) in partition.events.iter().enumerate() {
+            let input = Input { offset: Offset(offset as u64), event };
+            let decision = HuntGame::decide(state, &input, &RULES);
+            let harmless =
+                matches!(decision.outcome, Outcome::Refused(_) | Outcome::Duplicate { .. });
+            assert!(harmless && decision.forwards.is_empty(), "{:?}", decision);
+        }
+    }
 }
