@@ -308,9 +308,12 @@ impl Controller {
     /// Starts what is to be done, as far as it may be now.
     fn act(&mut self, name: &HuntName, look: Look, now: Instant) {
         let Some(kept) = self.hunts.get_mut(name) else { return };
+        if look.left_behind && !kept.reporting {
+            tracing::error!(hunt = %name, "let go, although its keys are still in etcd");
+        }
         let Some(guard) = self.lead.guard() else {
             // Without etcd nobody can be elected; a resource must not wait for ever all the same.
-            if look.report == Some(Report::Release) && !kept.reporting {
+            if look.left_behind && !kept.reporting {
                 self.report(name, Report::Release, Vec::new());
             }
             return;

@@ -93,11 +93,6 @@ pub fn evaluate(
 }
 
 impl Evaluation {
-    /// Nodes that run what they should.
-    pub fn converged(&self) -> usize {
-        self.nodes.values().filter(|state| **state == NodeState::Converged).count()
-    }
-
     fn refusals(&mut self, view: &HuntView<'_>, per_node: &BTreeMap<NodeName, Effective>) {
         let own: Vec<Refusal> = self
             .choice
@@ -301,7 +296,3 @@ pub(crate) fn list(names: &[&str]) -> String {
         more => format!("{shown} and {more} more"),
     }
 }
-
-#[cfg(test)]
-#[path = "evaluate_tests.rs"]
-mod tests;

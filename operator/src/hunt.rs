@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use config_schemas::documents::{NodeMode, Owner, PartitionRecord};
+use config_schemas::keys::Key;
 use config_schemas::{Epoch, Generation, HuntName, NodeName, PartitionId, Revision};
 use crds::{ConditionKind, TreasureHuntStatus, Truth};
 use jiff::{SignedDuration, Timestamp};
@@ -25,6 +26,8 @@ use crate::state::{HuntView, Memory, Observed};
 pub const CLEAN_UP_WITHIN: Duration = Duration::from_secs(60);
 /// A move that was called off is not ordered again for this many times the time it had.
 const REST_DRAINS: i32 = 2;
+/// Notes of one look about one thing: a flood tells no more than the first few.
+const NOTES_MAX: usize = 8;
 
 /// What the controller knows of one hunt between two looks.
 #[derive(Debug, Default)]
@@ -92,6 +95,8 @@ pub struct Look {
     pub converged: bool,
     /// Steps of placement in `txns`, by cause.
     pub placed: Vec<StepCause>,
+    /// The resource is let go although its keys are still there.
+    pub left_behind: bool,
 }
 
 impl Hunt {
@@ -152,6 +157,7 @@ impl Hunt {
         }
         if clean || overdue {
             look.report = Some(Report::Release);
+            look.left_behind = !clean;
             self.deleted = Some(Deleted { uid: observed.uid.clone(), retain });
         } else {
             let wait = SignedDuration::try_from(CLEAN_UP_WITHIN).unwrap_or(SignedDuration::ZERO);
@@ -165,6 +171,7 @@ impl Hunt {
             look.plan(clean_up(view, &deleted.uid, deleted.retain));
             if look.txns.is_empty() {
                 self.deleted = None;
+                self.memory.store_rewound();
             }
         }
         look.forget = self.deleted.is_none()
@@ -200,6 +207,7 @@ impl Hunt {
         look.wake_by(policy.hold);
         look.wake_by(deadlines(view).filter(|at| *at > around.now).min());
         look.wake_by(self.memory.resting.values().min().copied());
+        look.broken_partitions(view, &placed);
         look.stray_partitions(view, meta.partitions);
     }
 
@@ -243,6 +251,8 @@ impl Hunt {
             let id = PartitionId(id);
             let record = view.partitions.get(&id).and_then(|slot| slot.value());
             let epoch = self.memory.epochs.get(&id).copied().unwrap_or(Epoch(0));
+            // Epochs only rise: an older one is a hand edit, or a store that was restored.
+            let record = record.filter(|record| record.epoch() >= epoch);
             (id, record.map_or(Placed::Nowhere { epoch }, |r| Placed::Recorded(r.clone())))
         };
         (0..count).map(of).collect()
@@ -316,7 +326,27 @@ impl Look {
         self.wake_at = self.wake_at.into_iter().chain(at).min();
     }
 
-    /// Partition keys that stand for no partition, or that nobody can read, are told of.
+    /// Records that cannot be, and are written anew.
+    fn broken_partitions(
+        &mut self,
+        view: &HuntView<'_>,
+        placed: &std::collections::BTreeMap<PartitionId, Placed>,
+    ) {
+        let broken = placed.iter().filter(|(id, placed)| {
+            matches!(placed, Placed::Nowhere { .. }) && view.partitions.contains_key(id)
+        });
+        for (id, _) in broken.take(NOTES_MAX) {
+            let key = view.keys.key(&Key::Partition(*id));
+            let text = format!(
+                "{key} is no record that can be, or of an older epoch, and is written anew; to \
+                 place a partition by hand, put {}",
+                view.keys.key(&Key::Override("hunt/partitions/pins".to_owned()))
+            );
+            self.notes.push(Note::warning("PutBack", key, text));
+        }
+    }
+
+    /// Keys that stand for no partition are taken away.
     fn stray_partitions(&mut self, view: &HuntView<'_>, count: u32) {
         let stray: Vec<_> = view.partitions.iter().filter(|(id, _)| id.0 >= count).collect();
         if stray.is_empty() {
@@ -324,11 +354,13 @@ impl Look {
         }
         let mut txn = Txn::default();
         for (id, _) in stray.into_iter().take(crate::placement::PARTITIONS_PER_TXN) {
-            let what = config_schemas::keys::Key::Partition(*id);
+            let what = Key::Partition(*id);
             let key = view.keys.key(&what);
             txn.guards.push(view.guard(&what));
             txn.writes.push(store::Write::delete(key.clone()));
-            let text = format!("{key} stands for no partition of the hunt and is taken away");
+            let text = format!(
+                "{key} stands for no partition of the hunt and is taken away; override/ is for people"
+            );
             self.notes.push(Note::warning("PutBack", key, text));
         }
         self.txns.push(txn);
@@ -349,3 +381,7 @@ pub(crate) fn mode_name(mode: NodeMode) -> &'static str {
         NodeMode::Draining => "Draining",
     }
 }
+
+#[cfg(test)]
+#[path = "hunt_tests.rs"]
+mod tests;

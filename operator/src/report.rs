@@ -330,7 +330,3 @@ fn count(number: usize) -> i64 {
 fn small(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
-
-#[cfg(test)]
-#[path = "report_tests.rs"]
-mod tests;

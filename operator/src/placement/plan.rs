@@ -21,6 +21,7 @@ pub fn plan_placement(
     for (id, placed) in partitions {
         planner.look(*id, placed);
     }
+    planner.share_out();
     planner.place_ownerless();
     planner.drain();
     if !policy.paused {
@@ -55,6 +56,8 @@ struct Planner<'a> {
     homes: BTreeMap<PartitionId, Home>,
     /// Partitions per ready node, moves counted as done.
     counts: BTreeMap<NodeName, usize>,
+    /// What each ready node is to end with: the larger share for those that have most already.
+    shares: BTreeMap<NodeName, usize>,
     ownerless: Vec<Ownerless>,
     /// Moves that are under way for balance or a pin.
     moving: usize,
@@ -70,6 +73,7 @@ impl<'a> Planner<'a> {
             now,
             homes: BTreeMap::new(),
             counts: ready.map(|node| (node.owner.node.clone(), 0)).collect(),
+            shares: BTreeMap::new(),
             ownerless: Vec::new(),
             moving: 0,
             steps: Vec::new(),
@@ -137,18 +141,27 @@ impl<'a> Planner<'a> {
         self.steps.push(Step { partition: id, cause, record });
     }
 
+    /// Equal shares leave a remainder, which goes to those that have most: they need not give it.
+    fn share_out(&mut self) {
+        let Some(nodes) = std::num::NonZeroUsize::new(self.counts.len()) else { return };
+        let all = self.homes.len() + self.ownerless.len();
+        let (share, larger) = (all / nodes, all % nodes);
+        let mut fullest_first: Vec<_> = self.counts.iter().collect();
+        fullest_first.sort_by_key(|(node, count)| (std::cmp::Reverse(**count), *node));
+        let shares = fullest_first
+            .iter()
+            .enumerate()
+            .map(|(place, (node, _))| ((*node).clone(), share + usize::from(place < larger)));
+        self.shares = shares.collect();
+    }
+
     fn place_ownerless(&mut self) {
         let mut waiting = std::mem::take(&mut self.ownerless);
-        if self.counts.is_empty() {
-            return;
-        }
-        let all = self.homes.len() + waiting.len();
-        let fair = all.div_ceil(self.counts.len());
         // Wishes first: what is placed by count only can go around them.
         waiting.sort_by_key(|partition| !self.pinned(partition.id));
         for Ownerless { id, epoch, cause, rather } in waiting {
             let pin = self.policy.pins.get(&id).filter(|node| self.is_ready(node)).cloned();
-            let rather = rather.filter(|node| self.counts.get(node).is_some_and(|n| *n < fair));
+            let rather = rather.filter(|node| self.is_ready(node) && !self.is_full(node));
             let Some(node) = pin.or(rather).or_else(|| self.least(None)) else { return };
             let owner = self.live[&node].owner.clone();
             self.settle(id, &owner, epoch.next(), true);
@@ -228,10 +241,16 @@ impl<'a> Planner<'a> {
         self.steps.push(Step { partition: id, cause, record });
     }
 
-    /// The ready node with the fewest partitions, the first by name of equals.
+    /// The ready node with the fewest partitions, of equals one that lacks some, then the first
+    /// by name.
     fn least(&self, but: Option<&NodeName>) -> Option<NodeName> {
         let others = self.counts.iter().filter(|(node, _)| Some(*node) != but);
-        others.min_by_key(|(node, count)| (**count, *node)).map(|(node, _)| node.clone())
+        let least = others.min_by_key(|(node, count)| (self.is_full(node), **count, *node));
+        least.map(|(node, _)| node.clone())
+    }
+
+    fn is_full(&self, node: &NodeName) -> bool {
+        self.counts.get(node) >= self.shares.get(node)
     }
 
     fn pinned(&self, id: PartitionId) -> bool {

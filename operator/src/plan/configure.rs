@@ -29,7 +29,7 @@ pub fn configure(wanted: &Wanted, view: &HuntView<'_>, memory: &Memory, fresh: &
     let mut draft = Draft::new(view);
     let life = life(wanted, view, memory);
     draft.meta(wanted, memory, &life, fresh);
-    draft.document(wanted, &life, fresh);
+    draft.document(wanted, memory, &life, fresh);
     draft.rollout(wanted, &life);
     draft.others(wanted, memory, &life);
     draft.finish(wanted, &life)
@@ -122,22 +122,24 @@ impl<'a> Draft<'a> {
     }
 
     /// `desired/<generation>` of the generation that is wanted.
-    fn document(&mut self, wanted: &Wanted, life: &Life, fresh: &Fresh) {
+    fn document(&mut self, wanted: &Wanted, memory: &Memory, life: &Life, fresh: &Fresh) {
         let what = Key::Desired(wanted.generation);
-        let found = self.view.desired.get(&wanted.generation).unwrap_or(&Slot::Absent);
         let ours = !matches!(life, Life::Other);
-        let written_at = found.value().filter(|_| ours).map_or(fresh.now, |found| found.written_at);
+        let found = self.view.desired.get(&wanted.generation).unwrap_or(&Slot::Absent);
+        let original = memory.documents.get(&wanted.generation).filter(|_| ours);
+        let original = original.and_then(|bytes| documents::read::<Desired>(bytes).ok());
+        let first = original.as_ref().or(found.value().filter(|_| ours));
         let expected = Desired {
             format: FORMAT,
             generation: wanted.generation,
             uid: wanted.uid.clone(),
-            written_at,
+            written_at: first.map_or(fresh.now, |first| first.written_at),
             config: wanted.config(),
         };
         if found.value() == Some(&expected) {
             return;
         }
-        if found.entry().is_some() && ours {
+        if ours && (found.entry().is_some() || original.as_ref() == Some(&expected)) {
             self.put_back(&what, "put back");
         }
         self.put(&what, documents::write(&expected));
@@ -174,6 +176,9 @@ impl<'a> Draft<'a> {
         let known: BTreeSet<Generation> =
             self.view.desired.keys().chain(memory.documents.keys()).copied().collect();
         for other in known.into_iter().filter(|other| *other != wanted.generation) {
+            if other > wanted.generation && self.view.desired.contains_key(&other) {
+                self.put_back(&Key::Desired(other), "taken away");
+            }
             self.other(other, keep.contains(&other), memory);
         }
     }
@@ -243,7 +248,3 @@ pub(crate) fn kept(wanted: &Wanted, view: &HuntView<'_>, memory: &Memory) -> BTr
     let named = named.map(|edit| edit.value).filter(|named| all.contains(named));
     all.iter().rev().take(wanted.history).copied().chain(named).collect()
 }
-
-#[cfg(test)]
-#[path = "configure_tests.rs"]
-mod tests;

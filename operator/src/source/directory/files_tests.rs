@@ -1,1 +1,91 @@
+use super::*;
+use serde_json::json;
 
+fn name(name: &str) -> HuntName {
+    HuntName::new("default", name).unwrap()
+}
+
+fn text(name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: treasurehunt.dev/v1alpha1\nkind: TreasureHunt\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+    )
+}
+
+fn run(text: Option<&str>, before: &StatusFile) -> Joined {
+    join(text, before, &BTreeSet::new(), || "uid".to_owned())
+}
+
+fn seen(joined: &Joined) -> Vec<(String, u64, bool)> {
+    let one = |o: &Observed| (o.name.name.to_string(), o.generation.0, o.deleting);
+    joined.observed.iter().map(one).collect()
+}
+
+#[test]
+fn a_generation_rises_with_the_spec_and_with_nothing_else() {
+    let first = run(Some(&text("a", "{heartbeat: {misses: 3}}")), &StatusFile::default());
+    assert_eq!(seen(&first), [("a".to_owned(), 1, false)]);
+    let same = text("a", "\n  heartbeat:\n    misses: 3 # as before");
+    let again = run(Some(&same), &first.status);
+    assert_eq!(again.status, first.status);
+    let other = run(Some(&text("a", "{heartbeat: {misses: 4}}")), &first.status);
+    assert_eq!(seen(&other), [("a".to_owned(), 2, false)]);
+    assert_eq!(other.status.hunts[0].uid, first.status.hunts[0].uid);
+}
+
+#[test]
+fn a_file_may_hold_several_hunts_and_one_that_is_taken_out_is_deleted() {
+    let both = text("a", "{}") + &text("b", "{}");
+    let first = run(Some(&both), &StatusFile::default());
+    assert_eq!(first.status.hunts.len(), 2);
+    let one = run(Some(&text("b", "{}")), &first.status);
+    assert_eq!(seen(&one), [("b".to_owned(), 1, false), ("a".to_owned(), 1, true)]);
+    assert_eq!(one.status.hunts.len(), 2, "its record stays until its keys are gone");
+    let none = run(None, &one.status);
+    assert!(seen(&none).iter().all(|(_, _, deleting)| *deleting));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_deletes_nothing_and_says_why() {
+    let first = run(Some(&text("a", "{}")), &StatusFile::default());
+    let check = |broken: &str, word: &str| {
+        let joined = run(Some(broken), &first.status);
+        assert_eq!(seen(&joined), [("a".to_owned(), 1, false)], "{broken}");
+        assert!(joined.status.problems[0].contains(word), "{:?}", joined.status.problems);
+        let why = joined.observed[0].spec().unwrap_err();
+        assert!(!why.is_empty());
+        assert_eq!(joined.status.hunts, first.status.hunts);
+    };
+    check("a: [", "not YAML");
+    check("kind: Treasure\n", "document 1: not a TreasureHunt");
+    let unnamed = "apiVersion: treasurehunt.dev/v1alpha1\nkind: TreasureHunt\n";
+    check(unnamed, "metadata.name is missing");
+    check(&text("A", "{}"), "lower-case");
+}
+
+#[test]
+fn an_empty_file_deletes_but_a_hunt_of_another_file_is_left_to_it() {
+    let first = run(Some(&text("a", "{}")), &StatusFile::default());
+    assert!(seen(&run(Some(""), &first.status)).iter().all(|(_, _, deleting)| *deleting));
+    let elsewhere = BTreeSet::from([name("a")]);
+    let joined =
+        join(Some(&text("a", "{}")), &StatusFile::default(), &elsewhere, || "uid".to_owned());
+    assert_eq!(joined.observed, []);
+    assert!(joined.status.problems[0].contains("elsewhere"));
+}
+
+#[test]
+fn reports_and_notes_are_kept_and_bounded() {
+    let mut status = run(Some(&text("a", "{}")), &StatusFile::default()).status;
+    let target = Target { name: name("a"), uid: "uid".to_owned(), version: String::new() };
+    let report_of = |json: serde_json::Value| Report::Status(json.to_string().into());
+    assert!(report(&mut status, &target, &report_of(json!({ "generation": 1 }))));
+    for _ in 0..50 {
+        let note = Note::warning("EditRefused", "key", "text");
+        assert!(tell(&mut status, &target, &note, Timestamp::UNIX_EPOCH));
+    }
+    assert_eq!(status.hunts[0].events.len(), EVENTS_MAX);
+    let yaml = serde_yaml::to_string(&status).unwrap();
+    assert_eq!(serde_yaml::from_str::<StatusFile>(&yaml).unwrap(), status);
+    assert!(report(&mut status, &target, &Report::Release));
+    assert!(!report(&mut status, &target, &Report::Release), "another id, or gone");
+}
