@@ -58,7 +58,7 @@ impl Failure {
 
     /// What etcd's refusal to `act` means to the person who asked.
     pub fn of_store(act: &str, endpoints: &[String], error: &StoreError) -> Failure {
-        let message = format!("{act}: {}", chain(error));
+        let message = format!("{act}: {}", rooted(error));
         let at = endpoints.join(", ");
         match error {
             StoreError::Unreachable { .. }
@@ -86,6 +86,16 @@ pub fn unreachable(message: &str, endpoints: &str) -> Failure {
         "is etcd running at {endpoints}? Give its endpoints with --etcd or TREASUREHUNT_ETCD; \
          `hunt dev up` starts one on this machine"
     ))
+}
+
+/// An error with its deepest cause: what lies between is the client's own plumbing.
+fn rooted(error: &StoreError) -> String {
+    let mut deepest: &(dyn Error + 'static) = error;
+    while let Some(next) = deepest.source() {
+        deepest = next;
+    }
+    let (text, root) = (error.to_string(), deepest.to_string());
+    if text.contains(&root) { text } else { format!("{text}: {root}") }
 }
 
 /// An error with its causes, on one line.

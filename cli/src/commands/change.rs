@@ -201,12 +201,12 @@ impl Changed {
 impl View for Changed {
     fn text(&self, page: Page) -> String {
         let mut text = String::new();
-        let replaced = self.replaced.as_deref().map(excerpt);
+        let replaced = self.replaced.as_deref().map(excerpt_long);
         match (&self.value, replaced) {
             (Some(value), Some(was)) => {
-                text += &format!("{}\n  {}  (was {was})\n", self.key, excerpt(value));
+                text += &format!("{}\n  {}  (was {was})\n", self.key, excerpt_long(value));
             }
-            (Some(value), None) => text += &format!("{}\n  {}\n", self.key, excerpt(value)),
+            (Some(value), None) => text += &format!("{}\n  {}\n", self.key, excerpt_long(value)),
             (None, Some(was)) => text += &format!("{}\n  deleted  (was {was})\n", self.key),
             (None, None) => text += &format!("{}\n  is not set\n", self.key),
         }

@@ -1,9 +1,77 @@
-//! What `hunt dev` can be asked.
-use clap::Subcommand;
+//! What `hunt dev` can be asked. In: arguments. Out: typed commands.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::args::duration;
 
 /// Everything on this machine.
 #[derive(Debug, Subcommand)]
 pub enum DevCommand {
-    /// Ends all that `up` started, and nothing else.
-    Down,
+    /// Start all that is missing, apply the example, retune it live, and leave it running.
+    Up(UpArgs),
+    /// Who runs, where, and which generation each agent runs.
+    Status,
+    /// The guided tour, in an environment of its own; exit code 1 when a step was not seen.
+    Demo(DemoArgs),
+    /// The figures, by the bench program of the tests.
+    Bench {
+        /// Handed over as they are.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Publish events to the running agents and measure.
+    Load(LoadArgs),
+    /// The last lines that a process wrote.
+    Logs {
+        /// The process, as `status` names it.
+        name: String,
+        /// How many lines.
+        #[arg(long, default_value_t = 40)]
+        lines: usize,
+    },
+    /// End all that `up` started, and nothing else.
+    Down {
+        /// Also forget all data.
+        #[arg(long)]
+        wipe: bool,
+    },
+}
+
+/// `hunt dev up`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Without the Kubernetes API: hunts come from files in a directory.
+    #[arg(long)]
+    pub no_kubernetes: bool,
+    /// How many agents.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub agents: u16,
+}
+
+/// `hunt dev demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Without the Kubernetes API: hunts come from files in a directory.
+    #[arg(long)]
+    pub no_kubernetes: bool,
+    /// Leave everything running at the end, to look at.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `hunt dev load`.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// Events a second.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    pub rate: u32,
+    /// For how long.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "10s")]
+    pub lasts: Duration,
+    /// How many players play.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub players: u32,
 }

@@ -1,8 +1,38 @@
-//! `hunt dev`.
+//! `hunt dev`: servers, operator and agents on this machine, as processes that outlive the command.
+//!
+//! `place` says where things are, `layout` what runs with which ports and flags (pure), `world`
+//! starts, watches and ends it, `up`, `demo` and `load` use it. All I/O but `layout` and `game`.
+
 pub mod args;
+mod bench;
+mod demo;
+mod down;
+mod game;
+mod kube;
+mod layout;
+mod load;
+mod logs;
+mod place;
+mod publish;
+mod status;
+mod tell;
+mod up;
+mod world;
+
+use args::DevCommand;
+
 use crate::failure::Failure;
 use crate::shown::Out;
-/// Runs it.
-pub async fn run(_command: args::DevCommand, _out: Out) -> Result<(), Failure> {
-    Err(Failure::failed("not built yet"))
+
+/// Does what was asked.
+pub async fn run(command: DevCommand, out: Out) -> Result<(), Failure> {
+    match command {
+        DevCommand::Up(args) => up::run(&args, out).await,
+        DevCommand::Status => status::run(out).await,
+        DevCommand::Demo(args) => demo::run(&args, out).await,
+        DevCommand::Bench { args } => bench::run(&args),
+        DevCommand::Load(args) => load::run(&args, out).await,
+        DevCommand::Logs { name, lines } => logs::run(&name, lines),
+        DevCommand::Down { wipe } => down::run(wipe, out),
+    }
 }

@@ -1,0 +1,293 @@
+//! `hunt dev up`: everything on this machine, from nothing to the first live retune; what runs
+//! already is left alone, what is missing is started. I/O.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use config_schemas::keys::{HuntKeys, Key};
+use config_schemas::{Generation, Revision};
+use store::{Guard, Txn, Verdict, Write};
+use tokio::time::Instant;
+
+use super::args::UpArgs;
+use super::game::Game;
+use super::kube::{Source, shown};
+use super::layout::{Layout, write};
+use super::place::Place;
+use super::publish::publish;
+use super::tell::Teller;
+use super::world::{self, World, until};
+use crate::commands::status::{Status, status};
+use crate::failure::Failure;
+use crate::reach::Etcd;
+use crate::shown::{Out, elapsed};
+use crate::wait::{Acks, Awaited, Progress};
+
+/// From applying a hunt to all agents running it; half a second, but for a machine that compiles.
+pub(super) const CONVERGED_LIMIT: Duration = Duration::from_secs(60);
+/// From an edit to all agents running it.
+pub(super) const EDIT_LIMIT: Duration = Duration::from_secs(10);
+/// Events of the first game.
+const EVENTS: usize = 200;
+
+pub(super) async fn run(args: &UpArgs, out: Out) -> Result<(), Failure> {
+    let tell = Teller::new(out);
+    let place = Place::find()?;
+    let world = raise(&place, args.no_kubernetes, args.agents, tell).await?;
+    apply_example(&world).await?;
+    play(&world).await?;
+    retune(&world).await?;
+    what_next(&world)
+}
+
+/// Starts whatever is missing.
+pub(super) async fn raise(
+    place: &Place,
+    no_kubernetes: bool,
+    agents: u16,
+    tell: Teller,
+) -> Result<World, Failure> {
+    tell.head("servers and agents");
+    let programs = world::programs(tell).await?;
+    let remembered = Layout::remembered(&place.state)?;
+    let kube = match (&programs.kube, &remembered, no_kubernetes) {
+        (_, Some(layout), _) if layout.kubernetes.is_none() => None,
+        (_, None, true) => None,
+        (_, Some(_), true) => {
+            return Err(Failure::bad_input("this environment has a Kubernetes API already")
+                .hint("`hunt dev down --wipe` first, then `hunt dev up --no-kubernetes`"));
+        }
+        (Ok(kube), _, false) => Some(kube.clone()),
+        (Err(left_out), _, false) => {
+            tell.line(&format!("  -- {left_out} Hunts come from a directory of files instead."));
+            None
+        }
+    };
+    let mut layout = match remembered {
+        Some(layout) => layout,
+        None => Layout::fresh(kube.is_some(), agents)?,
+    };
+    layout.grow(agents)?;
+    layout.remember(&place.state)?;
+    let world = World {
+        place: place.clone(),
+        layout,
+        etcd_programs: programs.etcd,
+        kube_programs: kube,
+        http: crate::http::Http::new(),
+        tell,
+    };
+    write_environment(&world)?;
+    world.start().await?;
+    Ok(world)
+}
+
+/// Applies the example unless the hunt is there, and waits until all agents run it.
+async fn apply_example(world: &World) -> Result<(), Failure> {
+    let source = world.source();
+    world.tell.head("the hunt default/harbour");
+    let began = Instant::now();
+    if source.status().await?.is_empty() {
+        let manifest = example(world)?;
+        source.apply(&manifest).await?;
+        let took = elapsed(began.elapsed());
+        let command = source.apply_command(&shown(&world.place.example));
+        world.tell.good("applied", &format!("{command}  ({took})"));
+    } else {
+        world.tell.good("applied", "it was there already, and stays as it is");
+    }
+    let wait = converged(world, None);
+    let found = world.tell.during("waiting for the agents", wait).await?;
+    let (took, agents) = (elapsed(began.elapsed()), found.nodes.len());
+    let generation = found.generation.map_or("-".to_owned(), |at| at.to_string());
+    let seen = format!("{agents} agents run generation {generation}, {took} after the start");
+    world.tell.good("converged", &seen);
+    Ok(())
+}
+
+/// The example as it stands in the checkout.
+pub(super) fn example(world: &World) -> Result<String, Failure> {
+    let path = &world.place.example;
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::caused(&format!("reading {}", path.display()), &error))
+}
+
+/// Waits until every agent runs what it should (that generation, if one is named) and every
+/// partition has an owner.
+pub(super) async fn converged(
+    world: &World,
+    generation: Option<Generation>,
+) -> Result<Status, Failure> {
+    let etcd = world.etcd()?;
+    let (etcd, agents) = (&etcd, world.layout.agents.len());
+    until(CONVERGED_LIMIT, "every agent confirms, every partition is served", || async move {
+        let fleet = etcd.fleet(&world.layout.hunt).await?;
+        let found = status(&fleet, telemetry::clock::now());
+        let right = generation.is_none_or(|generation| found.generation == Some(generation));
+        let placed = found.partitions.count > 0
+            && found.partitions.served == found.partitions.count as usize;
+        let all = found.nodes.len() >= agents && found.generation.is_some();
+        Ok((all && found.converged && placed && right).then_some(found))
+    })
+    .await
+    .map_err(|failure| failure.hint("`hunt dev status` and `hunt dev logs NAME` tell more"))
+}
+
+/// Plays a short game over HTTP.
+async fn play(world: &World) -> Result<(), Failure> {
+    world.tell.head("events");
+    let run = format!("up{}", telemetry::clock::now().as_millisecond());
+    let events: Vec<_> = Game::new(&run, 20).take(EVENTS).collect();
+    let began = Instant::now();
+    let mut accepted = 0;
+    let addresses: Vec<_> = world.layout.agents().map(|(_, address)| address).collect();
+    for (index, batch) in events.chunks(25).enumerate() {
+        let address = &addresses[index % addresses.len()];
+        accepted += publish(&world.http, address, batch).await?.accepted.len();
+    }
+    let took = elapsed(began.elapsed());
+    let line = format!("{accepted} of {} accepted, durable and played in {took}", events.len());
+    world.tell.good("played", &line);
+    let address = &addresses[0];
+    world.tell.line(&format!(
+        "     curl -s http://{address}/v1/events -d '{{\"kind\": \"join\", \"player\": \"ana\"}}'"
+    ));
+    Ok(())
+}
+
+/// The first live retune, with its measured time, and back.
+async fn retune(world: &World) -> Result<(), Failure> {
+    world.tell.head("the first live retune");
+    let rest = "hunt/heartbeat/interval";
+    let etcd = world.etcd()?;
+    let key = HuntKeys::new(&world.layout.hunt).key(&Key::Override(rest.to_owned()));
+    let found = etcd.store.read(&key).await;
+    if found.map_err(|error| etcd.failure("reading the edit", &error))?.is_some() {
+        world.tell.good("left alone", &format!("{key} is yours"));
+        return Ok(());
+    }
+    for (value, command) in [
+        (Some("250ms"), format!("etcdctl put {key} '250ms'")),
+        (None, format!("etcdctl del {key}")),
+    ] {
+        let (progress, took) = edit(world, &etcd, rest, value, EDIT_LIMIT).await?;
+        let Progress::Done(nodes) = progress else {
+            return Err(Failure::failed(format!("{command}: not confirmed: {progress:?}")));
+        };
+        world.tell.good("in effect", &format!("on {} agents after {took:.1?}", nodes.len()));
+        world.tell.line(&format!("     {command}"));
+    }
+    Ok(())
+}
+
+/// Writes an edit as etcdctl would, and waits for all agents; how far it is, and the time from
+/// sending the write to the last confirmation.
+pub(super) async fn edit(
+    world: &World,
+    etcd: &Etcd,
+    rest: &str,
+    value: Option<&str>,
+    limit: Duration,
+) -> Result<(Progress, Duration), Failure> {
+    let mut acks = Acks::follow(etcd, &world.layout.hunt).await?;
+    let sent = Instant::now();
+    let revision = write_edit(world, etcd, rest, value).await?;
+    let awaited = Awaited {
+        node: None,
+        revision,
+        key: format!("override/{rest}"),
+        section: None,
+        generation: None,
+    };
+    let progress = acks.answered(&awaited, sent + limit).await;
+    Ok((progress, sent.elapsed()))
+}
+
+/// Writes an edit whatever stood there, as etcdctl would; `None` deletes.
+pub(super) async fn write_edit(
+    world: &World,
+    etcd: &Etcd,
+    rest: &str,
+    value: Option<&str>,
+) -> Result<Revision, Failure> {
+    let key = HuntKeys::new(&world.layout.hunt).key(&Key::Override(rest.to_owned()));
+    let failed = |error: store::StoreError| etcd.failure("writing the edit", &error);
+    let found = etcd.store.read(&key).await.map_err(failed)?;
+    let write = match value {
+        Some(value) => Write::put(key.clone(), value.to_owned()),
+        None => Write::delete(key.clone()),
+    };
+    let txn = Txn { guards: vec![Guard::as_found(&key, found.as_ref())], writes: vec![write] };
+    match etcd.store.commit_decided(&txn).await.map_err(failed)? {
+        Verdict::Committed(revision) => Ok(revision),
+        Verdict::Refused { .. } => Err(Failure::failed(format!("{key} changed meanwhile"))),
+    }
+}
+
+/// A file to source, and a folder of programs that fit each other.
+fn write_environment(world: &World) -> Result<(), Failure> {
+    let state = &world.place.state;
+    let bin = state.join("bin");
+    std::fs::create_dir_all(&bin).map_err(|e| Failure::caused("making the folder bin", &e))?;
+    link(&world.place.hunt, &bin.join("hunt"))?;
+    link(&world.etcd_programs.etcdctl, &bin.join("etcdctl"))?;
+    let mut text = format!(
+        "export TREASUREHUNT_ETCD={0}\nexport ETCDCTL_ENDPOINTS={0}\nexport PATH=\"{1}:$PATH\"\n\
+         export TREASUREHUNT_DEV_DIR=\"{2}\"\n",
+        world.layout.endpoint(),
+        bin.display(),
+        state.display()
+    );
+    if let (Source::Kubernetes { kubectl, kubeconfig }, Some(_)) =
+        (world.source(), world.layout.kubernetes)
+    {
+        link(&kubectl, &bin.join("kubectl"))?;
+        text += &format!("export KUBECONFIG=\"{}\"\n", kubeconfig.display());
+    }
+    write(&state.join("env"), &text)
+}
+
+fn link(to: &Path, at: &Path) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::caused(&format!("linking {}", at.display()), &error);
+    match std::fs::remove_file(at) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    symlink(to, at).map_err(failed)
+}
+
+fn what_next(world: &World) -> Result<(), Failure> {
+    let root = HuntKeys::new(&world.layout.hunt);
+    let root = root.prefix();
+    let state = shown(&world.place.state);
+    world.tell.head("what to try next (all of it keeps running; `./dev down` ends it)");
+    let mut lines = vec![
+        format!(". {state}/env"),
+        format!("etcdctl put {root}override/hunt/heartbeat/interval '250ms'"),
+        format!(
+            "etcdctl put {root}override/node/agent-1/buffers/events '{{\"value\": 128, \"owner\": \
+             \"ana\", \"reason\": \"hot node\", \"until\": \"2030-12-01T00:00:00Z\"}}'"
+        ),
+        format!("etcdctl put {root}override/hunt/buffers/events 'lots'"),
+        format!("etcdctl del {root}override/hunt/heartbeat/interval"),
+        "hunt explain harbour heartbeat.interval --node agent-1".to_owned(),
+        "hunt set harbour workers.concurrency 8 --reason 'more players' --for 10m".to_owned(),
+        "hunt status harbour".to_owned(),
+    ];
+    if world.layout.kubernetes.is_some() {
+        let example = shown(&world.place.example);
+        lines.push(format!("kubectl apply -f {example}; kubectl get th; kubectl get th -o yaml"));
+        lines.push("kubectl explain th.spec.heartbeat".to_owned());
+        lines.push("kubectl wait th/harbour --for=condition=Converged".to_owned());
+    } else {
+        let folder = shown(&Layout::directory(&world.place.state));
+        lines.push(format!("$EDITOR {folder}/harbour.yaml; cat {folder}/harbour.yaml.status.yaml"));
+    }
+    lines.push("./dev status; ./dev demo; ./dev load".to_owned());
+    for line in lines {
+        world.tell.line(&format!("  {line}"));
+    }
+    Ok(())
+}
