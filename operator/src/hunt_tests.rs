@@ -670,7 +670,7 @@ fn whatever_way_it_came_to_it_the_same_spec_gives_the_same_documents() {
     let c = json!({ "workers": { "batch": 8 }, "heartbeat": { "interval": "1000ms" } });
     let again =
         json!({ "heartbeat": { "interval": "1s", "misses": null }, "workers": { "batch": 8 } });
-    let direct = through(&[c.clone()]);
+    let direct = through(std::slice::from_ref(&c));
     assert_eq!(through(&[spec("2s"), json!({}), c]), direct);
     assert_eq!(through(&[spec("3s"), again]), direct);
 }

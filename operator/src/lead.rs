@@ -69,10 +69,10 @@ impl Lead {
 
     /// Hands over at once instead of after the lease.
     pub(crate) async fn resign(self) {
-        if let State::Leads(leadership, _) = self.state {
-            if let Err(error) = leadership.resign().await {
-                tracing::debug!(error = %error, "the leadership ends with its lease");
-            }
+        if let State::Leads(leadership, _) = self.state
+            && let Err(error) = leadership.resign().await
+        {
+            tracing::debug!(error = %error, "the leadership ends with its lease");
         }
     }
 }

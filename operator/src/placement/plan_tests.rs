@@ -204,7 +204,7 @@ fn a_move_ends_in_every_case() {
     check(&[a.clone(), member("b", Draining)], 1, StepCause::NoDestination, "a", 4);
     check(&[a.clone(), b.clone()], 10, StepCause::Overdue, "a", 4);
     check(&[b.clone(), c.clone()], 1, StepCause::Forced, "b", 5);
-    check(&[c.clone()], 1, StepCause::Forced, "c", 5);
+    check(std::slice::from_ref(&c), 1, StepCause::Forced, "c", 5);
     let none = plan_placement(&[a, b], &on_the_move(&nowhere(1)), &policy(), at(9));
     assert_eq!(none, []);
 }

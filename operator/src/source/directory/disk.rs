@@ -34,10 +34,8 @@ pub(super) async fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Optio
             continue;
         }
         let path = directory.join(base);
-        if !found.contains_key(&path) {
-            let stamp = stamp(&path).await;
-            found.insert(path, stamp);
-        }
+        let stamp = stamp(&path).await;
+        found.insert(path, stamp);
     }
     Ok(found)
 }

@@ -1,0 +1,109 @@
+//! The real API server takes the generated definition, and refuses what must be refused with a
+//! message that names field, value and what is allowed.
+
+#![allow(clippy::unwrap_used)]
+
+use servers::{Etcd, EtcdPrograms, KubeApi, KubePrograms};
+
+struct Api {
+    _etcd: Etcd,
+    kube: KubeApi,
+}
+
+async fn api() -> Api {
+    let etcd = Etcd::temporary(EtcdPrograms::shared().await.unwrap()).await.unwrap();
+    let programs = KubePrograms::shared().await.unwrap();
+    let kube = KubeApi::temporary(programs, &etcd.endpoint()).await.unwrap();
+    kube.apply(&crds::yaml()).await.unwrap();
+    let established = ["wait", "--for=condition=Established", "crd/treasurehunts.treasurehunt.dev"];
+    kube.kubectl(&established).await.unwrap();
+    Api { _etcd: etcd, kube }
+}
+
+impl Api {
+    async fn apply(&self, name: &str, spec: &str) -> Result<String, String> {
+        let manifest = format!(
+            "apiVersion: treasurehunt.dev/v1alpha1\nkind: TreasureHunt\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+        );
+        self.kube.apply(&manifest).await.map_err(|error| {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{error} {}", source.unwrap_or_default())
+        })
+    }
+
+    async fn good(&self, spec: &str) {
+        let done = self.apply("good", spec).await;
+        assert!(done.is_ok(), "{spec}: {done:?}");
+    }
+
+    async fn bad(&self, name: &str, spec: &str, words: &[&str]) {
+        let message = self.apply(name, spec).await.expect_err(spec);
+        for word in words {
+            assert!(message.contains(word), "{spec}: no {word:?} in {message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_api_server_takes_what_is_valid_and_says_what_is_wrong_with_the_rest() {
+    let api = api().await;
+    api.good("{}").await;
+    api.good("{heartbeat: {interval: 20ms, misses: 100}, buffers: {events: 1048576}}").await;
+    api.good("{heartbeat: {interval: 1m}, buffers: {bytes: 1Gi, event: 1Mi}}").await;
+    api.good("{workers: {batch: 32}, buffers: {events: 32}}").await;
+    api.good("{partitions: {count: 16, pins: ['3=agent-1']}, broker: {kind: embedded}}").await;
+    api.good("{agents: {replicas: 3}, history: 50, deletionPolicy: Retain}").await;
+    let time = "a time with a unit (ms, s, m, h) from 20ms to 1m";
+    api.bad("a", "{heartbeat: {interval: 1ms}}", &["heartbeat.interval: 1ms is not", time]).await;
+    api.bad("a", "{heartbeat: {interval: 61s}}", &["heartbeat.interval: 61s is not", time]).await;
+    api.bad("a", "{heartbeat: {interval: fast}}", &["spec.heartbeat.interval", "fast"]).await;
+    api.bad("a", "{heartbeat: {interval: 99999999999999999999s}}", &["heartbeat.interval", time])
+        .await;
+    let bytes = "from 4Ki to 1Gi";
+    api.bad("a", "{buffers: {bytes: '4095', event: '300'}}", &["buffers.bytes: 4095", bytes]).await;
+    api.bad("a", "{buffers: {bytes: 2Gi}}", &["buffers.bytes: 2Gi", bytes]).await;
+    api.bad("a", "{buffers: {events: 0}}", &["spec.buffers.events", "0", "than or equal to 1"])
+        .await;
+    api.bad("a", "{buffers: {events: lots}}", &["spec.buffers.events", "integer"]).await;
+    let batch = "workers.batch: 64 is not allowed; allowed: at most buffers.events, which is 32";
+    api.bad("a", "{buffers: {events: 32}}", &[batch, "spec.workers.batch"]).await;
+    let event = "buffers.event: 1Mi is not allowed; allowed: at most buffers.bytes, which is 64Ki";
+    api.bad("a", "{buffers: {event: 1Mi, bytes: 64Ki}}", &[event]).await;
+    api.bad("a", "{partitions: {pins: ['x=y']}}", &["spec.partitions.pins", "x=y"]).await;
+    api.bad("a", "{broker: {kind: paper}}", &["spec.broker.kind", "paper", "embedded"]).await;
+    api.bad("a", "{history: 1}", &["spec.history", "than or equal to 2"]).await;
+    api.bad("a", "{heartbeat: {speed: 3}}", &["spec.heartbeat.speed"]).await;
+    api.bad("a", "{treasure: {}}", &["spec.treasure"]).await;
+    api.bad("a.b", "{}", &["metadata.name", "63 lower-case letters"]).await;
+    api.bad(&"a".repeat(64), "{}", &["metadata.name", "63 lower-case letters"]).await;
+}
+
+#[tokio::test]
+async fn what_is_fixed_stays_whether_it_was_named_or_not() {
+    let api = api().await;
+    let count = "partitions.count: 32 is not allowed; allowed: 16, because it cannot change";
+    api.good("{}").await;
+    api.bad("good", "{partitions: {count: 32}}", &[count]).await;
+    api.good("{partitions: {count: 16}}").await;
+    api.bad("good", "{partitions: {count: 32}}", &[count]).await;
+    api.good("{heartbeat: {interval: 2s}}").await;
+    api.apply("eight", "{partitions: {count: 8}}").await.unwrap();
+    let back = "partitions.count: 16 is not allowed; allowed: 8";
+    api.bad("eight", "{heartbeat: {interval: 2s}}", &[back]).await;
+}
+
+#[tokio::test]
+async fn kubectl_can_explain_scale_and_list_a_hunt() {
+    let api = api().await;
+    api.kube.apply(include_str!("../../examples/harbour.yaml")).await.unwrap();
+    let explained = api.kube.kubectl(&["explain", "th.spec.heartbeat"]).await.unwrap();
+    assert!(explained.contains("Time between two heartbeats"), "{explained}");
+    api.kube.kubectl(&["scale", "th/harbour", "--replicas=5"]).await.unwrap();
+    let path = "jsonpath={.spec.agents.replicas}";
+    assert_eq!(api.kube.kubectl(&["get", "th/harbour", "-o", path]).await.unwrap(), "5");
+    let wide = api.kube.kubectl(&["get", "th", "-o", "wide"]).await.unwrap();
+    for column in ["READY", "CONVERGED", "GENERATION", "AGE", "HEARTBEAT", "BUFFERS", "PARTITIONS"]
+    {
+        assert!(wide.contains(column), "{wide}");
+    }
+}
