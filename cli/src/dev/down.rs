@@ -6,13 +6,13 @@ use super::world;
 use crate::failure::Failure;
 use crate::shown::Out;
 
-pub(super) fn run(wipe: bool, out: Out) -> Result<(), Failure> {
+pub(super) async fn run(wipe: bool, out: Out) -> Result<(), Failure> {
     let place = Place::find()?;
     let tell = Teller::new(out);
     let mut ended = 0;
     // A tour that was cut off may have left its own behind.
     for state in [place.below("demo").state, place.state.clone()] {
-        ended += world::stop_all(&state, tell)?;
+        ended += world::stop_all(&state, tell).await?;
     }
     if ended == 0 {
         tell.line("nothing was running");

@@ -33,6 +33,6 @@ pub async fn run(command: DevCommand, out: Out) -> Result<(), Failure> {
         DevCommand::Bench { args } => bench::run(&args),
         DevCommand::Load(args) => load::run(&args, out).await,
         DevCommand::Logs { name, lines } => logs::run(&name, lines),
-        DevCommand::Down { wipe } => down::run(wipe, out),
+        DevCommand::Down { wipe } => down::run(wipe, out).await,
     }
 }

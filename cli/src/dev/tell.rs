@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use servers::{Progress, Step};
 
-use crate::shown::{Out, Tone, elapsed};
+use crate::shown::{Out, Page, Tone, elapsed};
 
 /// Nobody wonders before that.
 const QUIET: Duration = Duration::from_secs(2);
@@ -30,6 +30,11 @@ impl Teller {
             false => io::stderr().is_terminal(),
         };
         Teller { out, on_terminal }
+    }
+
+    /// What its text is made for.
+    pub(super) fn page(&self) -> Page {
+        self.out.page
     }
 
     /// One line.

@@ -194,12 +194,16 @@ fn rank(name: &str) -> (usize, usize) {
 }
 
 /// Ends everything on record, agents first; how many were running.
-pub(super) fn stop_all(state: &Path, tell: Teller) -> Result<usize, Failure> {
+pub(super) async fn stop_all(state: &Path, tell: Teller) -> Result<usize, Failure> {
     let mut ended = 0;
     let mut trouble = None;
     for process in list(state)?.into_iter().rev() {
         let began = Instant::now();
-        match Detached::stop(&records(state), &process.name, GRACE) {
+        let (records, name) = (records(state), process.name.clone());
+        let stop = tokio::task::spawn_blocking(move || Detached::stop(&records, &name, GRACE));
+        let what = format!("ending {}", process.name);
+        let stopped = tell.during(&what, stop).await;
+        match stopped.map_err(|error| Failure::caused("ending what runs", &error))? {
             Ok(Stopped::NotRunning) => {}
             Ok(how) => {
                 ended += 1;

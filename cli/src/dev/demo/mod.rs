@@ -1,0 +1,96 @@
+//! `hunt dev demo`: the guided tour, unattended, in an environment of its own that ends with it.
+//! Each step is done as a person would do it, seen, and timed; what was not seen fails the tour.
+//!
+//! `tour` keeps the score, `config` holds the steps about settings, `faults` those about servers
+//! and agents that die, `stream` the players who play meanwhile. I/O.
+
+mod config;
+mod faults;
+mod stream;
+mod tour;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::DemoArgs;
+use super::kube::shown;
+use super::layout::Layout;
+use super::place::Place;
+use super::tell::Teller;
+use super::up::raise;
+use super::world::{self, World};
+use crate::failure::Failure;
+use crate::shown::Out;
+use tour::Tour;
+
+/// How many agents the tour has: enough that one can die and two are left to share.
+const AGENTS: u16 = 3;
+
+pub(super) async fn run(args: &DemoArgs, out: Out) -> Result<(), Failure> {
+    let tell = Teller::new(out);
+    let place = Place::find()?.below("demo");
+    clear(&place, tell).await?;
+    let toured = tokio::select! {
+        toured = tour(&place, args, tell) => toured,
+        () = interrupted() => Err(Failure::failed("interrupted")),
+    };
+    if args.keep {
+        let state = shown(&place.state);
+        tell.line(&format!("all of it keeps running: `. {state}/env`; `hunt dev down` ends it"));
+    } else {
+        tell.head("ending what the tour started");
+        world::stop_all(&place.state, tell).await?;
+    }
+    let tour = toured?;
+    out.show(&tour)?;
+    tour.verdict()
+}
+
+/// Ends and removes what an earlier tour left behind.
+async fn clear(place: &Place, tell: Teller) -> Result<(), Failure> {
+    world::stop_all(&place.state, tell).await?;
+    match std::fs::remove_dir_all(&place.state) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::caused("removing an earlier tour", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Failure> {
+    let world = raise(place, args.no_kubernetes, AGENTS, tell).await?;
+    tell.head("the tour");
+    let mut tour = Tour::new(tell, world.layout.kubernetes.is_some());
+    config::apply(&world, &mut tour).await?;
+    config::live_edit(&world, &mut tour).await;
+    config::node_override(&world, &mut tour).await;
+    config::refused_edit(&world, &mut tour).await;
+    config::edit_that_ends(&world, &mut tour).await;
+    config::explain(&world, &mut tour).await;
+    let mut acked = faults::etcd_dies(&world, &mut tour).await;
+    acked.extend(faults::agent_dies(&world, &mut tour).await);
+    faults::nothing_lost(&world, &mut tour, &acked).await;
+    config::rollback(&world, &mut tour).await;
+    Ok(tour)
+}
+
+async fn interrupted() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated => {}
+    }
+}
+
+/// The command line of etcdctl for an edit, as a person would type it.
+fn put_command(world: &World, rest: &str, value: &str) -> String {
+    format!("etcdctl put {}override/{rest} '{value}'", prefix(&world.layout))
+}
+
+fn prefix(layout: &Layout) -> String {
+    config_schemas::keys::HuntKeys::new(&layout.hunt).prefix().to_owned()
+}
