@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::field::{Component, Cost, FieldPath, fields};
+use crate::field::{Component, Cost, FieldPath};
+use crate::lookup::fields;
 use crate::settings::Values;
 use crate::value::Value;
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::documents::RefusalCode;
-use crate::field::{Cost, FieldPath, Scope, field, section};
+use crate::field::{Cost, FieldPath, Scope};
+use crate::lookup::{field, section};
 use crate::names::{Generation, NodeName};
 use crate::problem::excerpt;
 use crate::settings::SECTIONS;

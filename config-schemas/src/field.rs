@@ -5,7 +5,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::SECTIONS;
 use crate::value::Kind;
 
 /// What it costs to change a setting on a running hunt, cheapest first.
@@ -96,18 +95,6 @@ impl FieldPath {
     pub fn name(self) -> &'static str {
         self.name
     }
-
-    /// Reads `section.name`; `None` when there is no such setting.
-    pub fn parse(text: &str) -> Option<FieldPath> {
-        let (section, name) = text.split_once('.')?;
-        field(section, name).map(|field| field.path)
-    }
-
-    /// The setting of this path.
-    pub fn field(self) -> &'static Field {
-        // A path is only ever made from a field of the table.
-        field(self.section, self.name).expect("a path names a field of the table")
-    }
 }
 
 impl fmt::Display for FieldPath {
@@ -120,19 +107,4 @@ impl Serialize for FieldPath {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-/// The section of that name.
-pub fn section(name: &str) -> Option<&'static Section> {
-    SECTIONS.iter().find(|section| section.name == name)
-}
-
-/// The setting `name` of `section_name`.
-pub fn field(section_name: &str, name: &str) -> Option<&'static Field> {
-    section(section_name)?.fields.iter().find(|field| field.path.name == name)
-}
-
-/// Every setting, in the order of the reference.
-pub fn fields() -> impl Iterator<Item = &'static Field> {
-    SECTIONS.iter().flat_map(|section| section.fields)
 }

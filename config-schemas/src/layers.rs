@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::documents::{Refusal, RefusalCode};
 use crate::edit::{self, Edit, Refused, Signature, Target};
-use crate::field::{FieldPath, fields};
+use crate::field::FieldPath;
+use crate::lookup::fields;
 use crate::names::{Generation, NodeName, Revision};
 use crate::problem::excerpt;
 use crate::reading::{Resource, conflicts};

@@ -15,6 +15,7 @@ mod field;
 pub mod generation;
 pub mod keys;
 pub mod layers;
+mod lookup;
 mod names;
 mod pin;
 mod problem;
@@ -24,6 +25,7 @@ mod table;
 mod value;
 
 pub use field::*;
+pub use lookup::*;
 pub use names::*;
 pub use pin::Pin;
 pub use problem::{Problem, excerpt};

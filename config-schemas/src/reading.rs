@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::field::{Section, section};
+use crate::field::Section;
+use crate::lookup::section;
 use crate::names::Generation;
 use crate::problem::{Problem, excerpt};
 use crate::settings::{AT_MOST, SECTIONS, Values};

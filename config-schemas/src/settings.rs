@@ -236,7 +236,7 @@ const fn list(entry: &'static str, pattern: &'static str, is_entry: fn(&str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::fields;
+    use crate::lookup::fields;
 
     #[test]
     fn every_default_is_what_its_own_field_would_read() {

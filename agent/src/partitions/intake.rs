@@ -12,8 +12,8 @@ use config_schemas::Offset;
 use events::Event;
 use tokio::sync::watch;
 
+use super::answer::{Accepted, NotTaken, Source};
 use super::credits::{Credits, Permit, Size};
-use super::plane::{Accepted, NotTaken, Source};
 use crate::config::live::Live;
 use crate::metrics::PlaneMetrics;
 

@@ -1,6 +1,7 @@
 //! The partitions that this agent serves. Orders and routes are decided purely; a seat carries one
 //! partition from take-over to hand-over, with its intake, worker and outbox; the plane is them all.
 
+pub mod answer;
 pub mod credits;
 mod intake;
 pub mod log;

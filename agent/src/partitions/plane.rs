@@ -3,17 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use broker::{Broker as _, Embedded, EmbeddedReader, LogKind};
 use config_schemas::documents::Owner;
 use config_schemas::keys::HuntKeys;
-use config_schemas::{Epoch, HuntName, Offset, PartitionId};
+use config_schemas::{HuntName, PartitionId};
 use events::Event;
 use store::Store;
 use telemetry::tasks::Tasks;
 use tokio::sync::watch;
 
+use super::answer::{Accepted, NotTaken, Source};
 use super::log::Log;
 use super::outbox::Forward;
 use super::ownership::{Order, orders};
@@ -31,47 +31,6 @@ pub struct PlaneOptions {
     pub hunt: HuntName,
     /// Name and life of this node.
     pub me: Owner,
-}
-
-/// Where an event stands once it is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// Its partition.
-    pub partition: PartitionId,
-    /// Its place in the partition's event log.
-    pub offset: Offset,
-    /// Under which ownership it was taken in.
-    pub epoch: Epoch,
-}
-
-/// Why a batch was not taken in. Nothing of it is acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotTaken {
-    /// This node does not serve the partition, or is handing it over. `epoch` is what it knows.
-    NotMine {
-        /// The newest epoch that this node knows.
-        epoch: Option<Epoch>,
-    },
-    /// The queue is full; nothing was queued.
-    Full {
-        /// When there will probably be room.
-        retry_after: Duration,
-    },
-    /// The log did not take it in in time, or at all. The same event ids may be sent again.
-    Log {
-        /// What went wrong.
-        why: String,
-    },
-}
-
-/// Where events come from, which decides whether they need credits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// A producer.
-    Producer,
-    /// Another partition's outbox, whose own length bounds them: making them wait for credits
-    /// could have two partitions wait for each other.
-    Outbox,
 }
 
 /// The data plane. Cheap to clone.

@@ -13,11 +13,11 @@ use store::{Guard, Store, StoreError, Txn, Verdict, Write};
 use telemetry::tasks::Tasks;
 use tokio::sync::watch;
 
+use super::answer::{Accepted, NotTaken, Source};
 use super::intake::Intake;
 use super::log::Log;
 use super::outbox::{Forward, Outbox};
 use super::ownership::Order;
-use super::plane::{Accepted, NotTaken, Source};
 use super::queues::Queues;
 use super::rebuild::{RebuildError, rebuild};
 use super::turns::Turns;
