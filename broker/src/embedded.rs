@@ -15,11 +15,18 @@ mod reader;
 mod segments;
 mod take;
 mod tuning;
+mod writer;
+
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod fencing_tests;
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use config_schemas::{HuntName, PartitionId};
 use tokio::sync::{Semaphore, watch};
@@ -31,6 +38,7 @@ use crate::embedded::index::Index;
 use crate::embedded::log::Log;
 use crate::embedded::take::Taking;
 use crate::embedded::tuning::LiveTuning;
+use crate::embedded::writer::{Place, Writer};
 use crate::error::Error;
 use crate::traits::{Broker, LogKind};
 
@@ -40,6 +48,9 @@ pub use crate::embedded::tuning::Tuning;
 
 /// How many reads and take-overs use a blocking thread at once.
 const BLOCKING_MAX: usize = 16;
+/// After a failed write, how long a log answers with the same error before it tries the disk
+/// again: a full disk is not hammered, and each try may cost a segment.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// Where and how an embedded log is kept.
 #[derive(Debug, Clone)]
@@ -73,6 +84,7 @@ pub(crate) struct Shared {
     hunt_dir: PathBuf,
     tuning: Arc<LiveTuning>,
     files: Arc<dyn Files>,
+    retry_after: Duration,
     committer: Committer,
     index: Arc<Index>,
     blocking: Semaphore,
@@ -89,12 +101,13 @@ impl Embedded {
     /// Opens the directory, creating it if needed, and starts the commit threads. They end when
     /// the last clone and the last handle are gone.
     pub fn open(options: EmbeddedOptions) -> Result<Embedded, Error> {
-        Embedded::open_on(options, Arc::new(Disk))
+        Embedded::open_on(options, Arc::new(Disk), RETRY_AFTER)
     }
 
     pub(crate) fn open_on(
         options: EmbeddedOptions,
         files: Arc<dyn Files>,
+        retry_after: Duration,
     ) -> Result<Embedded, Error> {
         let hunt = format!("{}.{}", options.hunt.namespace, options.hunt.name);
         let hunt_dir = options.data_dir.join(hunt);
@@ -105,6 +118,7 @@ impl Embedded {
             hunt_dir,
             tuning: Arc::new(LiveTuning::new(options.tuning)),
             files,
+            retry_after,
             committer,
             index: Arc::new(Index::default()),
             blocking: Semaphore::new(BLOCKING_MAX),
@@ -177,11 +191,11 @@ impl Shared {
         for log in holding.iter().filter_map(Weak::upgrade) {
             log.abandon();
         }
-        let mut kinds = LogKind::ALL.into_iter();
+        let (files, tuning) = (Arc::clone(&self.files), Arc::clone(&self.tuning));
+        let place = Place { dir, files, tuning };
         let logs = taking.settle()?.map(|laid| {
-            let end = self.end_of(partition, kinds.next().unwrap_or(LogKind::Outcomes));
-            let files = Arc::clone(&self.files);
-            Arc::new(Log::new(dir.clone(), laid, files, Arc::clone(&self.tuning), end))
+            let end = self.end_of(partition, laid.segment.kind);
+            Arc::new(Log::new(Writer::new(place.clone(), laid), self.retry_after, end))
         });
         *holding = [Arc::downgrade(&logs[0]), Arc::downgrade(&logs[1])];
         Ok(EmbeddedOwned::new(Arc::clone(self), partition, claim.epoch, logs))

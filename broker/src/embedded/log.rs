@@ -1,34 +1,31 @@
-//! One log as its owner holds it: what waits to be written, and the segment that it is written to.
-//! In: framed groups. Out: durable offsets, or an error for the whole group. I/O, blocking; the
-//! waiting side is handed over to tokio in `owned`.
+//! One log as its owner holds it: a queue of appends in front of the writer. In: framed groups.
+//! Out: an answer per append; those that wait together are one group with one sync. I/O on the
+//! commit threads; the waiting side is handed over to tokio in `owned`.
 
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use config_schemas::{Epoch, Offset};
+use config_schemas::Offset;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
-use crate::embedded::chain::{Segment, SegmentId};
-use crate::embedded::claims::Claims;
-use crate::embedded::files::Files;
-use crate::embedded::format::{HEADER_LEN, Mark};
-use crate::embedded::segments::{self, path_of};
-use crate::embedded::take::Laid;
-use crate::embedded::tuning::LiveTuning;
+use crate::embedded::writer::Writer;
 use crate::error::Error;
 
-/// After a failed write, how long the log answers with the same error before it tries the disk
-/// again: a full disk is not hammered, and each try may cost a segment.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
-
-/// What an append waits for.
+/// What an append gets.
 pub(crate) type Answer = Result<Vec<Offset>, Error>;
+
+/// One log of a partition that is held.
+pub(crate) struct Log {
+    /// After a failed write, how long the same error is answered before the disk is tried again.
+    retry_after: Duration,
+    queue: Mutex<Queue>,
+    output: Mutex<Output>,
+    end: watch::Sender<u64>,
+}
 
 /// Appends that are not written yet.
 #[derive(Default)]
-pub(crate) struct Queue {
+struct Queue {
     bytes: Vec<u8>,
     waiting: Vec<Waiting>,
     /// Whether a commit thread knows about this log.
@@ -44,28 +41,11 @@ struct Waiting {
     _room: OwnedSemaphorePermit,
 }
 
-/// The segment that is written to.
-struct Writer {
-    segment: Segment,
-    file: Option<File>,
-    /// What is durable and published.
-    mark: Mark,
-    /// The segment holds bytes that are not acknowledged: go on in a new one.
-    spoiled: Option<Error>,
-    retry_at: Option<Instant>,
+/// The writer, and why it is not used at the moment.
+struct Output {
+    writer: Writer,
+    failed: Option<(Instant, Error)>,
     abandoned: bool,
-}
-
-/// One log of a partition that is held.
-pub(crate) struct Log {
-    dir: PathBuf,
-    epoch: Epoch,
-    claims: Claims,
-    files: Arc<dyn Files>,
-    tuning: Arc<LiveTuning>,
-    queue: Mutex<Queue>,
-    writer: Mutex<Writer>,
-    end: watch::Sender<u64>,
 }
 
 /// What a commit left to do.
@@ -83,32 +63,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Log {
-    pub(crate) fn new(
-        dir: PathBuf,
-        laid: Laid,
-        files: Arc<dyn Files>,
-        tuning: Arc<LiveTuning>,
-        end: watch::Sender<u64>,
-    ) -> Log {
-        let mark = Mark { len: HEADER_LEN, next: laid.segment.base };
-        end.send_replace(mark.next);
-        Log {
-            epoch: Epoch(laid.segment.id.epoch),
-            claims: Claims::of(&dir),
-            dir,
-            files,
-            tuning,
-            queue: Mutex::new(Queue::default()),
-            writer: Mutex::new(Writer {
-                segment: laid.segment,
-                file: Some(laid.file),
-                mark,
-                spoiled: None,
-                retry_at: None,
-                abandoned: false,
-            }),
-            end,
-        }
+    pub(crate) fn new(writer: Writer, retry_after: Duration, end: watch::Sender<u64>) -> Log {
+        end.send_replace(writer.next());
+        let output = Output { writer, failed: None, abandoned: false };
+        Log { retry_after, queue: Mutex::default(), output: Mutex::new(output), end }
     }
 
     /// The offset after the last durable record.
@@ -116,7 +74,8 @@ impl Log {
         Offset(*self.end.borrow())
     }
 
-    /// Puts a framed group in line. Out: whether a commit thread has to be told.
+    /// Puts `count` records that `frame` appends to the buffer in line. Out: whether a commit
+    /// thread has to be told.
     pub(crate) fn enqueue(
         &self,
         frame: impl FnOnce(&mut Vec<u8>),
@@ -141,22 +100,27 @@ impl Log {
     /// Closes at once: what waits is refused, and when this returns nothing is being written.
     pub(crate) fn abandon(&self) {
         self.close(Error::Closed);
-        let mut writer = lock(&self.writer);
-        writer.abandoned = true;
-        writer.file = None;
+        let mut output = lock(&self.output);
+        output.abandoned = true;
+        output.writer.rest();
+    }
+
+    /// Closes the file until the next write, so that idle partitions cost no descriptor.
+    pub(crate) fn rest(&self) {
+        lock(&self.output).writer.rest();
     }
 
     /// Writes all that waits as one group and answers it.
     pub(crate) fn commit(&self) -> After {
-        let (bytes, waiting) = {
+        let (group, waiting) = {
             let mut queue = lock(&self.queue);
             (std::mem::take(&mut queue.bytes), std::mem::take(&mut queue.waiting))
         };
         if !waiting.is_empty() {
             let count: usize = waiting.iter().map(|waiting| waiting.count).sum();
-            match self.write(&bytes, count as u64) {
+            match self.write(&group, count as u64) {
                 Ok(first) => answer(waiting, first),
-                Err(error) => self.refuse(waiting, error),
+                Err(error) => self.refuse(waiting, &error),
             }
         }
         let mut queue = lock(&self.queue);
@@ -164,12 +128,25 @@ impl Log {
         if queue.scheduled { After::More } else { After::Idle }
     }
 
-    /// Closes the file until the next write, so that idle partitions cost no descriptor.
-    pub(crate) fn rest(&self) {
-        lock(&self.writer).file = None;
+    fn write(&self, group: &[u8], count: u64) -> Result<u64, Error> {
+        let mut output = lock(&self.output);
+        if output.abandoned {
+            return Err(Error::Closed);
+        }
+        if let Some((at, error)) = &output.failed
+            && at.elapsed() < self.retry_after
+        {
+            return Err(error.again());
+        }
+        let written = output.writer.append(group, count);
+        output.failed = written.as_ref().err().map(|error| (Instant::now(), error.again()));
+        if written.is_ok() {
+            self.end.send_replace(output.writer.next());
+        }
+        written
     }
 
-    fn refuse(&self, waiting: Vec<Waiting>, error: Error) {
+    fn refuse(&self, waiting: Vec<Waiting>, error: &Error) {
         if !error.retryable() {
             self.close(error.again());
         }
@@ -177,69 +154,6 @@ impl Log {
             // a caller that went away does not want the answer
             let _ = waiting.reply.send(Err(error.again()));
         }
-    }
-
-    /// Durable, still ours, published; in this order. Out: the first offset.
-    fn write(&self, bytes: &[u8], count: u64) -> Result<u64, Error> {
-        let mut writer = lock(&self.writer);
-        if writer.abandoned {
-            return Err(Error::Closed);
-        }
-        if let (Some(error), Some(at)) = (&writer.spoiled, writer.retry_at)
-            && Instant::now() < at
-        {
-            return Err(error.again());
-        }
-        let written = self.write_group(&mut writer, bytes, count);
-        if let Err(error) = &written {
-            writer.spoiled = Some(error.again());
-            writer.retry_at = Some(Instant::now() + RETRY_AFTER);
-        }
-        written
-    }
-
-    fn write_group(&self, writer: &mut Writer, bytes: &[u8], count: u64) -> Result<u64, Error> {
-        let full = writer.mark.len > HEADER_LEN
-            && writer.mark.len + bytes.len() as u64 > self.tuning.segment_bytes();
-        if full || writer.spoiled.is_some() {
-            self.claims.still_newest(self.epoch)?;
-            self.roll(writer)?;
-        }
-        let path = path_of(&self.dir, &writer.segment);
-        let file = match writer.file.take() {
-            Some(file) => file,
-            None => segments::open(&self.dir, &writer.segment)?
-                .ok_or_else(|| Error::corrupt(&path, 0, "removed while it was written to"))?,
-        };
-        let file = writer.file.insert(file);
-        let at = writer.mark.len;
-        self.files.write_at(file, bytes, at).map_err(Error::io("append to", &path))?;
-        self.files.sync(file).map_err(Error::io("sync", &path))?;
-        self.claims.still_newest(self.epoch)?;
-        let mark = Mark { len: at + bytes.len() as u64, next: writer.mark.next + count };
-        segments::publish(file, &path, mark)?;
-        let first = std::mem::replace(&mut writer.mark, mark).next;
-        self.end.send_replace(mark.next);
-        Ok(first)
-    }
-
-    /// Goes on in a new segment that follows the durable part of this one.
-    fn roll(&self, writer: &mut Writer) -> Result<(), Error> {
-        let old = writer.segment;
-        let follows = if writer.mark.next == old.base { old.follows } else { Some(old.id) };
-        let id = SegmentId { seq: old.id.seq + 1, epoch: old.id.epoch };
-        let segment = Segment { id, base: writer.mark.next, follows, ..old };
-        let file = segments::create(&*self.files, &self.dir, &segment)?;
-        let path = path_of(&self.dir, &segment);
-        // from here on the old segment must not be written to, whatever fails
-        writer.segment = segment;
-        writer.mark.len = HEADER_LEN;
-        writer.file = None;
-        self.claims.still_newest(self.epoch)?;
-        segments::publish(&file, &path, writer.mark)?;
-        writer.file = Some(file);
-        writer.spoiled = None;
-        Ok(())
     }
 }
 

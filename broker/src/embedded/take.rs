@@ -139,7 +139,7 @@ impl Taking {
     /// Removes older claims, and older segments that the confirmed chain does not hold. Whoever
     /// lists from now on builds upon our segments, and whoever listed before has an older claim
     /// and will never have a mark: so nobody needs them.
-    fn tidy(&self, laid: &[Laid]) {
+    pub(crate) fn tidy(&self, laid: &[Laid]) {
         let tidied = laid.iter().try_for_each(|laid| self.tidy_log(&laid.segment));
         let forgotten = self.claims.forget_older(self.claim.epoch);
         if let Err(error) = tidied.map_err(|error| error.to_string()) {
