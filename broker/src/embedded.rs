@@ -111,7 +111,7 @@ impl Embedded {
     ) -> Result<Embedded, Error> {
         let hunt = format!("{}.{}", options.hunt.namespace, options.hunt.name);
         let hunt_dir = options.data_dir.join(hunt);
-        claims::create_dir_durably(&hunt_dir).map_err(Error::io("create", &hunt_dir))?;
+        files::create_dir(&*files, &hunt_dir).map_err(Error::io("create", &hunt_dir))?;
         let hunt_dir = fs::canonicalize(&hunt_dir).map_err(Error::io("open", &hunt_dir))?;
         let committer = Committer::start().map_err(Error::io("start threads for", &hunt_dir))?;
         let shared = Shared {

@@ -5,23 +5,26 @@
 //! check and its rename would, once thawed, overwrite a newer claim with its older one.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config_schemas::Epoch;
 
 use crate::claim::Claim;
+use crate::embedded::files::{Files, create_dir, remove_if_there};
 use crate::error::Error;
 
 /// The claims of one partition.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Claims {
     dir: PathBuf,
+    files: Arc<dyn Files>,
 }
 
 impl Claims {
-    pub(crate) fn of(partition_dir: &Path) -> Claims {
-        Claims { dir: partition_dir.join("EPOCH") }
+    pub(crate) fn of(partition_dir: &Path, files: Arc<dyn Files>) -> Claims {
+        Claims { dir: partition_dir.join("EPOCH"), files }
     }
 
     /// The newest claimed epoch; none before the first claim.
@@ -48,7 +51,7 @@ impl Claims {
 
     /// Claims the epoch, durably. Refused if it, or a newer one, is claimed by another.
     pub(crate) fn stake(&self, claim: &Claim) -> Result<(), Error> {
-        create_dir_durably(&self.dir).map_err(Error::io("create", &self.dir))?;
+        create_dir(&*self.files, &self.dir).map_err(Error::io("create", &self.dir))?;
         if let Some(newest) = self.newest()?
             && newest > claim.epoch
         {
@@ -56,7 +59,7 @@ impl Claims {
         }
         let (file, text) = (self.file(claim.epoch), text(claim));
         let draft = self.draft(claim);
-        write_durably(&draft, text.as_bytes()).map_err(Error::io("write", &draft))?;
+        self.write(&draft, text.as_bytes()).map_err(Error::io("write", &draft))?;
         // unlike rename, link never replaces: of two with the same epoch, one wins
         let linked = fs::hard_link(&draft, &file);
         fs::remove_file(&draft).map_err(Error::io("remove", &draft))?;
@@ -70,7 +73,7 @@ impl Claims {
             }
             Err(error) => return Err(Error::io("link", &file)(error)),
         }
-        sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
+        self.files.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
         match self.newest()? {
             Some(newest) if newest > claim.epoch => Err(self.superseded(newest)),
             _ => Ok(()),
@@ -87,6 +90,12 @@ impl Claims {
             }
         }
         Ok(())
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = File::create(path)?;
+        self.files.write_at(&file, bytes, 0)?;
+        self.files.sync(&file)
     }
 
     fn file(&self, epoch: Epoch) -> PathBuf {
@@ -109,39 +118,4 @@ impl Claims {
 
 fn text(claim: &Claim) -> String {
     format!("{}\n{}\n", claim.owner, claim.incarnation)
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Creates a directory and what is missing above it; all of them last.
-pub(crate) fn create_dir_durably(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
-        return fs::create_dir_all(dir);
-    };
-    create_dir_durably(parent)?;
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        done => done?,
-    }
-    sync_dir(parent)
-}
-
-/// Makes names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Removes a file; one that is gone already is as good.
-pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
 }

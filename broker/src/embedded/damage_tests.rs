@@ -42,6 +42,10 @@ impl Files for Failing {
         }
         Disk.sync(file)
     }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        Disk.sync_dir(dir)
+    }
 }
 
 fn open_on(dir: &Path, files: Arc<dyn Files>) -> Embedded {

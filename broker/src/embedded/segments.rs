@@ -7,8 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::embedded::chain::{Extent, Segment, chain};
-use crate::embedded::claims::{remove_if_there, sync_dir};
-use crate::embedded::files::Files;
+use crate::embedded::files::{Files, remove_if_there};
 use crate::embedded::format::{Frame, HEADER_LEN, MARK_AT, MARK_LEN, Mark, frame_at};
 use crate::error::Error;
 use crate::traits::LogKind;
@@ -101,7 +100,7 @@ pub(crate) fn create(files: &dyn Files, dir: &Path, segment: &Segment) -> Result
         .write_at(&file, &segment.header().encode(), 0)
         .and_then(|()| files.sync(&file))
         .and_then(|()| fs::rename(&draft, &path))
-        .and_then(|()| sync_dir(dir));
+        .and_then(|()| files.sync_dir(dir));
     if let Err(error) = written {
         // only tidiness: a draft has no meaning to anybody
         let _ = remove_if_there(&draft);

@@ -27,8 +27,8 @@ use config_schemas::Epoch;
 
 use crate::claim::Claim;
 use crate::embedded::chain::{Segment, SegmentId, chain};
-use crate::embedded::claims::{Claims, remove_if_there};
-use crate::embedded::files::Files;
+use crate::embedded::claims::Claims;
+use crate::embedded::files::{Files, remove_if_there};
 use crate::embedded::format::{HEADER_LEN, Mark};
 use crate::embedded::segments::{self, path_of};
 use crate::error::Error;
@@ -62,7 +62,7 @@ pub(crate) struct Laid {
 
 impl Taking {
     pub(crate) fn new(partition_dir: &Path, claim: Claim, files: Arc<dyn Files>) -> Taking {
-        let claims = Claims::of(partition_dir);
+        let claims = Claims::of(partition_dir, Arc::clone(&files));
         Taking { dir: partition_dir.to_owned(), claims, claim, files }
     }
 

@@ -42,7 +42,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) fn new(place: Place, laid: Laid) -> Writer {
         let mark = Mark { len: HEADER_LEN, next: laid.segment.base };
-        let claims = Claims::of(&place.dir);
+        let claims = Claims::of(&place.dir, Arc::clone(&place.files));
         let (segment, file) = (laid.segment, Some(laid.file));
         Writer { place, claims, segment, file, mark, spoiled: false }
     }
