@@ -85,6 +85,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Ends the operator between two writes, in tests.
     pub fuse: Fuse,
+    /// How long a deleted resource waits for its keys to be removed.
+    pub clean_up_within: Duration,
 }
 
 /// The controller.
@@ -97,6 +99,7 @@ pub struct Controller {
     outlet: Outlet,
     metrics: Metrics,
     fuse: Fuse,
+    clean_up_within: Duration,
     lead: Lead,
     hunts: BTreeMap<HuntName, Kept>,
     queue: Queue,
@@ -140,6 +143,7 @@ impl Controller {
             outlet: parts.outlet,
             metrics: parts.metrics,
             fuse: parts.fuse,
+            clean_up_within: parts.clean_up_within,
             lead: Lead::new(&parts.store, &parts.identity),
             store: parts.store,
             hunts: BTreeMap::new(),
@@ -273,6 +277,7 @@ impl Controller {
             store_epoch: uuid::Uuid::new_v4().to_string(),
             revision: self.revision,
             store_answers: self.store_answers(now),
+            clean_up_within: self.clean_up_within,
         };
         let Some(kept) = self.hunts.get_mut(name) else { return };
         let view = HuntView::of(name, self.follower.held());

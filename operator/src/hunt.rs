@@ -74,6 +74,8 @@ pub struct Surroundings {
     pub revision: Option<Revision>,
     /// etcd answers.
     pub store_answers: bool,
+    /// How long a deleted resource waits; [`CLEAN_UP_WITHIN`] outside of tests.
+    pub clean_up_within: Duration,
 }
 
 /// What is to be done now.
@@ -151,7 +153,7 @@ impl Hunt {
         let since = *self.deleting_since.get_or_insert(around.instant);
         look.plan(clean_up(view, &observed.uid, retain));
         let clean = look.txns.is_empty() && around.revision >= self.settled && around.store_answers;
-        let overdue = around.instant.duration_since(since) >= CLEAN_UP_WITHIN;
+        let overdue = around.instant.duration_since(since) >= around.clean_up_within;
         if !observed.held {
             return;
         }
@@ -160,7 +162,8 @@ impl Hunt {
             look.left_behind = !clean;
             self.deleted = Some(Deleted { uid: observed.uid.clone(), retain });
         } else {
-            let wait = SignedDuration::try_from(CLEAN_UP_WITHIN).unwrap_or(SignedDuration::ZERO);
+            let wait =
+                SignedDuration::try_from(around.clean_up_within).unwrap_or(SignedDuration::ZERO);
             look.wake_by(around.now.checked_add(wait).ok());
         }
     }

@@ -150,6 +150,7 @@ impl World {
             store_epoch: format!("epoch-{}", self.revision),
             revision: Revision::new(self.revision),
             store_answers: true,
+            clean_up_within: CLEAN_UP_WITHIN,
         };
         let view = HuntView::of(&name(), &self.entries);
         self.hunt.look(&view, &around)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use operator::{From, Fuse, Options, start};
+use operator::{CLEAN_UP_WITHIN, From, Fuse, Options, start};
 use store::StoreOptions;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -75,5 +75,6 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
         listen: flags.listen,
         identity: format!("{identity}/{}", uuid::Uuid::new_v4().simple()),
         fuse: Fuse::default(),
+        clean_up_within: CLEAN_UP_WITHIN,
     })
 }

@@ -54,6 +54,9 @@ pub struct Options {
     pub identity: String,
     /// Ends it between two writes, in tests.
     pub fuse: Fuse,
+    /// How long a deleted resource waits for its keys to be removed; see
+    /// [`crate::hunt::CLEAN_UP_WITHIN`].
+    pub clean_up_within: Duration,
 }
 
 /// The operator could not start.
@@ -116,6 +119,7 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
         outlet,
         metrics: metrics.clone(),
         fuse: options.fuse.clone(),
+        clean_up_within: options.clean_up_within,
     });
     let listener = listen(options.listen).await?;
     let address = listener

@@ -81,6 +81,7 @@ pub fn options(etcd: &Etcd, identity: &str, from: From) -> Options {
         listen: "127.0.0.1:0".parse().unwrap(),
         identity: identity.to_owned(),
         fuse: Fuse::default(),
+        clean_up_within: operator::CLEAN_UP_WITHIN,
     }
 }
 
@@ -241,15 +242,22 @@ impl Fleet {
         })
     }
 
-    /// Waits until every partition is owned by one of these nodes, evenly.
+    /// Waits until every partition is owned by one of these nodes, evenly. Owners hand over what
+    /// is to move, as faithful agents would.
     pub async fn placed_on(&self, count: u32, nodes: &[&str]) {
         until("partitions placed", async || {
             let mut counts = std::collections::BTreeMap::<String, usize>::new();
             for id in 0..count {
                 let record: PartitionRecord =
                     self.read(&format!("partition/{}", PartitionId(id))).await?;
-                let PartitionRecord::Own { owner, .. } = record else {
-                    return Err(format!("{id} is on the move"));
+                let owner = match record {
+                    PartitionRecord::Own { owner, .. } => owner,
+                    PartitionRecord::Mov { to, epoch, .. } => {
+                        let flipped = PartitionRecord::Own { owner: to, epoch: epoch.next() };
+                        self.put(&format!("partition/{id}"), documents::write(&flipped)).await;
+                        return Err(format!("{id} was on the move"));
+                    }
+                    PartitionRecord::Parked { .. } => return Err(format!("{id} is parked")),
                 };
                 *counts.entry(owner.node.to_string()).or_default() += 1;
             }
