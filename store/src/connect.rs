@@ -6,11 +6,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Channel, Client, ConnectOptions};
 use futures::FutureExt as _;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 use tonic::transport::Endpoint;
@@ -36,7 +38,9 @@ struct Shared {
     current: AtomicUsize,
     rotations: AtomicUsize,
     user: Option<User>,
-    pub(crate) lists: Semaphore,
+    lists: Semaphore,
+    seed: u64,
+    seeds_taken: AtomicU64,
 }
 
 struct Member {
@@ -64,12 +68,14 @@ impl Store {
     /// Prepares the connection; nothing is sent yet, so this neither waits for etcd nor fails
     /// because it is down. Must run inside a tokio runtime.
     pub fn open(options: StoreOptions) -> Result<Store, StoreError> {
-        Self::open_with(options, |endpoint| endpoint.connect_lazy())
+        Self::open_with(options, rand::random(), |endpoint| endpoint.connect_lazy())
     }
 
-    /// As `open`, with channels made by the caller: how the simulation brings its own network.
+    /// As `open`, with the seed of all jitter and with channels made by the caller: how the
+    /// simulation brings its own network, and can be replayed.
     pub fn open_with(
         options: StoreOptions,
+        seed: u64,
         connect: impl Fn(&Endpoint) -> tonic::transport::Channel,
     ) -> Result<Store, StoreError> {
         let members = options.resolve()?.into_iter().map(|endpoint| {
@@ -82,11 +88,13 @@ impl Store {
         let members = members.collect::<Result<Vec<_>, StoreError>>()?;
         let shared = Shared {
             // Which member comes first is random, so that many clients spread over all of them.
-            current: AtomicUsize::new(rand::random_range(0..members.len())),
+            current: AtomicUsize::new(SmallRng::seed_from_u64(seed).random_range(0..members.len())),
             members,
             rotations: AtomicUsize::new(0),
             user: options.user,
             lists: Semaphore::new(LISTS_AT_ONCE),
+            seed,
+            seeds_taken: AtomicU64::new(1),
         };
         Ok(Store { shared: Arc::new(shared) })
     }
@@ -99,6 +107,12 @@ impl Store {
     /// How often another endpoint was taken because one failed.
     pub fn rotations(&self) -> usize {
         self.shared.rotations.load(Ordering::Relaxed)
+    }
+
+    /// Randomness for one more follower or session, the same in each replay.
+    pub(crate) fn randomness(&self) -> SmallRng {
+        let taken = self.shared.seeds_taken.fetch_add(1, Ordering::Relaxed);
+        SmallRng::seed_from_u64(self.shared.seed.wrapping_add(taken))
     }
 
     pub(crate) fn lists(&self) -> &Semaphore {

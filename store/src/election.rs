@@ -55,7 +55,7 @@ pub async fn campaign(store: &Store, candidacy: Candidacy) -> Result<Leadership,
             Err(SessionError::Taken { .. }) => until_gone(store, &key).await,
             Err(SessionError::LeaseLost { .. }) => {}
             Err(SessionError::Store(error)) if error.retryable() => {
-                sleep(rand::rng().random_range(Duration::ZERO..=WAIT_MAX)).await;
+                sleep(store.randomness().random_range(Duration::ZERO..=WAIT_MAX)).await;
             }
             Err(error) => return Err(error),
         }
@@ -67,7 +67,7 @@ async fn until_gone(store: &Store, key: &str) {
     loop {
         follower.next().await;
         if !follower.held().contains_key(key) {
-            return sleep(rand::rng().random_range(Duration::ZERO..=CANDIDATE_SPREAD)).await;
+            return sleep(store.randomness().random_range(Duration::ZERO..=CANDIDATE_SPREAD)).await;
         }
     }
 }

@@ -18,6 +18,7 @@ mod session;
 pub mod sim;
 mod txn;
 
+pub use config_schemas::Revision;
 pub use connect::Store;
 pub use election::{Candidacy, Leadership, campaign};
 pub use error::{Cause as ErrorCause, StoreError};

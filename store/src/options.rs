@@ -65,7 +65,7 @@ impl StoreOptions {
     /// Endpoints without TLS or user.
     pub fn plain<I: IntoIterator<Item = S>, S: Into<String>>(endpoints: I) -> Self {
         let endpoints = endpoints.into_iter().map(Into::into).collect();
-        Self { endpoints, tls: None, user: None }
+        Self { endpoints, ..Self::default() }
     }
 
     /// The endpoints as tonic wants them, with all limits set.

@@ -29,7 +29,7 @@ const MESSAGES_AT_ONCE: usize = 256;
 
 /// Follows a range of keys. Nothing is asked of the store before the first `next`.
 pub fn follow(store: &Store, options: FollowOptions) -> Follower {
-    let machine = Machine::new(&options, rand::random(), Instant::now());
+    let machine = Machine::new(&options, store.randomness(), Instant::now());
     let (status, _) = watch::channel(machine.status());
     Follower {
         store: store.clone(),

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use config_schemas::Revision;
+use rand::Rng as _;
 use rand::rngs::SmallRng;
-use rand::{Rng as _, SeedableRng as _};
 use tokio::time::Instant;
 
 use super::held::Held;
@@ -113,12 +113,12 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(options: &FollowOptions, seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(options: &FollowOptions, rng: SmallRng, now: Instant) -> Self {
         Self {
             marker: options.marker.clone(),
             marker_seen: options.marker_seen,
             audit_period: options.audit_period,
-            rng: SmallRng::seed_from_u64(seed),
+            rng,
             held: Held::default(),
             state: State::Listing { until: now + LIST_WITHIN },
             complete: None,
@@ -172,11 +172,11 @@ impl Machine {
             | State::Opening { until, .. }
             | State::Waiting { until, .. } => *until,
             State::Watching(watching) => {
-                let audit = match watching.audit {
-                    Audit::Due(at) => at,
-                    Audit::Reading(_) | Audit::Comparing(..) => watching.next_request,
-                };
-                watching.unanswered.unwrap_or(watching.next_request).min(audit)
+                let progress = watching.unanswered.unwrap_or(watching.next_request);
+                match watching.audit {
+                    Audit::Due(at) => progress.min(at),
+                    Audit::Reading(_) | Audit::Comparing(..) => progress,
+                }
             }
         }
     }
@@ -474,14 +474,13 @@ impl Machine {
     /// Compares the audit's list with what is held, once the watch has proven that revision.
     fn finish_audit(&mut self, now: Instant) {
         let State::Watching(watching) = &mut self.state else { return };
-        let due = Audit::Due(now + jitter(self.audit_period, &mut self.rng));
-        let Audit::Comparing(touched, listing) = std::mem::replace(&mut watching.audit, due) else {
-            return;
-        };
-        if self.proven < Some(listing.revision) {
-            watching.audit = Audit::Comparing(touched, listing);
-            return;
+        match &watching.audit {
+            Audit::Comparing(_, listing) if self.proven >= Some(listing.revision) => {}
+            Audit::Due(_) | Audit::Reading(_) | Audit::Comparing(..) => return,
         }
+        let due = Audit::Due(now + jitter(self.audit_period, &mut self.rng));
+        let audit = std::mem::replace(&mut watching.audit, due);
+        let Audit::Comparing(touched, listing) = audit else { return };
         let newer = |key: &str| touched.get(key).is_some_and(|at| *at > listing.revision);
         let repaired = self.held.adopt(listing.entries, newer, Cause::Audit, now);
         self.counts.audits += 1;

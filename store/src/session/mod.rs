@@ -33,10 +33,13 @@ pub struct SessionOptions {
     pub interval: Duration,
 }
 
+/// Says whether what stands at a key is an older incarnation of its claimant.
+type IsMine = dyn Fn(&Entry) -> bool + Send + Sync;
+
 /// How a key may be claimed.
 #[derive(Clone, Default)]
 pub struct Claim {
-    takeover: Option<Arc<dyn Fn(&Entry) -> bool + Send + Sync>>,
+    takeover: Option<Arc<IsMine>>,
     guards: Vec<Guard>,
     ends_with_lease: bool,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt as _};
-use rand::SeedableRng as _;
+use rand::Rng as _;
 use rand::rngs::SmallRng;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -28,6 +28,10 @@ const INTERVAL_MIN: Duration = Duration::from_millis(50);
 const LEASES_KNOWN: usize = 8;
 /// Attempts to move all keys to a new lease, each after reading what changed.
 const MOVE_ROUNDS: usize = 4;
+
+/// How often it is checked that the keys are still there as written: somebody may have deleted
+/// one while the lease lives on, of which no renewal tells.
+const VERIFY_EVERY: Duration = Duration::from_secs(20);
 
 type Done<T> = oneshot::Sender<Result<T, SessionError>>;
 
@@ -60,6 +64,11 @@ enum Worked {
         options: SessionOptions,
         done: Done<()>,
         result: Result<Moved, SessionError>,
+    },
+    /// What stands at the keys that were checked; empty: all is as written.
+    Verified {
+        keys: Vec<String>,
+        found: Result<Verdict, StoreError>,
     },
     /// An old lease without keys was ended, or could not be: then it runs out by itself.
     Retired,
@@ -96,6 +105,7 @@ pub(crate) struct Task {
     renew_at: Instant,
     working: Option<BoxFuture<'static, Worked>>,
     work_at: Instant,
+    verify_at: Instant,
     backoff: Backoff,
     rng: SmallRng,
 }
@@ -107,7 +117,7 @@ impl Task {
         inbox: mpsc::Receiver<Command>,
         told: watch::Sender<SessionStatus>,
     ) -> Self {
-        let now = Instant::now();
+        let (now, rng) = (Instant::now(), store.randomness());
         Self {
             store,
             options,
@@ -125,8 +135,9 @@ impl Task {
             renew_at: now,
             working: None,
             work_at: now,
+            verify_at: now + VERIFY_EVERY,
             backoff: Backoff::default(),
-            rng: SmallRng::seed_from_u64(rand::random()),
+            rng,
         }
     }
 
@@ -340,12 +351,46 @@ impl Task {
                 };
                 return Some(retire.boxed());
             }
+            if self.verify_at <= now {
+                self.verify_at = now + VERIFY_EVERY.mul_f64(self.rng.random_range(0.8..1.2));
+                return self.verify();
+            }
             self.work_at = now + Duration::from_secs(1);
             return None;
         };
         let job = self.job(&key, lease.id)?;
         let waiting = std::mem::take(&mut self.keys.get_mut(&key)?.waiting);
         Some(async move { Worked::Wrote { key, waiting, result: job.run(store).await } }.boxed())
+    }
+
+    /// A transaction of guards alone: if one fails, it tells what stands at each key.
+    fn verify(&self) -> Option<BoxFuture<'static, Worked>> {
+        let guards: Vec<Guard> = self
+            .keys
+            .iter()
+            .filter_map(|(key, record)| {
+                let mod_revision = record.written.as_ref()?.at.revision;
+                Some(Guard::Unchanged { key: key.clone(), mod_revision })
+            })
+            .collect();
+        if guards.is_empty() {
+            return None;
+        }
+        let keys = guards.iter().map(|guard| guard.key().to_owned()).collect();
+        let store = self.store.clone();
+        let txn = Txn { guards, writes: Vec::new() };
+        Some(async move { Worked::Verified { keys, found: store.commit(&txn).await } }.boxed())
+    }
+
+    /// What was deleted is written again; what was changed is left to the next update to judge.
+    fn verified(&mut self, keys: Vec<String>, found: Vec<Option<crate::keys::Entry>>) {
+        let gone = keys.into_iter().zip(found).filter(|(_, found)| found.is_none());
+        for (key, _) in gone {
+            if let Some(record) = self.keys.get_mut(&key) {
+                tracing::warn!(key, "an attached key was deleted by somebody: writing it again");
+                record.written = record.written.take().filter(|_| record.claim.ends_with_lease);
+            }
+        }
     }
 
     /// Answers those who asked for what is already so.
@@ -451,7 +496,13 @@ impl Task {
                     let _ = done.send(Err(error));
                 }
             },
-            Worked::Retired => {}
+            Worked::Retired | Worked::Verified { found: Ok(Verdict::Committed(_)), .. } => {}
+            Worked::Verified { keys, found: Ok(Verdict::Refused { found, .. }) } => {
+                self.verified(keys, found);
+            }
+            Worked::Verified { found: Err(error), .. } => {
+                tracing::debug!(%error, "the session's keys could not be checked");
+            }
             Worked::Deleted { key, result } => match result {
                 Ok(_) => {
                     if let Some(done) = self.keys.remove(&key).and_then(|record| record.leaving) {

@@ -16,8 +16,9 @@ pub struct Faults {
     pub refuse_watches: Option<String>,
     /// Progress requests are not answered.
     pub mute: bool,
-    /// The next so many events are not delivered at all (etcd #18089): only an audit finds out.
-    pub swallow_events: u32,
+    /// The events of the next so many revisions are not delivered at all to one watcher (as in
+    /// etcd #18089): only an audit finds out.
+    pub swallow_revisions: usize,
     /// The next so many watch messages carry an event type that no client knows.
     pub garble_events: u32,
     /// Watch messages are split above so many events' bytes, where the client allows fragments.
@@ -35,7 +36,7 @@ impl Default for Faults {
             lost_answers: 0,
             refuse_watches: None,
             mute: false,
-            swallow_events: 0,
+            swallow_revisions: 0,
             garble_events: 0,
             fragment_bytes: 2 << 20,
             era: 0,

@@ -283,6 +283,22 @@ impl Mvcc {
         self.revision
     }
 
+    /// Several puts and deletes in one revision, for tests.
+    pub fn transact(&mut self, writes: &[(&str, Option<&str>)]) -> i64 {
+        for (key, value) in writes {
+            match value {
+                Some(value) => {
+                    let _ = self.put(key.as_bytes(), value.as_bytes(), 0);
+                }
+                None => {
+                    self.delete(key.as_bytes(), &[]);
+                }
+            }
+        }
+        self.seal();
+        self.revision
+    }
+
     /// One delete on its own, for tests.
     pub fn remove(&mut self, key: &str) -> i64 {
         self.delete(key.as_bytes(), &[]);

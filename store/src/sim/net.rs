@@ -72,6 +72,8 @@ impl SimEtcd {
     where
         IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     {
+        // A start is an election: every lease gets its whole lifetime again, as in etcd.
+        self.change(|store| store.elect(Instant::now()));
         let kv = PbKvServer::new(self.clone()).max_decoding_message_size(DECODE_MAX);
         let server = Server::builder()
             .add_service(kv)
@@ -93,9 +95,10 @@ impl SimEtcd {
     }
 }
 
-/// A `Store` that reaches its endpoints (`http://<turmoil host>:<port>`) through turmoil.
-pub fn turmoil_store(options: StoreOptions) -> Result<Store, StoreError> {
-    Store::open_with(options, |endpoint| {
+/// A `Store` that reaches its endpoints (`http://<turmoil host>:<port>`) through turmoil, with all
+/// its jitter from `seed`.
+pub fn turmoil_store(options: StoreOptions, seed: u64) -> Result<Store, StoreError> {
+    Store::open_with(options, seed, |endpoint| {
         endpoint.connect_with_connector_lazy(tower::service_fn(|uri: http::Uri| async move {
             let host = uri.host().unwrap_or_default().to_owned();
             let port = uri.port_u16().unwrap_or_default();

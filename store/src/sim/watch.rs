@@ -69,8 +69,7 @@ impl Watcher {
         }
         let revisions = self.etcd.look(|store| store.events(&self.from, &self.to, self.next));
         self.next = now + 1;
-        let events: Vec<PbEvent> = revisions.into_iter().flatten().collect();
-        let events = self.spoil(events);
+        let events = self.spoil(revisions);
         if events.is_empty() {
             return Ok(());
         }
@@ -87,19 +86,19 @@ impl Watcher {
     }
 
     /// Applies the faults that concern events.
-    fn spoil(&self, mut events: Vec<PbEvent>) -> Vec<PbEvent> {
+    fn spoil(&self, mut revisions: Vec<Vec<PbEvent>>) -> Vec<PbEvent> {
         self.etcd.shared.faults.send_if_modified(|faults: &mut Faults| {
-            let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
-            let swallowed = faults.swallow_events.min(count);
-            faults.swallow_events -= swallowed;
-            events.drain(..usize::try_from(swallowed).unwrap_or(0));
-            if let Some(event) = events.first_mut().filter(|_| faults.garble_events > 0) {
+            let swallowed = faults.swallow_revisions.min(revisions.len());
+            faults.swallow_revisions -= swallowed;
+            revisions.drain(..swallowed);
+            let first = revisions.first_mut().and_then(|events| events.first_mut());
+            if let Some(event) = first.filter(|_| faults.garble_events > 0) {
                 faults.garble_events -= 1;
                 event.r#type = 7;
             }
             false
         });
-        events
+        revisions.into_iter().flatten().collect()
     }
 
     async fn asked(&mut self, request: PbWatchRequest) -> Result<(), Over> {
