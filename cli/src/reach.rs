@@ -13,7 +13,7 @@ use crate::fleet::Fleet;
 
 /// A person waits no longer than three seconds to hear that etcd is not there; the rest is room
 /// for starting up and printing.
-const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
+const ANSWER_WITHIN: Duration = Duration::from_millis(2_000);
 
 /// An etcd to be asked.
 #[derive(Clone)]

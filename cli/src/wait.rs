@@ -15,7 +15,7 @@ use crate::failure::{Failure, unreachable};
 use crate::reach::Etcd;
 
 /// Longest wait for the first picture of nodes and acks.
-const PICTURE_WITHIN: Duration = Duration::from_millis(2_500);
+const PICTURE_WITHIN: Duration = Duration::from_millis(2_000);
 
 /// What has to be in effect.
 #[derive(Debug, Clone)]

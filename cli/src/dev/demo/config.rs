@@ -223,7 +223,7 @@ pub(super) async fn rollback(world: &World, tour: &mut Tour) {
         let took = took.map_or(began.elapsed(), |ms| Duration::from_secs_f64(ms / 1000.0));
         expect_everywhere(world, field, &["16Ki"]).await?;
         let history = hunt(world, &["history", "harbour"]).await?;
-        if history["runs"] != Json::from(1) || history["rolledBack"] != Json::Bool(true) {
+        if history["runs"].as_u64() != Some(1) || history["rolledBack"] != Json::Bool(true) {
             return Err(Failure::failed(format!("the history does not tell of it: {history}")));
         }
         let lifted = hunt(world, &["rollback", "harbour", "--lift"]).await?;

@@ -1,0 +1,198 @@
+//! A hunt in a real etcd, written by hand: two generations, and nodes that live for ever.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use config_schemas::documents::{self, Ack, Desired, Meta, NodeMode, NodeRecord, Refusal, Rollout};
+use config_schemas::documents::{FORMAT, HASH_MURMUR2, RefusalCode};
+use config_schemas::{Generation, NodeName, Revision};
+use serde_json::Value as Json;
+use servers::{Etcd, EtcdPrograms};
+use store::{Entry, FollowOptions, KeyRange, Store, StoreOptions, Txn, Verdict, Write, follow};
+
+pub const ROOT: &str = "/treasurehunt/default/harbour/";
+/// An answer about an etcd that is not there must come within three seconds; the rest is room for
+/// a machine that compiles.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+pub struct Harbour {
+    pub etcd: Etcd,
+    pub store: Store,
+    pub nodes: Vec<NodeName>,
+}
+
+/// What a run of `hunt` said.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Harbour {
+    pub async fn start(nodes: &[&str]) -> Harbour {
+        let programs = EtcdPrograms::shared().await.unwrap();
+        let etcd = Etcd::temporary(programs).await.unwrap();
+        let store = Store::open(StoreOptions::plain([etcd.endpoint()])).unwrap();
+        let nodes: Vec<_> = nodes.iter().map(|name| NodeName::new(*name).unwrap()).collect();
+        let harbour = Harbour { etcd, store, nodes };
+        harbour.document("meta", &meta()).await;
+        for (generation, interval) in [(1, "1s"), (2, "2s")] {
+            harbour
+                .document(&format!("desired/{generation}"), &desired(generation, interval))
+                .await;
+        }
+        let rollout = Rollout { format: FORMAT, stable: Generation(2), candidate: None };
+        harbour.document("rollout", &rollout).await;
+        for node in &harbour.nodes {
+            harbour.document(&format!("node/{node}"), &record(node)).await;
+        }
+        harbour
+    }
+
+    async fn document<T: serde::Serialize>(&self, rest: &str, document: &T) {
+        let text = String::from_utf8(documents::write(document)).unwrap();
+        self.put(rest, &text).await;
+    }
+
+    /// Puts a key as etcdctl would.
+    pub async fn put(&self, rest: &str, value: &str) -> Revision {
+        put(&self.store, rest, value).await
+    }
+
+    pub async fn value(&self, rest: &str) -> Option<String> {
+        let found: Option<Entry> = self.store.read(&format!("{ROOT}{rest}")).await.unwrap();
+        found.map(|entry| String::from_utf8(entry.value.to_vec()).unwrap())
+    }
+
+    pub async fn revision(&self) -> Revision {
+        self.store.revision().await.unwrap()
+    }
+
+    pub async fn run(&self, line: &str) -> Answer {
+        run(&self.etcd.endpoint(), line).await
+    }
+
+    /// Runs with `-o json` and that exit code expected.
+    pub async fn json(&self, line: &str, code: i32) -> Json {
+        let answer = self.run(&format!("{line} -o json")).await;
+        assert_eq!(answer.code, code, "{line}: {answer:?}");
+        serde_json::from_str(&answer.out).unwrap()
+    }
+}
+
+/// Runs `hunt` with words split at spaces.
+pub async fn run(endpoint: &str, line: &str) -> Answer {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hunt"));
+    command
+        .env("TREASUREHUNT_ETCD", endpoint)
+        .args(line.split_whitespace())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(ANSWER_LIMIT, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{line}: no answer")).unwrap();
+    Answer {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Agents that only ack: each revision of an edit, at once. They end on drop.
+pub struct Agents(tokio::task::JoinHandle<()>);
+
+impl Agents {
+    /// One of them may refuse a key: (node, key, reason).
+    pub fn acking(harbour: &Harbour, refusing: Option<(&str, &str, &str)>) -> Agents {
+        let (store, nodes) = (harbour.store.clone(), harbour.nodes.clone());
+        let refusing =
+            refusing.map(|(node, key, why)| (node.to_owned(), key.to_owned(), why.to_owned()));
+        Agents(tokio::spawn(async move {
+            let range = KeyRange::prefix(&format!("{ROOT}override/"));
+            let mut edits = follow(&store, FollowOptions::new("agents", range));
+            loop {
+                let revision = edits.next().await.revision;
+                let rollback = edits.held().get(&format!("{ROOT}override/hunt/generation"));
+                let generation = Generation(if rollback.is_some() { 1 } else { 2 });
+                for node in &nodes {
+                    let refused = refusing.iter().filter(|(name, ..)| name == node.as_str());
+                    let refused = refused.map(|(_, key, why)| refusal(key, why, revision));
+                    let ack = ack(node, generation, revision, refused.collect());
+                    let text = String::from_utf8(documents::write(&ack)).unwrap();
+                    put(&store, &format!("ack/{node}"), &text).await;
+                }
+            }
+        }))
+    }
+}
+
+impl Drop for Agents {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn put(store: &Store, rest: &str, value: &str) -> Revision {
+    let write = Write::put(format!("{ROOT}{rest}"), value.to_owned());
+    let txn = Txn { guards: vec![], writes: vec![write] };
+    match store.commit(&txn).await.unwrap() {
+        Verdict::Committed(revision) => revision,
+        refused => panic!("{refused:?}"),
+    }
+}
+
+fn meta() -> Meta {
+    Meta {
+        format: FORMAT,
+        store_epoch: "e".into(),
+        uid: "u".into(),
+        partitions: 0,
+        hash: HASH_MURMUR2.into(),
+    }
+}
+
+fn desired(generation: u64, interval: &str) -> Desired {
+    let config = serde_json::json!({"heartbeat": {"interval": interval}});
+    Desired {
+        format: FORMAT,
+        generation: Generation(generation),
+        uid: "u".into(),
+        written_at: "2026-11-21T12:00:00Z".parse().unwrap(),
+        config: config.as_object().unwrap().clone(),
+    }
+}
+
+fn record(node: &NodeName) -> NodeRecord {
+    NodeRecord {
+        format: FORMAT,
+        incarnation: format!("{node}-life"),
+        instance: node.to_string(),
+        http: format!("127.0.0.1:{}", servers::free_port().unwrap()),
+        grpc: format!("127.0.0.1:{}", servers::free_port().unwrap()),
+        mode: NodeMode::Ready,
+    }
+}
+
+fn ack(node: &NodeName, generation: Generation, at: Revision, refused: Vec<Refusal>) -> Ack {
+    Ack {
+        format: FORMAT,
+        incarnation: format!("{node}-life"),
+        generation: Some(generation),
+        revision: Some(at),
+        hash: "0011223344556677".into(),
+        sections: BTreeMap::new(),
+        refused_count: u32::try_from(refused.len()).unwrap(),
+        refused,
+    }
+}
+
+fn refusal(key: &str, why: &str, revision: Revision) -> Refusal {
+    Refusal {
+        key: key.to_owned(),
+        found: "?".into(),
+        reason: why.to_owned(),
+        code: RefusalCode::Conflict,
+        revision,
+    }
+}
