@@ -25,6 +25,7 @@ pub struct RoadMetrics {
     refused: IntGaugeVec,
     setting: GaugeVec,
     hash: IntGaugeVec,
+    edits: IntCounterVec,
 }
 
 /// A metric is registered twice or misnamed: a mistake of ours, found by any test that starts.
@@ -68,6 +69,14 @@ impl RoadMetrics {
                 ),
                 &["field"],
             )?,
+            edits: IntCounterVec::new(
+                Opts::new(
+                    "treasurehunt_agent_edits_total",
+                    "Live edits seen, by what became of them; superseded ones were followed by a \
+                     newer one before they could be taken over.",
+                ),
+                &["result"],
+            )?,
             hash: IntGaugeVec::new(
                 Opts::new(
                     "treasurehunt_agent_config_hash_info",
@@ -83,7 +92,33 @@ impl RoadMetrics {
         registry.register(Box::new(metrics.refused.clone()))?;
         registry.register(Box::new(metrics.setting.clone()))?;
         registry.register(Box::new(metrics.hash.clone()))?;
+        registry.register(Box::new(metrics.edits.clone()))?;
         Ok(metrics)
+    }
+
+    /// Accounts for each edit of `news`: the newest of a key by what became of it, those before
+    /// it as superseded.
+    pub(crate) fn count_edits(
+        &self,
+        news: &BTreeMap<String, u64>,
+        effective: &Effective,
+        rolled_back: bool,
+    ) {
+        for (rest, writes) in news {
+            let key = format!("override/{rest}");
+            let result = if effective.refused.iter().any(|refusal| refusal.key == key) {
+                "refused"
+            } else if effective.held.contains_key(rest)
+                || (rest == config_schemas::generation::ROLLBACK && rolled_back)
+            {
+                "applied"
+            } else {
+                // Deleted, or another node's: the layer below holds.
+                "none_here"
+            };
+            self.edits.with_label_values(&[result]).inc();
+            self.edits.with_label_values(&["superseded"]).inc_by(writes.saturating_sub(1));
+        }
     }
 
     /// Shows what was acked and what runs.

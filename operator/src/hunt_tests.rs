@@ -67,6 +67,7 @@ impl World {
                     value: value.clone(),
                     create_revision: created,
                     mod_revision: revision,
+                    version: 1,
                     lease: *lease,
                 };
                 self.entries.insert(key.clone(), entry);

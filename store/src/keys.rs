@@ -41,6 +41,8 @@ pub struct Entry {
     pub create_revision: Revision,
     /// The revision that last changed the key.
     pub mod_revision: Revision,
+    /// How often the key was written since it was created: tells writes apart that came as one.
+    pub version: u64,
     /// The lease that the key hangs on.
     pub lease: Option<LeaseId>,
 }
@@ -114,6 +116,7 @@ pub(crate) fn entry(raw: etcd_client::proto::PbKeyValue) -> Option<Entry> {
         value: Bytes::from(raw.value),
         create_revision: Revision::from_etcd(raw.create_revision)?,
         mod_revision: Revision::from_etcd(raw.mod_revision)?,
+        version: u64::try_from(raw.version).unwrap_or(0),
         lease: LeaseId::from_etcd(raw.lease),
     })
 }

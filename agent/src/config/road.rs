@@ -11,7 +11,7 @@ use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::layers::Effective;
 use config_schemas::{Generation, Revision};
 use jiff::Timestamp;
-use store::{Follower, KeyRange, Store, StoreError, Update};
+use store::{Cause, Follower, KeyRange, Store, StoreError, Update};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -179,11 +179,17 @@ impl Road {
     fn take(&mut self, update: Update) {
         let mut touched = Touched::default();
         for change in &update.changes {
-            let standing = change
-                .entry
-                .as_ref()
-                .map(|entry| Standing { value: &entry.value, revision: entry.mod_revision });
+            let standing = change.entry.as_ref().map(|entry| Standing {
+                value: &entry.value,
+                revision: entry.mod_revision,
+                created: entry.create_revision,
+                version: entry.version,
+            });
             touched |= self.view.apply(&self.keys, &change.key, standing, update.revision);
+        }
+        if update.cause == Cause::First {
+            // What stood there before this life was counted by the life before.
+            self.view.news();
         }
         if touched.config {
             self.dirty = true;
@@ -209,6 +215,7 @@ impl Road {
         let next = wanted(&self.view, &self.documents, &self.me.node, &self.in_effect, now);
         let mut effective = next.effective;
         effective.refused.extend(unreadable(&self.view, self.keys.prefix()));
+        self.metrics.count_edits(&self.view.news(), &effective, next.rollback.is_some());
         if self.nothing_new(&effective, next.rollback) {
             return;
         }
@@ -287,12 +294,7 @@ impl Road {
     fn keep_snapshot(&self) {
         self.outlets.snapshot.send_replace(Some(Snapshot {
             saved_at: telemetry::clock::now(),
-            view: View {
-                nodes: Default::default(),
-                partitions: Default::default(),
-                unreadable: Default::default(),
-                ..self.view.clone()
-            },
+            view: self.view.settings(),
             documents: self.documents.clone(),
             in_effect: self.in_effect.clone(),
         }));

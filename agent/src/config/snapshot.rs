@@ -173,17 +173,16 @@ fn decode(bytes: &[u8], hunt: &HuntName) -> Result<Snapshot, SnapshotError> {
         let (values, _) = documents.get(&generation)?.record.values();
         Some(config_schemas::Resource { generation, values })
     });
-    let view = View {
-        meta: stored.meta.map(|at| At { record: at.record, revision: at.revision }),
-        rollout: stored.rollout.map(|at| At { record: at.record, revision: at.revision }),
-        edits: stored
-            .edits
-            .into_iter()
-            .map(|edit| (edit.rest, Written { bytes: edit.bytes, revision: edit.revision }))
-            .collect(),
-        config_revision: stored.config_revision,
-        ..View::default()
-    };
+    let edits = stored.edits.into_iter();
+    let edits = edits
+        .map(|edit| (edit.rest, Written { bytes: edit.bytes, revision: edit.revision }))
+        .collect();
+    let view = View::of_settings(
+        stored.meta.map(|at| At { record: at.record, revision: at.revision }),
+        stored.rollout.map(|at| At { record: at.record, revision: at.revision }),
+        edits,
+        stored.config_revision,
+    );
     let in_effect = InEffect {
         uid: view.meta.as_ref().map(|meta| meta.record.uid.clone()),
         highest: stored.highest,
@@ -230,7 +229,8 @@ mod tests {
         ];
         for (index, (rest, value)) in list.iter().enumerate() {
             let revision = Revision::new(index as u64 + 1).unwrap();
-            let standing = Standing { value: value.as_bytes(), revision };
+            let standing =
+                Standing { value: value.as_bytes(), revision, created: revision, version: 1 };
             view.apply(&keys, &format!("{}{rest}", keys.prefix()), Some(standing), revision);
         }
         let document = br#"{"format":1,"generation":5,"uid":"u","writtenAt":"2026-11-21T12:00:00Z","config":{"rules":{"clues":7}}}"#;
@@ -238,7 +238,7 @@ mod tests {
         let documents: Documents = [(Generation(5), at)].into_iter().collect();
         let in_effect = run(&view, &documents, &InEffect::default(), "2026-11-21T12:00:00Z").1;
         let saved_at = "2026-11-21T12:00:00Z".parse().unwrap();
-        Snapshot { saved_at, view, documents, in_effect }
+        Snapshot { saved_at, view: view.settings(), documents, in_effect }
     }
 
     fn run(view: &View, documents: &Documents, held: &InEffect, now: &str) -> (String, InEffect) {

@@ -18,6 +18,10 @@ pub struct Standing<'a> {
     pub value: &'a [u8],
     /// Since this revision.
     pub revision: Revision,
+    /// The revision that created the key.
+    pub created: Revision,
+    /// How often it was written since.
+    pub version: u64,
 }
 
 /// What a change concerned.
@@ -63,6 +67,10 @@ pub struct View {
     pub partitions: BTreeMap<PartitionId, At<PartitionRecord>>,
     /// Machine-written records that could not be read, by key, and why.
     pub unreadable: BTreeMap<String, String>,
+    /// How often each edit was written or deleted since the last [`View::news`].
+    news: BTreeMap<String, u64>,
+    /// Creation and version of each edit, for counting.
+    counted: BTreeMap<String, (Revision, u64)>,
     /// The revision of the newest change to meta, rollout or edits, deletions included.
     pub config_revision: Option<Revision>,
 }
@@ -83,7 +91,7 @@ impl View {
             Key::Rollout => {
                 config(keep(&mut self.rollout, self.unreadable.entry(key.into()), standing))
             }
-            Key::Override(rest) => config(take_edit(&mut self.edits, rest, standing)),
+            Key::Override(rest) => config(self.take_edit(rest, standing)),
             Key::Node(node) => {
                 Touched { nodes: self.take_node(key, node, standing), ..Touched::default() }
             }
@@ -105,6 +113,54 @@ impl View {
             self.config_revision = self.config_revision.max(Some(at));
         }
         touched
+    }
+
+    /// The part that a snapshot keeps: neither nodes nor partitions, which are for the living to
+    /// say.
+    pub fn settings(&self) -> View {
+        let (meta, rollout) = (self.meta.clone(), self.rollout.clone());
+        View::of_settings(meta, rollout, self.edits.clone(), self.config_revision)
+    }
+
+    /// A view as a snapshot kept it.
+    pub fn of_settings(
+        meta: Option<At<Meta>>,
+        rollout: Option<At<Rollout>>,
+        edits: Edits,
+        config_revision: Option<Revision>,
+    ) -> View {
+        View { meta, rollout, edits, config_revision, ..View::default() }
+    }
+
+    /// The edits since the last call: by what follows `override/`, how many of each. Writes that
+    /// came as one are counted one by one, so that every edit is accounted for.
+    pub fn news(&mut self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.news)
+    }
+
+    fn take_edit(&mut self, rest: String, standing: Option<Standing<'_>>) -> bool {
+        let before = self.counted.get(&rest).copied();
+        let Some(standing) = standing else {
+            if before.is_some() {
+                self.counted.remove(&rest);
+                *self.news.entry(rest.clone()).or_default() += 1;
+            }
+            return self.edits.remove(&rest).is_some();
+        };
+        let writes = match before {
+            Some((created, version)) if created == standing.created => {
+                standing.version.saturating_sub(version)
+            }
+            // It was deleted in between, and that was an edit too.
+            Some(_) => standing.version + 1,
+            None => standing.version,
+        };
+        if writes > 0 {
+            self.counted.insert(rest.clone(), (standing.created, standing.version));
+            *self.news.entry(rest.clone()).or_default() += writes;
+        }
+        let written = Written { bytes: standing.value.to_vec(), revision: standing.revision };
+        self.edits.insert(rest, written.clone()) != Some(written)
     }
 
     /// Another resource under the old name has other partitions: the old ones' records go. After
@@ -133,16 +189,6 @@ impl View {
 
 fn config(config: bool) -> Touched {
     Touched { config, ..Touched::default() }
-}
-
-fn take_edit(edits: &mut Edits, rest: String, standing: Option<Standing<'_>>) -> bool {
-    match standing {
-        None => edits.remove(&rest).is_some(),
-        Some(standing) => {
-            let written = Written { bytes: standing.value.to_vec(), revision: standing.revision };
-            edits.insert(rest, written.clone()) != Some(written)
-        }
-    }
 }
 
 /// Takes over a machine-written record that can be read; keeps the last good one otherwise.
@@ -184,7 +230,8 @@ mod tests {
         fn put(&mut self, rest: &str, value: &str) -> Touched {
             let revision = Revision::new(self.next).unwrap();
             self.next += 1;
-            let standing = Standing { value: value.as_bytes(), revision };
+            let standing =
+                Standing { value: value.as_bytes(), revision, created: revision, version: 1 };
             let key = format!("{}{rest}", self.keys.prefix());
             self.view.apply(&self.keys, &key, Some(standing), revision)
         }
@@ -230,6 +277,24 @@ mod tests {
         assert!(case.delete("override/hunt/buffers/events").config);
         assert!(case.view.edits.is_empty() && case.view.nodes.is_empty());
         assert_eq!(case.view.config_revision, Revision::new(8));
+    }
+
+    #[test]
+    fn every_write_of_an_edit_is_counted_also_when_several_came_as_one() {
+        let mut case = Case::new();
+        let mut check = |created: u64, version: u64, expected: u64| {
+            let revision = Revision::new(100).unwrap();
+            let created = Revision::new(created).unwrap();
+            let standing = Standing { value: b"1", revision, created, version };
+            let key = format!("{}override/hunt/buffers/events", case.keys.prefix());
+            case.view.apply(&case.keys, &key, Some(standing), revision);
+            let news = case.view.news();
+            assert_eq!(news.values().sum::<u64>(), expected, "{created} {version}");
+        };
+        check(5, 1, 1);
+        check(5, 1, 0);
+        check(5, 4, 3);
+        check(9, 2, 3);
     }
 
     #[test]

@@ -171,7 +171,8 @@ mod tests {
         let mut view = View::default();
         for (index, (rest, value)) in list.iter().enumerate() {
             let revision = Revision::new(100 + index as u64).unwrap();
-            let standing = Standing { value: value.as_bytes(), revision };
+            let standing =
+                Standing { value: value.as_bytes(), revision, created: revision, version: 1 };
             view.apply(&keys, &format!("{}{rest}", keys.prefix()), Some(standing), revision);
         }
         view
