@@ -17,6 +17,8 @@ pub(crate) struct Held {
     outbox: BTreeMap<String, Option<Entry>>,
     cause: Option<Cause>,
     arrived: Option<Instant>,
+    /// The least cause of the next update, whatever it will be for.
+    marked: Option<Cause>,
 }
 
 impl Held {
@@ -38,6 +40,11 @@ impl Held {
     pub(crate) fn tell(&mut self, cause: Cause, now: Instant) {
         self.cause = self.cause.max(Some(cause));
         self.arrived = Some(now);
+    }
+
+    /// The next update, whenever it comes, has at least this cause.
+    pub(crate) fn mark(&mut self, cause: Cause) {
+        self.marked = Some(cause);
     }
 
     /// Takes over what differs in `listed`; says how many keys that were. `skip` are keys that
@@ -69,6 +76,7 @@ impl Held {
     /// The update that is due, if any.
     pub(crate) fn take(&mut self, revision: Revision) -> Option<Update> {
         let (cause, arrived) = (self.cause.take()?, self.arrived.take()?);
+        let cause = cause.max(self.marked.take().unwrap_or(cause));
         let outbox = std::mem::take(&mut self.outbox);
         let changes = outbox.into_iter().map(|(key, entry)| Change { key, entry }).collect();
         Some(Update { revision, changes, cause, arrived })

@@ -365,6 +365,11 @@ impl Machine {
             self.held.tell(cause, now);
         }
         self.held.adopt(listing.entries, |_| false, cause, now);
+        if Some(listing.revision) < self.proven {
+            // The store went back to an equal state: the consumer learns of the lower revision
+            // with the next change.
+            self.held.mark(Cause::Relist);
+        }
         self.note_marker();
         self.lost = None;
         self.lineage = listing.lineage;

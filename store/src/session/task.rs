@@ -488,7 +488,7 @@ impl Task {
                     self.publish();
                     let _ = done.send(Ok(()));
                 }
-                Err(SessionError::Store(error)) if error.retryable() => {
+                Err(SessionError::Store(error)) if passes(&error) => {
                     self.pause(&error, now);
                     self.retunes.push_front((options, done));
                 }
@@ -557,9 +557,7 @@ impl Task {
                 record.waiting.extend(waiting);
                 self.lose();
             }
-            Err(SessionError::Store(error))
-                if error.retryable() || matches!(error, StoreError::Ambiguous { .. }) =>
-            {
+            Err(SessionError::Store(error)) if passes(&error) => {
                 record.waiting.extend(waiting);
                 self.pause(&error, now);
             }
@@ -590,6 +588,12 @@ impl Task {
             }
         }
     }
+}
+
+/// Whether the session can try the same again: its transactions decide what became of the last
+/// attempt, and a lease that went with a replaced store is granted anew.
+fn passes(error: &StoreError) -> bool {
+    error.retryable() || matches!(error, StoreError::Ambiguous { .. } | StoreError::LeaseNotFound)
 }
 
 async fn pending_or<T>(work: &mut Option<BoxFuture<'static, T>>) -> T {

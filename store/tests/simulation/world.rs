@@ -114,7 +114,7 @@ impl World<'_> {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        self.sim.step().map_err(|e| e.to_string())?;
+        self.sim.step().map_err(|e| format!("{e}: {e:?}"))?;
         let now = self.sim.elapsed();
         let over: Vec<Fault> =
             self.ends.extract_if(.., |(end, _)| *end <= now).map(|(_, fault)| fault).collect();
