@@ -5,6 +5,7 @@ pub mod admin;
 pub mod config;
 pub mod core;
 mod files;
+pub mod gateway;
 pub mod identity;
 pub mod metrics;
 pub mod options;

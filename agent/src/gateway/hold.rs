@@ -1,0 +1,166 @@
+//! Waiting with events whose partition is between two owners: bounded in number over the whole
+//! gateway and in time for each, woken by new routes. In: routes, limits, one attempt at delivery.
+//! Out: what the attempt gave, or "no owner". No I/O of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use config_schemas::{PartitionId, Revision};
+use prometheus::IntGauge;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::answer::Refusal;
+use crate::partitions::routes::{Route, Routes};
+
+/// Told to producers when a partition has no owner: about what a hand-over takes.
+const NO_OWNER_RETRY: Duration = Duration::from_millis(200);
+/// First and longest wait for an owner that the routes name already and that still reads its log:
+/// nothing but asking again tells when it is ready.
+const OPENING_MIN: Duration = Duration::from_millis(2);
+const OPENING_MAX: Duration = Duration::from_millis(50);
+
+/// How long and how much may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    pub(crate) hold: Duration,
+    pub(crate) held: u64,
+}
+
+/// What one attempt at delivery gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Attempt<T> {
+    /// Done, for good or ill.
+    Over(Result<T, Refusal>),
+    /// Whoever was asked does not serve the partition, or cannot be reached.
+    Away(Away),
+}
+
+/// What is known of a partition that could not be reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Away {
+    /// The events may have been taken in although no answer came.
+    pub(crate) ambiguous: bool,
+    /// Who was asked knows the records up to here.
+    pub(crate) knows: Option<Revision>,
+}
+
+/// Events held by a gateway, over all partitions.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    count: Arc<AtomicU64>,
+    gauge: IntGauge,
+}
+
+/// Some of them, until dropped.
+#[derive(Debug)]
+struct Holding<'a> {
+    held: &'a Held,
+    events: u64,
+}
+
+impl Held {
+    pub(crate) fn new(gauge: IntGauge) -> Held {
+        Held { count: Arc::default(), gauge }
+    }
+
+    fn enter(&self, events: u64, limit: u64) -> Option<Holding<'_>> {
+        let grown = |count: u64| count.checked_add(events).filter(|count| *count <= limit);
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).ok()?;
+        self.gauge.add(i64::try_from(events).unwrap_or(i64::MAX));
+        Some(Holding { held: self, events })
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        self.held.count.fetch_sub(self.events, Ordering::Relaxed);
+        self.held.gauge.sub(i64::try_from(self.events).unwrap_or(i64::MAX));
+    }
+}
+
+/// What is to be delivered, and by what.
+pub(crate) struct Delivery<'a, L> {
+    pub(crate) partition: PartitionId,
+    pub(crate) events: u64,
+    pub(crate) routes: watch::Receiver<Arc<Routes>>,
+    pub(crate) held: &'a Held,
+    /// Read anew each time, since limits change live.
+    pub(crate) limits: L,
+}
+
+impl<L: Fn() -> Limits> Delivery<'_, L> {
+    /// Attempts until it is over, or has been held for as long as may be.
+    pub(crate) async fn deliver<T, F, A>(mut self, mut attempt: F) -> Result<T, Refusal>
+    where
+        F: FnMut(Route) -> A,
+        A: Future<Output = Attempt<T>>,
+    {
+        let mut holding = None;
+        let mut since = None;
+        let mut ambiguous = false;
+        let mut opening = OPENING_MIN;
+        loop {
+            let routes = self.routes.borrow_and_update().clone();
+            let again = match routes.of(self.partition) {
+                None => None,
+                Some(route) => match attempt(route.clone()).await {
+                    Attempt::Over(result) => return result,
+                    Attempt::Away(away) => {
+                        ambiguous |= away.ambiguous;
+                        asking_again(away, routes.revision, &mut opening)
+                    }
+                },
+            };
+            let limits = (self.limits)();
+            let until = *since.get_or_insert_with(Instant::now) + limits.hold;
+            if holding.is_none() {
+                holding = self.held.enter(self.events, limits.held);
+            }
+            if holding.is_none() || Instant::now() >= until {
+                return Err(gave_up(ambiguous));
+            }
+            tokio::select! {
+                changed = self.routes.changed() => match changed {
+                    Ok(()) => opening = OPENING_MIN,
+                    Err(_) => return Err(gave_up(ambiguous)),
+                },
+                () = tokio::time::sleep_until(until) => return Err(gave_up(ambiguous)),
+                () = pause(again) => {}
+            }
+        }
+    }
+}
+
+/// When to ask again if the routes stay as they are. Never if who was asked knows newer records:
+/// they are on their way to us too.
+fn asking_again(away: Away, ours: Option<Revision>, opening: &mut Duration) -> Option<Duration> {
+    if away.knows > ours {
+        return None;
+    }
+    let pause = *opening;
+    *opening = (pause * 2).min(OPENING_MAX);
+    Some(pause)
+}
+
+fn gave_up(ambiguous: bool) -> Refusal {
+    let retry_after = NO_OWNER_RETRY;
+    if ambiguous {
+        Refusal::LogUnavailable { retry_after }
+    } else {
+        Refusal::NoOwner { retry_after }
+    }
+}
+
+async fn pause(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+#[path = "hold_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! Holding on a paused clock: what wakes it, and what ends it.
+
+use std::cell::RefCell;
+
+use config_schemas::{Epoch, NodeName};
+
+use super::*;
+
+const LIMITS: Limits = Limits { hold: Duration::from_secs(2), held: 10 };
+
+fn routes(node: Option<&str>, revision: u64) -> Arc<Routes> {
+    let route = |node| Route {
+        node: NodeName::new(node).unwrap(),
+        grpc: format!("{node}:1"),
+        epoch: Epoch(1),
+        mine: false,
+    };
+    Arc::new(Routes { partitions: vec![node.map(route)], revision: Revision::new(revision) })
+}
+
+fn held() -> Held {
+    Held::new(IntGauge::new("held", "held").unwrap())
+}
+
+fn delivery<'a>(
+    held: &'a Held,
+    routes: &watch::Sender<Arc<Routes>>,
+    limits: Limits,
+) -> Delivery<'a, impl Fn() -> Limits + use<>> {
+    let routes = routes.subscribe();
+    Delivery { partition: PartitionId(0), events: 4, routes, held, limits: move || limits }
+}
+
+fn away(knows: u64) -> Attempt<()> {
+    Attempt::Away(Away { ambiguous: false, knows: Revision::new(knows) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_route_it_waits_for_one_and_asks_nobody() {
+    let (held, table) = (held(), watch::Sender::new(routes(None, 1)));
+    let began = Instant::now();
+    let asked = RefCell::new(Vec::new());
+    let deliver = delivery(&held, &table, LIMITS).deliver(async |route: Route| {
+        asked.borrow_mut().push(route.node.to_string());
+        Attempt::Over(Ok(()))
+    });
+    let change = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(held.gauge.get(), 4);
+        table.send_replace(routes(Some("b"), 2));
+    };
+    let (result, ()) = tokio::join!(deliver, change);
+    assert_eq!(result, Ok(()));
+    assert_eq!(began.elapsed(), Duration::from_millis(500));
+    assert_eq!(*asked.borrow(), ["b"]);
+    assert_eq!((held.gauge.get(), held.count.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_gives_up_after_the_hold_and_says_whether_the_events_may_be_there() {
+    for (ambiguous, code) in [(false, "NO_OWNER"), (true, "LOG_UNAVAILABLE")] {
+        let (held, table) = (held(), watch::Sender::new(routes(Some("a"), 1)));
+        let began = Instant::now();
+        let result = delivery(&held, &table, LIMITS)
+            .deliver(async |_| Attempt::<()>::Away(Away { ambiguous, knows: None }))
+            .await;
+        assert_eq!(result.unwrap_err().code(), code);
+        assert_eq!(began.elapsed(), LIMITS.hold);
+        assert_eq!(held.gauge.get(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_still_opens_is_asked_again_and_one_that_knows_more_is_not() {
+    for (knows, asks_at_least, asks_at_most) in [(1, 30, 60), (2, 1, 1)] {
+        let (held, table) = (held(), watch::Sender::new(routes(Some("a"), 1)));
+        let asks = RefCell::new(0);
+        let result = delivery(&held, &table, LIMITS)
+            .deliver(async |_| {
+                *asks.borrow_mut() += 1;
+                away(knows)
+            })
+            .await;
+        assert_eq!(result.unwrap_err().code(), "NO_OWNER");
+        let asks = asks.into_inner();
+        assert!((asks_at_least..=asks_at_most).contains(&asks), "{asks} for {knows}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_held_beyond_the_bounds() {
+    for limits in [Limits { hold: Duration::ZERO, ..LIMITS }, Limits { held: 3, ..LIMITS }] {
+        let (held, table) = (held(), watch::Sender::new(routes(None, 1)));
+        let began = Instant::now();
+        let result = delivery(&held, &table, limits).deliver(async |_| Attempt::Over(Ok(()))).await;
+        assert_eq!(result.unwrap_err().code(), "NO_OWNER");
+        assert_eq!(began.elapsed(), Duration::ZERO, "{limits:?}");
+    }
+    let held = held();
+    let first = held.enter(6, 10);
+    assert!(first.is_some() && held.enter(5, 10).is_none() && held.enter(4, 10).is_some());
+    drop(first);
+    assert!(held.enter(10, 10).is_some());
+}
