@@ -1,0 +1,115 @@
+//! The figures of the README, each measured in one run on real servers. A figure takes a `Setting`
+//! and hands back rows; `report` prints them. I/O.
+
+mod apply;
+mod effect;
+mod fleet;
+mod heartbeat;
+mod hunts;
+mod machine;
+mod numbers;
+mod operator;
+mod queue;
+mod raw;
+mod report;
+mod rest;
+mod restart;
+mod sightings;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use servers::{Etcd, EtcdOptions, EtcdPrograms};
+use tempfile::TempDir;
+
+pub use machine::Machine;
+pub use report::{Goal, Row, Taken, json, table};
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Figure {
+    /// A queue that is resized under load, against a fixed one.
+    Queue,
+    /// A lease that changes its length while a node lives on it.
+    Heartbeat,
+    /// An edit's way from etcd to a worker, against a bare watch of the same key.
+    Effect,
+    /// What an agent costs that has nothing to do.
+    Rest,
+    /// What a thousand agents do when etcd comes back.
+    Restart,
+    /// `kubectl apply` to `Converged` at a hundred agents.
+    Apply,
+    /// What ten thousand unchanged hunts cost the operator.
+    Hunts,
+}
+
+/// How to measure.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// A tenth of the size: shows that it works; the numbers are no figures.
+    pub quick: bool,
+    /// The operator's binary.
+    pub operator: PathBuf,
+}
+
+impl Setting {
+    /// `full`, or less of it when it has to be quick.
+    fn scaled(&self, full: usize) -> usize {
+        if self.quick { (full / 10).max(1) } else { full }
+    }
+
+    fn lasting(&self, full: Duration) -> Duration {
+        if self.quick { full / 5 } else { full }
+    }
+}
+
+impl Figure {
+    /// Measures it.
+    ///
+    /// # Errors
+    /// When a server cannot be started, or something that must happen does not within its limit.
+    pub async fn take(self, setting: &Setting) -> anyhow::Result<Vec<Row>> {
+        match self {
+            Figure::Queue => queue::take(setting).await,
+            Figure::Heartbeat => heartbeat::take(setting).await,
+            Figure::Effect => effect::take(setting).await,
+            Figure::Rest => rest::take(setting).await,
+            Figure::Restart => restart::take(setting).await,
+            Figure::Apply => apply::take(setting).await,
+            Figure::Hunts => hunts::take(setting).await,
+        }
+    }
+}
+
+/// An etcd of its own for one figure, as it is by default: each write waits for the disk.
+struct Scene {
+    etcd: Etcd,
+    _folder: TempDir,
+}
+
+impl Scene {
+    async fn open() -> anyhow::Result<Scene> {
+        let programs = EtcdPrograms::shared().await.context("finding etcd")?;
+        let folder = tempfile::tempdir().context("making a folder")?;
+        let options = EtcdOptions::in_dir(folder.path())?;
+        let etcd = Etcd::start(programs, options).await?;
+        Ok(Scene { etcd, _folder: folder })
+    }
+}
+
+/// What one step of a figure may take before the figure is given up.
+const STEP_LIMIT: Duration = Duration::from_secs(60);
+
+/// `work`, or an error that says what did not happen.
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> anyhow::Result<T> {
+    tokio::time::timeout(limit, work)
+        .await
+        .with_context(|| format!("{what} did not happen within {limit:?}"))
+}

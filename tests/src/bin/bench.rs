@@ -1,0 +1,64 @@
+//! `bench [NAME...]`: takes the figures of the README and prints them as a table and as JSON.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum as _};
+use tests::bench::{Figure, Machine, Setting, Taken, json, table};
+
+/// Takes the figures, each on servers of its own; several minutes in all.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Flags {
+    /// Which figures; all without a name.
+    #[arg(value_enum)]
+    figures: Vec<Figure>,
+    /// Where the JSON goes.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// A tenth of everything: shows that it works; the numbers are no figures.
+    #[arg(long)]
+    quick: bool,
+    /// The operator's binary; beside this one by default.
+    #[arg(long)]
+    operator: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Flags::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Fails when a figure could not be taken; a goal that is missed is told, and is no failure.
+async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
+    let beside = std::env::current_exe()
+        .context("finding this program")?
+        .with_file_name("treasurehunt-operator");
+    let operator = flags.operator.unwrap_or(beside);
+    let setting = Setting { quick: flags.quick, operator };
+    let machine = Machine::here();
+    println!("{machine}");
+    let mut taken = Vec::new();
+    let figures = if flags.figures.is_empty() { Figure::value_variants() } else { &flags.figures };
+    for figure in figures {
+        let one = Taken::take(*figure, &setting).await;
+        print!("{}", table(&one));
+        taken.push(one);
+    }
+    if let Some(path) = flags.json {
+        let text = serde_json::to_string_pretty(&json(&machine, setting.quick, &taken))?;
+        std::fs::write(&path, text + "\n")
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    let complete = taken.iter().all(|one| one.rows.is_ok());
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
