@@ -42,12 +42,25 @@ pub(super) async fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Optio
 
 /// The stamp of a file; `None` when neither it nor its status is there.
 pub(super) async fn stamp(path: &Path) -> Option<Stamp> {
-    let of = async |path: &Path| {
-        let meta = fs::metadata(path).await.ok()?;
-        Some((meta.modified().ok()?, meta.len()))
-    };
-    let stamp = Stamp { file: of(path).await, status: of(&status_path(path)).await };
-    (stamp.file.is_some() || stamp.status.is_some()).then_some(stamp)
+    Stamp { file: of(path).await, status: of(&status_path(path)).await }.some()
+}
+
+/// The stamp after we wrote the status. The file's part stays as it was read: what somebody saved
+/// there meanwhile has not been read yet.
+pub(super) async fn stamp_of_written(path: &Path, read: Option<Stamp>) -> Option<Stamp> {
+    let file = read.and_then(|stamp| stamp.file);
+    Stamp { file, status: of(&status_path(path)).await }.some()
+}
+
+async fn of(path: &Path) -> Option<(SystemTime, u64)> {
+    let meta = fs::metadata(path).await.ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}
+
+impl Stamp {
+    fn some(self) -> Option<Stamp> {
+        (self.file.is_some() || self.status.is_some()).then_some(self)
+    }
 }
 
 /// The file's text, `None` when it is gone, and its status file, empty when there is none.

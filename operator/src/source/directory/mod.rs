@@ -167,7 +167,10 @@ impl Source {
             self.trouble("write", format!("{}: {error}", path.display()));
             return Vec::new();
         }
-        let stamp = if joined.status == before { stamp } else { disk::stamp(&path).await };
+        let stamp = match joined.status == before {
+            true => stamp,
+            false => disk::stamp_of_written(&path, stamp).await,
+        };
         let events = joined.observed.into_iter().map(|o| SourceEvent::Seen(Box::new(o))).collect();
         self.files.insert(path, Known { stamp, status: joined.status });
         events
@@ -211,7 +214,7 @@ impl Source {
         }
         match disk::write(path, &known.status).await {
             Ok(()) => {
-                known.stamp = disk::stamp(path).await;
+                known.stamp = disk::stamp_of_written(path, known.stamp.take()).await;
                 if known.status.hunts.is_empty() && known.stamp.is_none() {
                     let path = path.clone();
                     self.files.remove(&path);
