@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::Admin;
 use crate::config::road::chain;
 use crate::core::{self, Core, CoreOptions, Standing};
+use crate::gateway::{self, Gateway};
 use crate::identity::{self, IdentityError};
 use crate::metrics::{MetricsError, PlaneMetrics};
 use crate::options::Options;
@@ -85,7 +86,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     );
     let plane_options = PlaneOptions { hunt: options.hunt.clone(), me: identity.me.clone() };
     let plane = plane::new(plane_options, &core, log, PlaneMetrics::register(&registry)?);
-    serve(&core, &identity.me, http, registry, &tasks);
+    let gateway = Gateway::new(plane.clone());
+    plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
+    serve(&core, &gateway, &identity.me, (http, grpc), registry, &tasks);
     let ended = until_end(&core, &tasks).await;
     if ended.is_ok() {
         hand_over(&core, &plane).await;
@@ -103,8 +106,9 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
 
 fn serve(
     core: &Core,
+    gateway: &Gateway,
     me: &config_schemas::documents::Owner,
-    http: TcpListener,
+    (http, grpc): (TcpListener, TcpListener),
     registry: Registry,
     tasks: &Tasks,
 ) {
@@ -120,11 +124,14 @@ fn serve(
         view: core.view.clone(),
         queues: core.queues.clone(),
     };
-    let router = admin::routes(registry, readiness).merge(crate::admin::routes(shown));
-    let stopping = tasks.stopping();
-    tasks.spawn("http", async move {
-        if let Err(error) = admin::serve(http, router, stopping).await {
-            tracing::error!(error = %chain(&error), "HTTP ended");
+    let router = admin::routes(registry, readiness)
+        .merge(crate::admin::routes(shown))
+        .merge(gateway::http::routes(gateway.clone(), tasks.stopping()));
+    tasks.spawn("http", gateway::listen::serve(http, router, tasks.stopping()));
+    let grpc = gateway::grpc::serve(grpc, gateway.clone(), tasks.stopping());
+    tasks.spawn("grpc", async move {
+        if let Err(error) = grpc.await {
+            tracing::error!(error = %chain(&error), "gRPC ended");
         }
     });
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use events::{Problem, v1};
 use serde_json::{Value, json};
 
-use crate::partitions::plane::Accepted;
+use crate::partitions::answer::Accepted;
 
 /// What became of one event of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]

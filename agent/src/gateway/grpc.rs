@@ -16,8 +16,13 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{Answer, Refusal, Sum, millis, sum};
+use super::bounds::{
+    BUSY_RETRY, HAND_BYTES_MAX, LOG_RETRY, MAP_REVISION, OWNER_EPOCH, RETRY_AFTER_MS,
+};
+use super::hand;
 use super::listen::incoming;
 use super::outcomes::{OutcomesError, Placed, Wanted, follow};
+use super::publish::Gateway;
 use super::sorted::Parsed;
 use super::{BUSY_RETRY, Gateway, HAND_BYTES_MAX, MAP_REVISION, OWNER_EPOCH, RETRY_AFTER_MS, hand};
 use crate::config::road::chain;
@@ -286,6 +291,7 @@ fn unreadable(error: &OutcomesError) -> Status {
     let why = chain(error);
     match error {
         OutcomesError::Unknown => unavailable(&why, BUSY_RETRY),
+        OutcomesError::Read { source, .. } if source.retryable() => unavailable(&why, LOG_RETRY),
         OutcomesError::Read { .. } | OutcomesError::Decode { .. } => {
             tracing::error!(error = %why, "outcomes cannot be read");
             Status::data_loss(why)

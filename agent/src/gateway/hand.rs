@@ -5,9 +5,10 @@ use config_schemas::{Epoch, PartitionId, Revision};
 use events::{Event, Problem, Vocabulary, parse_wire, partition_of, v1};
 
 use super::answer::{Answer, Refusal};
+use super::carry::refusal;
+use super::publish::Gateway;
 use super::sorted::Sorted;
-use super::{Gateway, refusal};
-use crate::partitions::plane::{NotTaken, Source};
+use crate::partitions::answer::{NotTaken, Source};
 
 /// Why nothing of the batch was taken in.
 #[derive(Debug)]

@@ -17,11 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Sum, millis, sum};
 use super::body::{self, BodyError};
+use super::bounds::{BUSY_RETRY, RETRY_AFTER_MS};
 use super::outcomes::{OutcomesError, PAGE_RECORDS_MAX, Page, Placed, Wanted, page};
-use super::{BUSY_RETRY, Gateway, RETRY_AFTER_MS};
+use super::publish::Gateway;
 use crate::config::road::chain;
-
-pub use super::listen::serve;
 
 /// Says where the next page of outcomes begins.
 pub const NEXT_CURSOR: &str = "x-next-cursor";

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::gateway::answer::Refusal;
-use crate::partitions::plane::Accepted;
+use crate::partitions::answer::Accepted;
 use config_schemas::Epoch;
 
 #[test]

@@ -14,9 +14,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Status};
 
 use super::answer::Refusal;
+use super::bounds::{HAND_BYTES_MAX, MAP_REVISION, RETRY_AFTER_MS};
 use super::hold::{Attempt, Away};
-use super::{HAND_BYTES_MAX, MAP_REVISION, RETRY_AFTER_MS};
-use crate::partitions::plane::Accepted;
+use crate::partitions::answer::Accepted;
 use crate::partitions::routes::{Route, Routes};
 
 /// Longest time for a connection to come about: nodes of a hunt are near each other.

@@ -4,7 +4,7 @@
 use events::{Event, Problem};
 
 use super::answer::{Answer, Refusal};
-use crate::partitions::plane::Accepted;
+use crate::partitions::answer::Accepted;
 
 /// An event as it was sent: parsed, or refused with the id that could be read.
 pub(crate) type Parsed = Result<Event, (Option<String>, Vec<Problem>)>;

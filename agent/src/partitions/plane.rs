@@ -13,7 +13,7 @@ use store::Store;
 use telemetry::tasks::Tasks;
 use tokio::sync::watch;
 
-use super::answer::{Accepted, NotTaken, Source};
+pub use super::answer::{Accepted, NotTaken, Source};
 use super::log::Log;
 use super::outbox::Forward;
 use super::ownership::{Order, orders};

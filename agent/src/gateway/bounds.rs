@@ -1,0 +1,35 @@
+//! The gateway's shared bounds, each with its reason, and the metadata names of treasurehunt.v1.
+
+use std::time::Duration;
+
+use events::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
+
+/// Partitions that one request is delivered to at the same time.
+pub(crate) const GROUPS_AT_ONCE: usize = 64;
+/// Requests with events that are worked on at the same time, over HTTP and gRPC together.
+pub(crate) const REQUESTS_MAX: usize = 1024;
+/// Batches from other nodes that are worked on at the same time.
+pub(crate) const HANDS_MAX: usize = 1024;
+/// Bytes of request bodies that are in memory at the same time, over HTTP.
+pub(crate) const BODIES_BYTES_MAX: usize = 64 << 20;
+/// Readers of outcomes that are followed at the same time.
+pub(crate) const READERS_MAX: usize = 1024;
+
+/// Told to producers when too many requests are under way.
+pub(crate) const BUSY_RETRY: Duration = Duration::from_millis(50);
+/// Told to producers before the hunt is known: an agent that starts reads its keys first.
+pub(crate) const UNKNOWN_RETRY: Duration = Duration::from_millis(500);
+/// Told to producers when the log fails: a full disk or a dying one does not mend in milliseconds.
+pub(crate) const LOG_RETRY: Duration = Duration::from_millis(500);
+
+/// Most that a stamp (an id and a time of arrival) adds to an event on its way to another node.
+const STAMP_BYTES_MAX: usize = 96;
+/// Largest batch that nodes hand on: a whole request and its stamps.
+pub(crate) const HAND_BYTES_MAX: usize = BODY_BYTES_MAX + BATCH_EVENTS_MAX * STAMP_BYTES_MAX;
+
+/// When to come back, in milliseconds.
+pub(crate) const RETRY_AFTER_MS: &str = "retry-after-ms";
+/// The newest epoch of the partition that the agent knows.
+pub(crate) const OWNER_EPOCH: &str = "owner-epoch";
+/// The newest revision of the partition map that the agent knows.
+pub(crate) const MAP_REVISION: &str = "map-revision";

@@ -1,0 +1,156 @@
+//! Brings events to whoever serves their partitions: this node or another, held while that changes.
+//! In: events. Out: one result for each. No partition's trouble is another's. I/O.
+
+use std::time::Duration;
+
+use config_schemas::PartitionId;
+use events::{Event, Vocabulary};
+use futures::StreamExt as _;
+
+use super::answer::Refusal;
+use super::bounds::{BUSY_RETRY, GROUPS_AT_ONCE, LOG_RETRY, UNKNOWN_RETRY};
+use super::group::groups;
+use super::hold::{Attempt, Away, Delivery, Held, Limits};
+use super::peers::{Hand, Handed, Peers};
+use crate::config::live::Live;
+use crate::partitions::answer::{Accepted, NotTaken, Source};
+use crate::partitions::plane::Plane;
+use crate::partitions::routes::Route;
+
+/// Carries events for a gateway.
+pub(crate) struct Carrier {
+    plane: Plane,
+    live: Live,
+    vocabulary: Vocabulary,
+    peers: Peers,
+    held: Held,
+}
+
+impl Carrier {
+    pub(crate) fn new(plane: Plane, vocabulary: Vocabulary) -> Carrier {
+        let held = Held::new(plane.metrics().held.clone());
+        Carrier { live: plane.live(), vocabulary, peers: Peers::default(), held, plane }
+    }
+
+    /// Into how many partitions the hunt is cut; `None` while that is unknown.
+    pub(crate) fn partitions(&self) -> Option<u32> {
+        let count = self.plane.routes().borrow().partitions.len();
+        u32::try_from(count).ok().filter(|count| *count > 0)
+    }
+
+    /// One result for each event, in the order given.
+    async fn deliver(&self, events: Vec<Event>, source: Source) -> Vec<Result<Accepted, Refusal>> {
+        let count = events.len();
+        let unserved = vec![Err(Refusal::NoOwner { retry_after: UNKNOWN_RETRY }); count];
+        let Some(partitions) = self.partitions() else { return unserved };
+        let grouped = groups(events, &self.vocabulary, partitions);
+        let deliveries = grouped.into_iter().map(|group| async move {
+            let results = self.carry_group(group.partition, group.events, source).await;
+            (group.places, results)
+        });
+        let mut results = unserved;
+        let mut done = futures::stream::iter(deliveries).buffer_unordered(GROUPS_AT_ONCE);
+        while let Some((places, group)) = done.next().await {
+            for (place, result) in places.into_iter().zip(group) {
+                results[place] = result;
+            }
+        }
+        results
+    }
+
+    /// Delivers the events of one partition in pieces that its queue can hold. After a piece that
+    /// was refused none follows: a later event must not overtake an earlier one.
+    async fn carry_group(
+        &self,
+        partition: PartitionId,
+        events: Vec<Event>,
+        source: Source,
+    ) -> Handed {
+        let count = events.len();
+        let queue = usize::try_from(self.live.snapshot().config.buffers.events);
+        let piece = queue.unwrap_or(usize::MAX).max(1);
+        let mut results = Vec::with_capacity(count);
+        for piece in events.chunks(piece) {
+            match self.carry_piece(partition, piece, source).await {
+                Ok(handed) => results.extend(handed),
+                Err(refusal) => {
+                    results.resize(count, Err(refusal));
+                    break;
+                }
+            }
+        }
+        results
+    }
+
+    async fn carry_piece(
+        &self,
+        partition: PartitionId,
+        events: &[Event],
+        source: Source,
+    ) -> Result<Handed, Refusal> {
+        let delivery = Delivery {
+            partition,
+            events: events.len() as u64,
+            routes: self.plane.routes(),
+            held: &self.held,
+            limits: || self.limits(source),
+        };
+        delivery.deliver(|route| self.attempt(partition, route, events.to_vec(), source)).await
+    }
+
+    /// An outbox sends again by itself, so nothing of it is held.
+    fn limits(&self, source: Source) -> Limits {
+        let routing = &self.live.snapshot().config.routing;
+        match source {
+            Source::Producer => Limits { hold: routing.hold, held: routing.held },
+            Source::Outbox => Limits { hold: Duration::ZERO, held: 0 },
+        }
+    }
+
+    async fn attempt(
+        &self,
+        partition: PartitionId,
+        route: Route,
+        events: Vec<Event>,
+        source: Source,
+    ) -> Attempt<Handed> {
+        if route.mine {
+            return local(self.plane.append(partition, events, source).await);
+        }
+        let count = events.len() as u64;
+        let hand = Hand {
+            hunt: self.plane.hunt().clone(),
+            partition,
+            events,
+            timeout: self.live.snapshot().config.routing.forward,
+        };
+        let routes = self.plane.routes().borrow().clone();
+        let attempt = self.peers.hand(&route, &routes, hand).await;
+        if matches!(attempt, Attempt::Over(Ok(_))) {
+            self.plane.metrics().forwarded.inc_by(count);
+        }
+        attempt
+    }
+}
+
+/// What this node's own answer means. It knows no newer records than the gateway, which reads the
+/// same routes.
+fn local(appended: Result<Vec<Accepted>, NotTaken>) -> Attempt<Handed> {
+    match appended {
+        Ok(accepted) => Attempt::Over(Ok(accepted.into_iter().map(Ok).collect())),
+        Err(NotTaken::NotMine { .. }) => Attempt::Away(Away::default()),
+        Err(not_taken) => Attempt::Over(Err(refusal(not_taken))),
+    }
+}
+
+/// What a producer is told.
+pub(crate) fn refusal(not_taken: NotTaken) -> Refusal {
+    match not_taken {
+        NotTaken::NotMine { .. } => Refusal::NoOwner { retry_after: BUSY_RETRY },
+        NotTaken::Full { retry_after } => Refusal::Overloaded { retry_after },
+        NotTaken::Log { why } => {
+            tracing::warn!(%why, "events were not made durable");
+            Refusal::LogUnavailable { retry_after: LOG_RETRY }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The gateway itself: takes requests in, answers each of their events, and lends the ports what
+//! they need. In: events of producers, and of other partitions' outboxes. Out: answers. I/O.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use config_schemas::HuntName;
+use events::{Event, EventId, HuntGame, Intake, Machine as _, Vocabulary};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use super::answer::{Answer, Refusal};
+use super::bounds::{BODIES_BYTES_MAX, BUSY_RETRY, HANDS_MAX, READERS_MAX, REQUESTS_MAX};
+use super::carry::Carrier;
+use super::group::too_large;
+use super::sorted::{Parsed, Sorted};
+use crate::config::live::Live;
+use crate::partitions::answer::Source;
+use crate::partitions::outbox::Forward;
+use crate::partitions::plane::Plane;
+
+/// The gateway of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    plane: Plane,
+    live: Live,
+    vocabulary: Vocabulary,
+    carrier: Carrier,
+    requests: Semaphore,
+    hands: Semaphore,
+    bodies: Semaphore,
+    readers: Arc<Semaphore>,
+}
+
+impl Gateway {
+    /// The gateway in front of `plane`.
+    pub fn new(plane: Plane) -> Gateway {
+        Gateway(Arc::new(Inner {
+            live: plane.live(),
+            vocabulary: HuntGame::vocabulary(),
+            carrier: Carrier::new(plane.clone(), HuntGame::vocabulary()),
+            requests: Semaphore::new(REQUESTS_MAX),
+            hands: Semaphore::new(HANDS_MAX),
+            bodies: Semaphore::new(BODIES_BYTES_MAX),
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            plane,
+        }))
+    }
+
+    /// Delivers events of producers, in their order within each partition. Out: one answer for
+    /// each, in the order given. No partition's trouble is another's.
+    pub async fn publish(&self, events: Vec<Event>) -> Vec<Answer> {
+        self.publish_parsed(events.into_iter().map(Ok).collect()).await
+    }
+
+    pub(crate) async fn publish_parsed(&self, parsed: Vec<Parsed>) -> Vec<Answer> {
+        let bound = self.0.live.snapshot().config.buffers.event;
+        let mut sorted = Sorted::new(parsed.into_iter().map(|parsed| {
+            let event = parsed?;
+            match too_large(&event, bound) {
+                Some(problem) => Err((Some(event.id.into()), vec![problem])),
+                None => Ok(event),
+            }
+        }));
+        let results = self.0.carrier.carry(sorted.take_events(), Source::Producer).await;
+        let answers = sorted.answered(results);
+        self.count(&answers);
+        answers
+    }
+
+    /// Room for one more request; `None` means that the producer is to come back.
+    pub(crate) fn admit(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.requests.try_acquire().ok()
+    }
+
+    /// The answers to events that were not even looked at.
+    pub(crate) fn busy(&self, ids: impl Iterator<Item = Option<String>>) -> Vec<Answer> {
+        let refusal = Refusal::Overloaded { retry_after: BUSY_RETRY };
+        let answers: Vec<_> = ids.map(|id| Answer { id, result: Err(refusal.clone()) }).collect();
+        self.count(&answers);
+        answers
+    }
+
+    /// Counts a request that was refused before its events were read.
+    pub(crate) fn count_unread(&self, reason: &str) {
+        self.0.plane.metrics().refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Lends what parsing needs: the vocabulary, the time, fresh ids.
+    pub(crate) fn intake<T>(&self, parse: impl FnOnce(&mut Intake<'_>) -> T) -> T {
+        let mut new_id = fresh_id;
+        parse(&mut Intake {
+            vocabulary: &self.0.vocabulary,
+            now_millis: telemetry::clock::now_millis(),
+            new_id: &mut new_id,
+        })
+    }
+
+    /// Whether `hunt` is served here; the empty name is the only hunt that is.
+    pub(crate) fn serves(&self, hunt: &str) -> bool {
+        let ours = self.0.plane.hunt();
+        hunt.is_empty() || hunt.parse::<HuntName>().is_ok_and(|hunt| hunt == *ours)
+    }
+
+    /// Into how many partitions the hunt is cut; `None` while that is unknown.
+    pub(crate) fn partitions(&self) -> Option<u32> {
+        self.0.carrier.partitions()
+    }
+
+    pub(crate) fn plane(&self) -> &Plane {
+        &self.0.plane
+    }
+
+    /// Room for one more reader of outcomes, for as long as the permit is kept.
+    pub(crate) fn admit_reader(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.readers.clone().try_acquire_owned().ok()
+    }
+
+    /// Room for one more batch from another node. Apart from [`Gateway::admit`], since requests
+    /// that wait for each other's nodes would use up all there is.
+    pub(crate) fn admit_hand(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.hands.try_acquire().ok()
+    }
+
+    /// Room for request bodies, in bytes.
+    pub(crate) fn bodies(&self) -> &Semaphore {
+        &self.0.bodies
+    }
+
+    fn count(&self, answers: &[Answer]) {
+        for refusal in answers.iter().filter_map(|answer| answer.result.as_ref().err()) {
+            let reason = refusal.code().to_ascii_lowercase();
+            self.0.plane.metrics().refused.with_label_values(&[reason.as_str()]).inc();
+        }
+    }
+}
+
+impl Forward for Gateway {
+    fn forward(&self, events: Vec<Event>) -> Pin<Box<dyn Future<Output = Vec<bool>> + Send + '_>> {
+        Box::pin(async move {
+            let results = self.0.carrier.carry(events, Source::Outbox).await;
+            for refusal in results.iter().filter_map(|result| result.as_ref().err()) {
+                if let Refusal::Invalid { problems } = refusal {
+                    tracing::error!(?problems, "another node refuses a forwarded event");
+                }
+            }
+            results.iter().map(Result::is_ok).collect()
+        })
+    }
+}
+
+fn fresh_id() -> EventId {
+    let id = uuid::Uuid::new_v4().to_string();
+    EventId::new(id).expect("a UUID is 36 safe characters")
+}
