@@ -80,6 +80,7 @@ impl Http {
             .method(method)
             .uri(&url)
             .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::ACCEPT, "application/json")
             .body(Full::new(body))
             .map_err(|error| Failure::bad_input(format!("{url}: {error}")))?;
         let whole = async {

@@ -90,7 +90,7 @@ async fn bad_input_exits_2_and_writes_nothing() {
         ("rollback harbour", "GENERATION"),
         ("explain harbour heartbeat", "heartbeat.interval"),
         ("status nowhere", "there is no hunt"),
-        ("--etcd : status", "endpoint"),
+        ("--etcd http:// status", "endpoint"),
         ("fetch", "unrecognized"),
     ] {
         let answer = harbour.run(line).await;

@@ -83,6 +83,38 @@ impl Layout {
         }
     }
 
+    /// Gives every process that does not run, and whose port somebody else has taken meanwhile, a
+    /// new one. True when that was etcd's: then all that lean on it have to start anew.
+    pub(super) fn give_way(
+        &mut self,
+        runs: impl Fn(&str) -> bool,
+        taken: impl Fn(u16) -> bool,
+    ) -> Result<bool, Failure> {
+        let moved = !runs("etcd") && (taken(self.etcd.client) || taken(self.etcd.peer));
+        if moved {
+            self.etcd = EtcdPorts::fresh()?;
+        }
+        if let Some(kube) = &mut self.kubernetes {
+            let etcd = !runs("kube-etcd") && (taken(kube.etcd.client) || taken(kube.etcd.peer));
+            if etcd && !runs("kube-apiserver") {
+                kube.etcd = EtcdPorts::fresh()?;
+            }
+            if !runs("kube-apiserver") && taken(kube.api) {
+                kube.api = port()?;
+            }
+        }
+        if !runs("operator") && taken(self.operator) {
+            self.operator = port()?;
+        }
+        for (index, ports) in self.agents.iter_mut().enumerate() {
+            let name = format!("agent-{}", index + 1);
+            if !runs(&name) && (taken(ports.http) || taken(ports.grpc)) {
+                *ports = AgentPorts { http: port()?, grpc: port()? };
+            }
+        }
+        Ok(moved)
+    }
+
     /// Remembers it.
     pub(super) fn remember(&self, state: &Path) -> Result<(), Failure> {
         let text = serde_json::to_string_pretty(self)
@@ -225,6 +257,24 @@ mod tests {
         std::fs::write(state.path().join("layout.json"), "{").unwrap();
         let failure = Layout::remembered(state.path()).unwrap_err();
         assert!(failure.hint.unwrap().contains("--wipe"));
+    }
+
+    #[test]
+    fn a_taken_port_is_given_up_only_by_who_does_not_run() {
+        let mut layout = Layout::fresh(true, 2).unwrap();
+        let before = layout.clone();
+        let all = |_: &str| true;
+        let none = |_: &str| false;
+        assert!(!layout.give_way(all, |_| true).unwrap());
+        assert!(!layout.give_way(none, |_| false).unwrap());
+        assert_eq!(layout, before);
+        let second = before.agents[1].grpc;
+        assert!(!layout.give_way(none, |port| port == second).unwrap());
+        assert_eq!(layout.agents[0], before.agents[0]);
+        assert_ne!(layout.agents[1], before.agents[1]);
+        let client = before.etcd.client;
+        assert!(layout.give_way(none, |port| port == client).unwrap());
+        assert_ne!(layout.etcd, before.etcd);
     }
 
     #[test]

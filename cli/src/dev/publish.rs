@@ -102,3 +102,57 @@ fn count(page: &Json, counted: &mut BTreeMap<String, usize>) -> Option<u64> {
     }
     page.get("next").and_then(Json::as_u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use serde_json::json;
+
+    fn check(status: StatusCode, body: &str, expected: Result<(&[&str], usize), &str>) {
+        let events: Vec<_> = ["a", "b"].map(|id| (id.to_owned(), json!({}))).into();
+        let answer = Answer { status, body: Bytes::from(body.to_owned()) };
+        match (read(&answer, &events), expected) {
+            (Ok(found), Ok((accepted, refused))) => {
+                assert_eq!(
+                    (found.accepted.as_slice(), found.refused.len()),
+                    (
+                        accepted.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>().as_slice(),
+                        refused
+                    ),
+                    "{body}"
+                );
+            }
+            (Err(found), Err(expected)) => assert!(found.message.contains(expected), "{found:?}"),
+            (found, _) => panic!("{body}: {found:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_has_a_place_in_the_log_counts_as_accepted() {
+        let place = r#"{"id":"a","partition":1,"offset":0,"epoch":1}"#;
+        let full = r#"{"id":"b","error":{"code":"OVERLOADED","retryAfterMs":5}}"#;
+        let both = format!("{place}\n{}\n", place.replace("\"a\"", "\"b\""));
+        check(StatusCode::OK, &both, Ok((&["a", "b"], 0)));
+        check(StatusCode::MULTI_STATUS, &format!("{place}\n{full}\n"), Ok((&["a"], 1)));
+        check(StatusCode::TOO_MANY_REQUESTS, &format!("{full}\n{full}\n"), Ok((&[], 2)));
+        check(StatusCode::OK, place, Err("200 OK to 2 events"));
+        check(StatusCode::NOT_FOUND, "", Err("404 Not Found to 2 events"));
+        let malformed = r#"{"error":{"code":"INVALID","problems":[]}}"#;
+        check(StatusCode::BAD_REQUEST, malformed, Err("400 Bad Request"));
+    }
+
+    #[test]
+    fn outcomes_are_counted_by_event_without_duplicates_and_deliveries() {
+        let record =
+            |id: &str, kind: &str| json!({"offset": 0, "event_id": id, "outcome": {"type": kind}});
+        let delivered = json!({"offset": 3, "outcome": {"type": "delivered", "event_ids": ["x"]}});
+        let page = json!({"next": 5, "outcomes": [
+            record("a", "joined"), record("b", "refused"), record("a", "duplicate"), delivered,
+        ]});
+        let mut counted = BTreeMap::new();
+        assert_eq!(count(&page, &mut counted), Some(5));
+        assert_eq!(counted, BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 1)]));
+        assert_eq!(count(&json!({}), &mut counted), None);
+    }
+}

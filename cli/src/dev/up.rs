@@ -69,6 +69,17 @@ pub(super) async fn raise(
         None => Layout::fresh(kube.is_some(), agents)?,
     };
     layout.grow(agents)?;
+    let running: Vec<_> = world::list(&place.state)?
+        .into_iter()
+        .filter(servers::Detached::is_running)
+        .map(|process| process.name)
+        .collect();
+    let runs = |name: &str| running.iter().any(|running| running == name);
+    let taken = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_err();
+    if layout.give_way(runs, taken)? {
+        tell.line("  -- another program has taken etcd's port; all that lean on it start anew");
+        world::stop_all(&place.state, tell).await?;
+    }
     layout.remember(&place.state)?;
     let world = World {
         place: place.clone(),

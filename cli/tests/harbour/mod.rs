@@ -11,27 +11,27 @@ use serde_json::Value as Json;
 use servers::{Etcd, EtcdPrograms};
 use store::{Entry, FollowOptions, KeyRange, Store, StoreOptions, Txn, Verdict, Write, follow};
 
-pub const ROOT: &str = "/treasurehunt/default/harbour/";
+pub(crate) const ROOT: &str = "/treasurehunt/default/harbour/";
 /// An answer about an etcd that is not there must come within three seconds; the rest is room for
 /// a machine that compiles.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-pub struct Harbour {
-    pub etcd: Etcd,
-    pub store: Store,
-    pub nodes: Vec<NodeName>,
+pub(crate) struct Harbour {
+    pub(crate) etcd: Etcd,
+    pub(crate) store: Store,
+    pub(crate) nodes: Vec<NodeName>,
 }
 
 /// What a run of `hunt` said.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Harbour {
-    pub async fn start(nodes: &[&str]) -> Harbour {
+    pub(crate) async fn start(nodes: &[&str]) -> Harbour {
         let programs = EtcdPrograms::shared().await.unwrap();
         let etcd = Etcd::temporary(programs).await.unwrap();
         let store = Store::open(StoreOptions::plain([etcd.endpoint()])).unwrap();
@@ -57,25 +57,25 @@ impl Harbour {
     }
 
     /// Puts a key as etcdctl would.
-    pub async fn put(&self, rest: &str, value: &str) -> Revision {
+    pub(crate) async fn put(&self, rest: &str, value: &str) -> Revision {
         put(&self.store, rest, value).await
     }
 
-    pub async fn value(&self, rest: &str) -> Option<String> {
+    pub(crate) async fn value(&self, rest: &str) -> Option<String> {
         let found: Option<Entry> = self.store.read(&format!("{ROOT}{rest}")).await.unwrap();
         found.map(|entry| String::from_utf8(entry.value.to_vec()).unwrap())
     }
 
-    pub async fn revision(&self) -> Revision {
+    pub(crate) async fn revision(&self) -> Revision {
         self.store.revision().await.unwrap()
     }
 
-    pub async fn run(&self, line: &str) -> Answer {
+    pub(crate) async fn run(&self, line: &str) -> Answer {
         run(&self.etcd.endpoint(), line).await
     }
 
     /// Runs with `-o json` and that exit code expected.
-    pub async fn json(&self, line: &str, code: i32) -> Json {
+    pub(crate) async fn json(&self, line: &str, code: i32) -> Json {
         let answer = self.run(&format!("{line} -o json")).await;
         assert_eq!(answer.code, code, "{line}: {answer:?}");
         serde_json::from_str(&answer.out).unwrap()
@@ -83,7 +83,7 @@ impl Harbour {
 }
 
 /// Runs `hunt` with words split at spaces.
-pub async fn run(endpoint: &str, line: &str) -> Answer {
+pub(crate) async fn run(endpoint: &str, line: &str) -> Answer {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hunt"));
     command
         .env("TREASUREHUNT_ETCD", endpoint)
@@ -100,11 +100,11 @@ pub async fn run(endpoint: &str, line: &str) -> Answer {
 }
 
 /// Agents that only ack: each revision of an edit, at once. They end on drop.
-pub struct Agents(tokio::task::JoinHandle<()>);
+pub(crate) struct Agents(tokio::task::JoinHandle<()>);
 
 impl Agents {
     /// One of them may refuse a key: (node, key, reason).
-    pub fn acking(harbour: &Harbour, refusing: Option<(&str, &str, &str)>) -> Agents {
+    pub(crate) fn acking(harbour: &Harbour, refusing: Option<(&str, &str, &str)>) -> Agents {
         let (store, nodes) = (harbour.store.clone(), harbour.nodes.clone());
         let refusing =
             refusing.map(|(node, key, why)| (node.to_owned(), key.to_owned(), why.to_owned()));
