@@ -41,6 +41,8 @@ const RESYNC: Duration = Duration::from_secs(600);
 /// Pauses after a plan or a report that failed: doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long our own write may take to come back by the watch, before it counts as lost.
+const SETTLE_WITHIN: Duration = Duration::from_secs(2);
 /// A plan that was overtaken is made anew when the view has caught up; at the latest then.
 const OVERTAKEN_PAUSE: Duration = Duration::from_millis(50);
 /// Without proof for this long, etcd does not answer.
@@ -304,6 +306,9 @@ impl Controller {
             return;
         }
         self.queue.mark(name, now + RESYNC);
+        if let Some((_, until)) = kept.hunt.settled {
+            self.queue.mark(name, until);
+        }
         if let Some(at) = look.wake_at {
             self.queue.mark(name, now + until(around.now, at));
         }
@@ -394,7 +399,7 @@ impl Controller {
         match outcome {
             Committed::All(revision) => {
                 kept.commit_failures = 0;
-                kept.hunt.settled = Some(revision).filter(|_| self.revision < Some(revision));
+                kept.hunt.settled = Some((revision, now + SETTLE_WITHIN));
                 let target = kept.hunt.target(name);
                 for note in notes {
                     tell(&self.outlet, &self.metrics, &target, note);
@@ -412,7 +417,6 @@ impl Controller {
                 kept.hunt.store_trouble = Some(error.to_string());
                 tracing::warn!(hunt = %name, error = %error, "writing to etcd failed");
                 self.queue.mark(name, now);
-                self.queue.mark(name, now + pause);
             }
         }
     }

@@ -42,8 +42,9 @@ pub struct Hunt {
     pub memory: Memory,
     /// The last good form of edits.
     pub held: HeldEdits,
-    /// Nothing is planned before the view has this revision: our own writes.
-    pub settled: Option<Revision>,
+    /// Nothing is planned before the view has this revision, which is our own last write, or
+    /// before that time: the store may have lost it.
+    pub settled: Option<(Revision, Instant)>,
     /// Trouble with the last commit, for people.
     pub store_trouble: Option<String>,
     /// When the resource's newest generation reached us, until it has converged.
@@ -152,7 +153,7 @@ impl Hunt {
         let Some(observed) = &self.resource else { return };
         let since = *self.deleting_since.get_or_insert(around.instant);
         look.plan(clean_up(view, &observed.uid, retain));
-        let clean = look.txns.is_empty() && around.revision >= self.settled && around.store_answers;
+        let clean = look.txns.is_empty() && !self.is_unsettled(around) && around.store_answers;
         let overdue = around.instant.duration_since(since) >= around.clean_up_within;
         if !observed.held {
             return;
@@ -270,15 +271,22 @@ impl Hunt {
             .extend(overdue.map(|step| (step.partition, until.unwrap_or(Timestamp::MAX))));
     }
 
-    /// Until the view shows our own last write, a plan would be made from the past.
+    /// Until the view shows our own last write, a plan would be made from the past. It would only
+    /// be refused by its guards; waiting spares the attempt.
     fn wait_for_own_writes(&mut self, around: &Surroundings, look: &mut Look) {
-        if self.settled > around.revision {
+        if self.is_unsettled(around) {
             look.txns.clear();
             look.notes.clear();
             look.placed.clear();
         } else {
             self.settled = None;
         }
+    }
+
+    fn is_unsettled(&self, around: &Surroundings) -> bool {
+        self.settled.is_some_and(|(revision, until)| {
+            Some(revision) > around.revision && until > around.instant
+        })
     }
 
     fn status(

@@ -676,3 +676,14 @@ fn whatever_way_it_came_to_it_the_same_spec_gives_the_same_documents() {
     assert_eq!(through(&[spec("2s"), json!({}), c]), direct);
     assert_eq!(through(&[spec("3s"), again]), direct);
 }
+
+#[test]
+fn our_own_write_is_waited_for_but_not_for_ever() {
+    let mut world = running();
+    world.resource(2, spec("2s"));
+    let ahead = Revision::new(world.revision + 1).unwrap();
+    world.hunt.settled = Some((ahead, Instant::now() + Duration::from_secs(60)));
+    assert_eq!(world.look().txns, []);
+    world.hunt.settled = Some((ahead, Instant::now()));
+    assert_eq!(world.look().txns.len(), 1);
+}

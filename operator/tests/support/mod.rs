@@ -1,7 +1,7 @@
 //! Real servers, an operator in this process, and agents on paper: their keys are written by hand
 //! through the store.
 
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
 use std::path::PathBuf;
 use std::time::Duration;
