@@ -7,6 +7,8 @@
 mod driver;
 mod held;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
 mod status;
 mod wire;
 
