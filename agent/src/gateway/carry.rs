@@ -39,7 +39,11 @@ impl Carrier {
     }
 
     /// One result for each event, in the order given.
-    async fn deliver(&self, events: Vec<Event>, source: Source) -> Vec<Result<Accepted, Refusal>> {
+    pub(crate) async fn carry(
+        &self,
+        events: Vec<Event>,
+        source: Source,
+    ) -> Vec<Result<Accepted, Refusal>> {
         let count = events.len();
         let unserved = vec![Err(Refusal::NoOwner { retry_after: UNKNOWN_RETRY }); count];
         let Some(partitions) = self.partitions() else { return unserved };

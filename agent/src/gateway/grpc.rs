@@ -24,7 +24,6 @@ use super::listen::incoming;
 use super::outcomes::{OutcomesError, Placed, Wanted, follow};
 use super::publish::Gateway;
 use super::sorted::Parsed;
-use super::{BUSY_RETRY, Gateway, HAND_BYTES_MAX, MAP_REVISION, OWNER_EPOCH, RETRY_AFTER_MS, hand};
 use crate::config::road::chain;
 
 /// Calls under way on one connection; more are told to come back.
