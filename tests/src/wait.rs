@@ -1,0 +1,44 @@
+//! Waiting in tests: ask until it is so, or say what was seen last. In: a question. Out: its
+//! answer, or a failed test. I/O: time.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How often is asked: well below every bound that a test states.
+const ASK_EVERY: Duration = Duration::from_millis(15);
+
+/// Asks `look` until it answers `Ok`, and returns that answer.
+///
+/// # Panics
+/// When `within` is over, with the last thing that `look` said.
+#[expect(clippy::panic, reason = "a condition that is never met is a failed test")]
+pub async fn until<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Result<T>) -> T {
+    let deadline = Instant::now() + within;
+    let mut last = "nothing: the first look took too long".to_owned();
+    loop {
+        match timeout_at(deadline, look()).await {
+            Ok(Ok(answer)) => return answer,
+            Ok(Err(error)) => last = format!("{error:#}"),
+            Err(_) => {}
+        }
+        if Instant::now() >= deadline {
+            panic!("not within {within:?}: {what}; last seen: {last}");
+        }
+        sleep(ASK_EVERY).await;
+    }
+}
+
+/// As [`until`], and says how long it took, in the test's output too.
+pub async fn timed<T>(
+    what: &str,
+    within: Duration,
+    look: impl AsyncFnMut() -> Result<T>,
+) -> (T, Duration) {
+    let began = Instant::now();
+    let answer = until(what, within, look).await;
+    let took = began.elapsed();
+    crate::say(&format!("{what}: {:.0} ms", took.as_secs_f64() * 1e3));
+    (answer, took)
+}

@@ -1,0 +1,235 @@
+//! What becomes of a running hunt when etcd is killed, frozen, compacted, wiped, restored, or loses
+//! members: workers go on, nothing is reset, nothing older is applied, and all agents converge.
+
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its shared steps")]
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use config_schemas::documents::RefusalCode;
+use config_schemas::keys::Key;
+use serde_json::json;
+use servers::Restore;
+use tests::http::metric;
+use tests::recorder::Recorder;
+use tests::wait::{timed, until};
+use tests::world::{Members, Setup, World};
+use tokio::time::sleep;
+
+/// The promise is 5 s after recovery; machines that compile beside the tests get more.
+const RECOVERY: Duration = Duration::from_secs(40);
+
+/// Three agents that run generation 2 (1100 events) and a live edit (a batch of 32).
+async fn running(setup: Setup) -> World {
+    let mut world = World::start(setup).await.unwrap();
+    world.change("buffers", "events", 1100).await.unwrap();
+    let revision = world.edit("hunt/workers/batch", "32").await.unwrap();
+    all_at(&world, 2, 1100, revision).await;
+    world
+}
+
+/// Waits until every agent runs that generation with that many events, and the status says so.
+async fn all_at(world: &World, generation: u64, events: u64, revision: u64) {
+    let what = format!("all agents run generation {generation} and the status says so");
+    timed(&what, RECOVERY, async || {
+        world.all_run("buffers.events", &json!(events), revision).await?;
+        for index in 0..world.agents.len() {
+            let runs = world.config(index).await?["generation"].as_u64();
+            ensure!(runs == Some(generation), "agent {index} runs generation {runs:?}");
+        }
+        world.is_converged().await
+    })
+    .await;
+}
+
+/// A live edit made now reaches everybody.
+async fn edits_work(world: &World) {
+    let revision = until("etcd takes an edit", RECOVERY, async || {
+        world.edit("hunt/rules/cluePoints", "77").await
+    })
+    .await;
+    timed("an edit after recovery in effect everywhere", RECOVERY, async || {
+        world.all_run("rules.cluePoints", &json!(77), revision).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_killed_and_restarted_resets_nothing_and_what_was_applied_meanwhile_arrives() {
+    let mut world = running(Setup::agents(3)).await;
+    let recorder = Recorder::start(&world);
+    world.etcd().kill();
+    world.change("buffers", "events", 1200).await.unwrap();
+    // As long as a lease lasts: nobody may take its end for an instruction.
+    sleep(Duration::from_secs(3)).await;
+    for index in 0..3 {
+        let config = world.config(index).await.unwrap();
+        assert_eq!(config["generation"], 2);
+        assert_eq!(config["fields"]["workers.batch"]["value"], 32);
+    }
+    world.etcd().restart().await.unwrap();
+    all_at(&world, 3, 1200, 0).await;
+    edits_work(&world).await;
+    let record = recorder.finish().await;
+    record.check("buffers.events", &[json!(1100), json!(1200)]).unwrap();
+    record.check("workers.batch", &[json!(32)]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_frozen_for_20_s_stops_no_worker_and_resets_nothing() {
+    let mut world = running(Setup::agents(3)).await;
+    let recorder = Recorder::start(&world);
+    world.etcd().freeze().await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    world.etcd().thaw().await.unwrap();
+    world.etcd().ready().await.unwrap();
+    all_at(&world, 2, 1100, 0).await;
+    edits_work(&world).await;
+    let record = recorder.finish().await;
+    record.check("buffers.events", &[json!(1100)]).unwrap();
+    record.check("workers.batch", &[json!(32)]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_was_away_while_etcd_was_compacted_learns_all_that_happened() {
+    let mut world = running(Setup::agents(2)).await;
+    let recorder = Recorder::start(&world);
+    world.agents[0].freeze().await.unwrap();
+    // Cuts its watch: what is not yet sent has to be asked for, from a revision that is gone.
+    world.etcd().restart().await.unwrap();
+    until("the edits are written", RECOVERY, async || {
+        world.unedit("hunt/workers/batch").await?;
+        world.edit("hunt/buffers/event", "4Ki").await
+    })
+    .await;
+    world.change("buffers", "events", 1300).await.unwrap();
+    until("the operator wrote generation 3", RECOVERY, async || {
+        world.entry(&Key::Desired(config_schemas::Generation(3))).await?.context("not yet")
+    })
+    .await;
+    let revision = world.store.revision().await.unwrap().get();
+    world.etcd().compact(revision).await.unwrap();
+    world.agents[0].thaw().await.unwrap();
+    all_at(&world, 3, 1300, 0).await;
+    world.all_run("workers.batch", &json!(64), 0).await.unwrap();
+    world.all_run("buffers.event", &json!("4Ki"), 0).await.unwrap();
+    let text = world.metrics(world.agents[0].http).await.unwrap();
+    let compactions = metric(&text, "treasurehunt_agent_watch_total{what=\"compactions\"}");
+    assert!(compactions >= Some(1.0), "the fault was not met: {compactions:?} compactions");
+    let repairs = metric(&text, "treasurehunt_agent_watch_total{what=\"audit_repairs\"}");
+    assert_eq!(repairs, Some(0.0));
+    let record = recorder.finish().await;
+    record.check("buffers.events", &[json!(1100), json!(1300)]).unwrap();
+    record.check("workers.batch", &[json!(32), json!(64)]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_etcd_resets_nothing_and_is_filled_again() {
+    let mut world = running(Setup::agents(3)).await;
+    let life = world.entry(&Key::Meta).await.unwrap().unwrap().value;
+    let recorder = Recorder::start(&world);
+    world.operators[0].kill();
+    world.etcd().wipe().await.unwrap();
+    until("the agents register in the empty store", RECOVERY, async || {
+        for agent in &world.agents {
+            let ack = world.ack(&agent.name).await?;
+            ensure!(ack.generation.is_some_and(|generation| generation.0 == 2), "{ack:?}");
+        }
+        Ok(())
+    })
+    .await;
+    for index in 0..3 {
+        let config = world.config(index).await.unwrap();
+        assert_eq!(config["fields"]["buffers.events"]["value"], 1100);
+        assert_eq!(config["fields"]["workers.batch"]["value"], 32);
+    }
+    world.operators[0].restart().unwrap();
+    timed("the operator has filled the store again", RECOVERY, async || {
+        let meta = world.entry(&Key::Meta).await?.context("no meta")?.value;
+        ensure!(meta != life, "a new life of the keys has a new epoch");
+        world.entry(&Key::Rollout).await?.context("no rollout")
+    })
+    .await;
+    all_at(&world, 2, 1100, 0).await;
+    edits_work(&world).await;
+    recorder.finish().await.check("buffers.events", &[json!(1100)]).unwrap();
+}
+
+async fn restored(how: Restore) {
+    let mut world = running(Setup::agents(2)).await;
+    let backup = world.path("backup");
+    world.etcd().save_backup(&backup).await.unwrap();
+    world.change("buffers", "events", 1300).await.unwrap();
+    all_at(&world, 3, 1300, 0).await;
+    world.change("buffers", "events", 1400).await.unwrap();
+    all_at(&world, 4, 1400, 0).await;
+
+    let recorder = Recorder::start(&world);
+    world.operators[0].kill();
+    world.etcd().restore_backup(&backup, how).await.unwrap();
+    timed("every agent refuses the older generation", RECOVERY, async || {
+        for agent in &world.agents {
+            let ack = world.ack(&agent.name).await?;
+            ensure!(ack.generation.is_some_and(|runs| runs.0 == 4), "{ack:?}");
+            let refused = ack.refused.iter().any(|refusal| refusal.code == RefusalCode::Older);
+            ensure!(refused, "{} does not tell: {:?}", agent.name, ack.refused);
+        }
+        Ok(())
+    })
+    .await;
+    world.operators[0].restart().unwrap();
+    all_at(&world, 4, 1400, 0).await;
+    until("nothing is refused any more", RECOVERY, async || {
+        let refused = world.status().await?.status.refused;
+        ensure!(refused.is_empty(), "{refused:?}");
+        Ok(())
+    })
+    .await;
+    edits_work(&world).await;
+    recorder.finish().await.check("buffers.events", &[json!(1400)]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_backup_restored_as_it_was_brings_no_older_generation_back() {
+    restored(Restore::Exact).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_backup_restored_with_higher_revisions_brings_no_older_generation_back() {
+    restored(Restore::BumpRevision(1_000_000)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_goes_on_without_its_leader_and_waits_without_quorum() {
+    let setup = Setup { cluster: true, ..Setup::agents(2) };
+    let mut world = running(setup).await;
+    let recorder = Recorder::start(&world);
+    let Members::Three(cluster) = &mut world.members else { unreachable!() };
+    let leader = cluster.leader().await.unwrap();
+    cluster.members()[leader].kill();
+    world.change("buffers", "events", 1200).await.unwrap();
+    all_at(&world, 3, 1200, 0).await;
+    edits_work(&world).await;
+
+    let Members::Three(cluster) = &mut world.members else { unreachable!() };
+    let second = (leader + 1) % 3;
+    cluster.members()[second].kill();
+    until("nothing is taken without quorum", RECOVERY, async || {
+        ensure!(world.edit("hunt/rules/cluePoints", "78").await.is_err(), "taken");
+        Ok(())
+    })
+    .await;
+    for index in 0..2 {
+        assert_eq!(world.value(index, "workers.batch").await.unwrap(), 32);
+        assert_eq!(world.config(index).await.unwrap()["generation"], 3);
+    }
+    world.change("buffers", "events", 1300).await.unwrap();
+    let Members::Three(cluster) = &mut world.members else { unreachable!() };
+    cluster.members()[second].respawn().unwrap();
+    cluster.members()[leader].respawn().unwrap();
+    cluster.ready().await.unwrap();
+    all_at(&world, 4, 1300, 0).await;
+    let record = recorder.finish().await;
+    record.check("buffers.events", &[json!(1100), json!(1200), json!(1300)]).unwrap();
+    record.check("workers.batch", &[json!(32)]).unwrap();
+}
