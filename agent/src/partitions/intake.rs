@@ -146,7 +146,8 @@ impl Intake {
             gate.under_way += usize::from(gate.open);
             false
         });
-        passed.then_some(Passage(&self.0))
+        // Made only if counted: a passage that is dropped counts itself out.
+        passed.then(|| Passage(&self.0))
     }
 
     fn wait_for_worker(&self, last: Offset, permit: Permit) {
