@@ -72,20 +72,21 @@ impl World {
         self.start_etcd().await?;
         self.start_kubernetes().await?;
         self.start_operator().await?;
+        let mut started = Vec::new();
         for (name, _) in self.layout.agents() {
-            self.launch(&name, &self.layout.agent_launch(&self.place, &name)?)?;
+            started.push(self.launch(&name, &self.layout.agent_launch(&self.place, &name)?)?);
         }
-        for (name, address) in self.layout.agents() {
+        for ((name, address), started) in self.layout.agents().zip(started) {
             let url = format!("http://{address}");
-            self.ready(&name, &url, || self.answers(&address, "/readyz")).await?;
+            self.ready(&name, &url, started, || self.answers(&address, "/readyz")).await?;
         }
         Ok(())
     }
 
     pub(super) async fn start_etcd(&self) -> Result<(), Failure> {
         let options = self.layout.etcd_options(&self.place.state);
-        self.launch("etcd", &options.launch(&self.etcd_programs))?;
-        self.ready("etcd", &options.endpoint(), || options.is_healthy()).await
+        let started = self.launch("etcd", &options.launch(&self.etcd_programs))?;
+        self.ready("etcd", &options.endpoint(), started, || options.is_healthy()).await
     }
 
     async fn start_kubernetes(&self) -> Result<(), Failure> {
@@ -94,14 +95,14 @@ impl World {
         let (Some((etcd, kube)), Some(programs)) = (options, &self.kube_programs) else {
             return Ok(());
         };
-        self.launch("kube-etcd", &etcd.launch(&self.etcd_programs))?;
-        self.ready("kube-etcd", &etcd.endpoint(), || etcd.is_healthy()).await?;
+        let started = self.launch("kube-etcd", &etcd.launch(&self.etcd_programs))?;
+        self.ready("kube-etcd", &etcd.endpoint(), started, || etcd.is_healthy()).await?;
         kube.prepare()
             .await
             .map_err(|error| Failure::caused("preparing the Kubernetes API", &error))?;
-        self.launch("kube-apiserver", &kube.launch(programs))?;
+        let started = self.launch("kube-apiserver", &kube.launch(programs))?;
         let ready = || kube.is_ready(programs);
-        self.ready("kube-apiserver", &kube.endpoint(), ready).await?;
+        self.ready("kube-apiserver", &kube.endpoint(), started, ready).await?;
         let source = self.source();
         source.kubectl(&["apply", "-f", "-"], Some(CRD)).await?;
         let established = [
@@ -119,16 +120,17 @@ impl World {
             std::fs::create_dir_all(&folder)
                 .map_err(|error| Failure::caused("making the folder of hunts", &error))?;
         }
-        self.launch("operator", &self.layout.operator_launch(&self.place)?)?;
+        let started = self.launch("operator", &self.layout.operator_launch(&self.place)?)?;
         let address = format!("127.0.0.1:{}", self.layout.operator);
         let url = format!("http://{address}");
-        self.ready("operator", &url, || self.answers(&address, "/readyz")).await
+        self.ready("operator", &url, started, || self.answers(&address, "/readyz")).await
     }
 
-    /// Starts it unless it runs.
-    pub(super) fn launch(&self, name: &str, launch: &Launch) -> Result<(), Failure> {
+    /// Starts it unless it runs; whether it was started.
+    pub(super) fn launch(&self, name: &str, launch: &Launch) -> Result<bool, Failure> {
         match Detached::spawn(&self.records(), name, launch) {
-            Ok(_) | Err(servers::DetachedError::AlreadyRunning { .. }) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(servers::DetachedError::AlreadyRunning { .. }) => Ok(false),
             Err(error) => Err(Failure::caused(&format!("starting {name}"), &error)),
         }
     }
@@ -149,6 +151,7 @@ impl World {
         &self,
         name: &str,
         url: &str,
+        started: bool,
         mut answers: impl FnMut() -> F,
     ) -> Result<(), Failure> {
         let process = self.process(name)?;
@@ -163,8 +166,12 @@ impl World {
             false
         };
         if self.tell.during(&format!("waiting for {name}"), wait).await {
-            let took = elapsed(began.elapsed());
-            self.tell.good(name, &format!("{url}  (process {}, ready after {took})", process.pid));
+            let how = match (started, is_outdated(&process)) {
+                (true, _) => format!("ready after {}", elapsed(began.elapsed())),
+                (false, false) => "runs already".to_owned(),
+                (false, true) => "runs already, an older build: `hunt dev down` ends it".to_owned(),
+            };
+            self.tell.good(name, &format!("{url}  (process {}, {how})", process.pid));
             return Ok(());
         }
         let what = if process.is_running() { "does not answer" } else { "has ended" };
@@ -172,6 +179,12 @@ impl World {
         let tail = tail(&process.log, TAIL_LINES);
         Err(Failure::failed(format!("{name} {what}; the end of {log}:\n{tail}")))
     }
+}
+
+/// Whether the program was built anew since the process was started.
+fn is_outdated(process: &Detached) -> bool {
+    let running = std::fs::read_link(format!("/proc/{}/exe", process.pid));
+    running.is_ok_and(|running| running.to_string_lossy().ends_with(" (deleted)"))
 }
 
 /// Where the records of processes are.

@@ -215,7 +215,7 @@ pub(super) async fn rollback(world: &World, tour: &mut Tour) {
     let work = async {
         let etcd = world.etcd()?;
         let newer = with(&example(world)?, &["buffers", "event"], "32Ki")?;
-        let (applied, _) = applied(world, &etcd, &newer, Generation(2)).await?;
+        let (applied, returned) = applied(world, &etcd, &newer, Generation(2)).await?;
         expect_everywhere(world, field, &["32Ki"]).await?;
         let began = Instant::now();
         let rolled = hunt(world, &args).await?;
@@ -229,9 +229,9 @@ pub(super) async fn rollback(world: &World, tour: &mut Tour) {
         let lifted = hunt(world, &["rollback", "harbour", "--lift"]).await?;
         expect_everywhere(world, field, &["32Ki"]).await?;
         let what = format!(
-            "generation 2 ran everywhere {} after it was applied; then generation 1 again, on {} \
-             agents\nlifted: generation 2 again after {} ms",
-            elapsed(applied),
+            "generation 2 ran everywhere {} after the command that applied it returned; then \
+             generation 1 again, on {} agents\nlifted: generation 2 again after {} ms",
+            elapsed(applied.saturating_sub(returned)),
             rolled["nodes"].as_array().map_or(0, Vec::len),
             lifted["milliseconds"].as_f64().unwrap_or_default().round()
         );
