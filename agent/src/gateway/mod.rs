@@ -17,3 +17,6 @@ mod publish;
 mod sorted;
 
 pub use publish::Gateway;
+
+#[cfg(test)]
+mod server_tests;
