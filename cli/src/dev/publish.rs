@@ -60,7 +60,9 @@ fn read(answer: &Answer, events: &[(String, Json)]) -> Result<Answered, Failure>
         if accepted.get("offset").is_some_and(Json::is_u64) {
             answered.accepted.push(id.clone());
         } else {
-            answered.refused.push((id.clone(), config_schemas::excerpt(&result.to_string())));
+            let code = result["error"]["code"].as_str().map(str::to_owned);
+            let why = code.unwrap_or_else(|| result.to_string());
+            answered.refused.push((id.clone(), config_schemas::excerpt(&why)));
         }
     }
     Ok(answered)
