@@ -1,3 +1,5 @@
+//! What the placement planner decides, by tables and by properties. Pure.
+
 use super::*;
 use config_schemas::documents::NodeMode::{Draining, Ready};
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What a file of hunts and its status file mean together, by tables. Pure.
+
 use super::*;
 use serde_json::json;
 
