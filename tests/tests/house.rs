@@ -179,22 +179,32 @@ fn every_file_says_first_what_it_holds() {
     assert!(silent.is_empty(), "files that do not open with //!: {silent:#?}");
 }
 
+/// Files that are too long and wait to be cut. They may only shrink; nothing is added here.
+const STILL_LONG: [(&str, usize); 3] = [
+    ("operator/src/controller.rs", 600),
+    ("store/src/follow/machine.rs", 510),
+    ("store/src/session/task.rs", 660),
+];
+
 #[test]
 fn no_file_is_longer_than_a_reader_s_patience() {
     let is_test = |path: &Path| {
         let name = path.file_stem().unwrap().to_string_lossy();
-        name.ends_with("_tests")
-            || path.components().any(|part| part.as_os_str() == "tests")
-                && !path.starts_with("tests/src")
-                && !path.starts_with("tests/servers/src")
+        let in_tests = path.components().any(|part| part.as_os_str() == "tests");
+        let support = path.starts_with("tests/src") || path.starts_with("tests/servers/src");
+        name.ends_with("_tests") || (in_tests && !support)
     };
     let lines =
         |text: &str| text.split("#[cfg(test)]\nmod tests {").next().unwrap().lines().count();
+    let allowed = |path: &Path| {
+        let known = STILL_LONG.iter().find(|(long, _)| path == Path::new(long));
+        known.map_or(LINES_MAX, |(_, lines)| *lines)
+    };
     let long: Vec<String> = sources()
         .into_iter()
         .filter(|(path, _)| !is_test(path))
         .map(|(path, text)| (lines(&text), path))
-        .filter(|(count, _)| *count > LINES_MAX)
+        .filter(|(count, path)| *count > allowed(path))
         .map(|(count, path)| format!("{}: {count} lines", path.display()))
         .collect();
     assert!(long.is_empty(), "longer than {LINES_MAX} lines: {long:#?}");

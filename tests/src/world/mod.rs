@@ -30,6 +30,9 @@ const WORLDS_AT_ONCE: usize = 2;
 /// A world starts in a second or two, beside a compiler in tens.
 const START_LIMIT: Duration = Duration::from_secs(90);
 
+/// Keeps each world's folder, to read its logs.
+const KEEP: &str = "TREASUREHUNT_TEST_KEEP";
+
 /// Where hunts come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
@@ -283,8 +286,13 @@ impl World {
 }
 
 impl Drop for World {
-    /// What the processes said last, where the test's own message is not enough.
+    /// What the processes said last, where the test's own message is not enough; with `KEEP` set,
+    /// everything that they wrote stays.
     fn drop(&mut self) {
+        if std::env::var_os(KEEP).is_some() {
+            self.folder.disable_cleanup(true);
+            crate::say(&format!("logs and data are kept in {}", self.folder.path().display()));
+        }
         if std::thread::panicking() {
             for node in self.operators.iter().chain(&self.agents) {
                 crate::say(&format!("--- end of {}'s log\n{}", node.name, node.log_tail()));
