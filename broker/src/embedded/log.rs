@@ -2,6 +2,7 @@
 //! Out: an answer per append; those that wait together are one group with one sync. I/O on the
 //! commit threads; the waiting side is handed over to tokio in `owned`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(crate) struct Log {
     retry_after: Duration,
     queue: Mutex<Queue>,
     output: Mutex<Output>,
+    /// How many groups were written, each with one sync.
+    groups: AtomicU64,
     end: watch::Sender<u64>,
 }
 
@@ -66,12 +69,18 @@ impl Log {
     pub(crate) fn new(writer: Writer, retry_after: Duration, end: watch::Sender<u64>) -> Log {
         end.send_replace(writer.next());
         let output = Output { writer, failed: None, abandoned: false };
-        Log { retry_after, queue: Mutex::default(), output: Mutex::new(output), end }
+        let (queue, groups) = (Mutex::default(), AtomicU64::new(0));
+        Log { retry_after, queue, output: Mutex::new(output), groups, end }
     }
 
     /// The offset after the last durable record.
     pub(crate) fn end(&self) -> Offset {
         Offset(*self.end.borrow())
+    }
+
+    /// How many groups became durable so far.
+    pub(crate) fn groups(&self) -> u64 {
+        self.groups.load(Ordering::Relaxed)
     }
 
     /// Puts `count` records that `frame` appends to the buffer in line. Out: whether a commit
@@ -141,6 +150,7 @@ impl Log {
         let written = output.writer.append(group, count);
         output.failed = written.as_ref().err().map(|error| (Instant::now(), error.again()));
         if written.is_ok() {
+            self.groups.fetch_add(1, Ordering::Relaxed);
             self.end.send_replace(output.writer.next());
         }
         written

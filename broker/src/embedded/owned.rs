@@ -39,6 +39,12 @@ impl EmbeddedOwned {
 }
 
 impl EmbeddedOwned {
+    /// How many groups of appends became durable under this handle, each with one sync: with the
+    /// number of records the measure of how well appends are merged.
+    pub fn groups(&self, log: LogKind) -> u64 {
+        self.logs[place(log)].groups()
+    }
+
     /// Has the log written, at once or when the linger is over.
     fn schedule(&self, log: &Arc<Log>) {
         let linger = self.shared.tuning.linger();
