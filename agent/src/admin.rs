@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::config::report::{Report, config_json};
-use crate::config::view::View;
+use crate::config::shared::ViewReader;
 use crate::partitions::queues::Queues;
 
 /// What the port reads.
@@ -21,7 +21,7 @@ pub struct Admin {
     /// What runs.
     pub report: watch::Receiver<Arc<Report>>,
     /// The hunt as the store says.
-    pub view: watch::Receiver<Arc<View>>,
+    pub view: ViewReader,
     /// What waits.
     pub queues: Queues,
 }
@@ -40,7 +40,7 @@ async fn config(State(admin): State<Admin>) -> Json<Value> {
 }
 
 async fn partitions(State(admin): State<Admin>) -> Json<Value> {
-    let view = admin.view.borrow().clone();
+    let view = admin.view.read();
     let queues = admin.queues.used();
     let list = view.partitions.iter().map(|(id, at)| {
         let (state, to) = match &at.record {

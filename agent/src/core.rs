@@ -21,9 +21,9 @@ use crate::config::components::{Components, RetuneLog};
 use crate::config::live::{Live, channel};
 use crate::config::report::Report;
 use crate::config::road::{Outlets, Road, Start, chain, initial};
+use crate::config::shared::{ViewReader, share};
 use crate::config::snapshot::{self, Snapshot};
 use crate::config::switched::Board;
-use crate::config::view::View;
 use crate::metrics::{Freshness, MetricsError, RoadMetrics};
 use crate::partitions::queues::Queues;
 use crate::partitions::turns::Turns;
@@ -60,7 +60,7 @@ pub struct Core {
     /// How much may wait.
     pub queues: Queues,
     /// The hunt as the store says.
-    pub view: watch::Receiver<Arc<View>>,
+    pub view: ViewReader,
     /// What runs, for the admin port.
     pub report: watch::Receiver<Arc<Report>>,
     /// How fresh the view is.
@@ -187,7 +187,7 @@ impl Core {
 }
 
 struct Inlets {
-    view: watch::Receiver<Arc<View>>,
+    view: ViewReader,
     report: watch::Receiver<Arc<Report>>,
     ack: watch::Receiver<Option<Ack>>,
     snapshot: watch::Receiver<Option<Snapshot>>,
@@ -197,7 +197,8 @@ fn outlets(start: &Start, first: &crate::config::wanted::Wanted) -> (Outlets, In
     let effective = Arc::new(first.effective.clone());
     let none = Default::default();
     let ack = crate::config::ack::ack(&start.me.incarnation, &effective, None, &none);
-    let (view, view_in) = watch::channel(Arc::new(View::default()));
+    let kept = start.snapshot.as_ref().map(|kept| kept.view.clone());
+    let (view, view_in) = share(kept.unwrap_or_default());
     let (report, report_in) = watch::channel(Arc::new(Report {
         effective,
         ack: Arc::new(ack.clone()),

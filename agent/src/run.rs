@@ -160,7 +160,7 @@ async fn until_end(core: &Core, tasks: &Tasks) -> Result<(), RunError> {
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(30);
 
 async fn hand_over(core: &Core, plane: &Plane) {
-    let others = core.view.borrow().nodes.len() > 1;
+    let others = core.view.read().nodes.len() > 1;
     tracing::info!(others, "agent stops");
     if !others {
         return;

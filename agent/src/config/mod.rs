@@ -6,6 +6,7 @@ mod journal;
 pub mod live;
 pub mod report;
 pub mod road;
+pub mod shared;
 pub mod snapshot;
 pub mod switched;
 pub mod view;

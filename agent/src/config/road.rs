@@ -20,6 +20,7 @@ use super::ack::{Rejections, ack, unreadable, worker_components};
 use super::components::Components;
 use super::live::Version;
 use super::report::Report;
+use super::shared::ViewWriter;
 use super::snapshot::Snapshot;
 use super::view::{At, Standing, Touched, View};
 use super::wanted::{Documents, InEffect, Missing, Wanted, missing, wanted};
@@ -39,8 +40,8 @@ const DOCUMENTS_MAX: usize = 64;
 
 /// Where the road's outcomes go.
 pub struct Outlets {
-    /// The view, after each change of nodes or partitions.
-    pub view: watch::Sender<Arc<View>>,
+    /// The view, shared with all who look at it.
+    pub view: ViewWriter,
     /// What runs, for the admin port.
     pub report: watch::Sender<Arc<Report>>,
     /// The newest ack.
@@ -67,7 +68,6 @@ pub struct Road {
     components: Components,
     outlets: Outlets,
     metrics: RoadMetrics,
-    view: View,
     documents: Documents,
     listed: Option<Revision>,
     in_effect: InEffect,
@@ -115,9 +115,9 @@ impl Road {
     ) -> Road {
         let acked = ack(&start.me.incarnation, &first.effective, None, &Rejections::new());
         let now = Instant::now();
-        let (view, documents, from_snapshot) = match start.snapshot {
-            Some(kept) => (kept.view, kept.documents, Some(kept.saved_at)),
-            None => (View::default(), Documents::new(), None),
+        let (documents, from_snapshot) = match start.snapshot {
+            Some(kept) => (kept.documents, Some(kept.saved_at)),
+            None => (Documents::new(), None),
         };
         Road {
             me: start.me,
@@ -126,7 +126,6 @@ impl Road {
             components,
             outlets,
             metrics,
-            view,
             documents,
             listed: None,
             in_effect: first.in_effect,
@@ -178,6 +177,7 @@ impl Road {
 
     fn take(&mut self, update: Update) {
         let mut touched = Touched::default();
+        let mut view = self.outlets.view.write();
         for change in &update.changes {
             let standing = change.entry.as_ref().map(|entry| Standing {
                 value: &entry.value,
@@ -185,18 +185,19 @@ impl Road {
                 created: entry.create_revision,
                 version: entry.version,
             });
-            touched |= self.view.apply(&self.keys, &change.key, standing, update.revision);
+            touched |= view.apply(&self.keys, &change.key, standing, update.revision);
         }
         if update.cause == Cause::First {
             // What stood there before this life was counted by the life before.
-            self.view.news();
+            view.news();
         }
+        drop(view);
         if touched.config {
             self.dirty = true;
             self.arrived = Some(update.arrived);
         }
         if touched.nodes || touched.partitions {
-            self.outlets.view.send_replace(Arc::new(self.view.clone()));
+            self.outlets.view.moved();
         }
         if self.from_snapshot.take().is_some() {
             self.report();
@@ -212,10 +213,14 @@ impl Road {
             self.retry_at = Some(Instant::now() + FETCH_RETRY);
         }
         let now = telemetry::clock::now();
-        let next = wanted(&self.view, &self.documents, &self.me.node, &self.in_effect, now);
-        let mut effective = next.effective;
-        effective.refused.extend(unreadable(&self.view, self.keys.prefix()));
-        self.metrics.count_edits(&self.view.news(), &effective, next.rollback.is_some());
+        let (next, news) = {
+            let mut view = self.outlets.view.write();
+            let mut next = wanted(&view, &self.documents, &self.me.node, &self.in_effect, now);
+            next.effective.refused.extend(unreadable(&view, self.keys.prefix()));
+            (next, view.news())
+        };
+        let effective = next.effective;
+        self.metrics.count_edits(&news, &effective, next.rollback.is_some());
         if self.nothing_new(&effective, next.rollback) {
             return;
         }
@@ -232,11 +237,11 @@ impl Road {
         self.pending.is_none()
             && *effective == *self.running
             && rollback == self.rollback
-            && self.view.config_revision == self.acked.revision
+            && self.outlets.view.read().config_revision == self.acked.revision
     }
 
     async fn take_over(&mut self, plan: &Plan) {
-        let revision = self.view.config_revision;
+        let revision = self.outlets.view.read().config_revision;
         let stamp = revision.map_or(0, Revision::get);
         // The operator's own settings change nothing here; they are acked all the same.
         let (version, rejections) = if plan.is_empty() {
@@ -294,7 +299,7 @@ impl Road {
     fn keep_snapshot(&self) {
         self.outlets.snapshot.send_replace(Some(Snapshot {
             saved_at: telemetry::clock::now(),
-            view: self.view.settings(),
+            view: self.outlets.view.read().settings(),
             documents: self.documents.clone(),
             in_effect: self.in_effect.clone(),
         }));
@@ -311,7 +316,9 @@ impl Road {
 
     /// Fetches the kept generations that the view needs. They are immutable: once is enough.
     async fn fetch(&mut self) -> Result<(), StoreError> {
-        match missing(&self.view, &self.documents, &self.me.node, self.listed) {
+        let missing =
+            missing(&self.outlets.view.read(), &self.documents, &self.me.node, self.listed);
+        match missing {
             Missing::None => {}
             Missing::One(generation) => {
                 let key = self.keys.key(&Key::Desired(generation));
@@ -338,14 +345,14 @@ impl Road {
     fn keep(&mut self, key: &str, value: &[u8], revision: Revision) {
         match documents::read::<Desired>(value) {
             Ok(record) => {
-                self.view.unreadable.remove(key);
+                self.outlets.view.write().unreadable.remove(key);
                 self.documents.insert(record.generation, At { record, revision });
                 while self.documents.len() > DOCUMENTS_MAX {
                     self.documents.pop_first();
                 }
             }
             Err(reason) => {
-                self.view.unreadable.insert(key.to_owned(), reason);
+                self.outlets.view.write().unreadable.insert(key.to_owned(), reason);
             }
         }
     }

@@ -20,7 +20,7 @@ use super::ownership::{Order, orders};
 use super::routes::{Routes, routes};
 use super::seat::{Seat, SeatContext};
 use crate::config::live::Live;
-use crate::config::view::View;
+use crate::config::shared::ViewReader;
 use crate::core::Core;
 use crate::metrics::PlaneMetrics;
 
@@ -40,7 +40,7 @@ pub struct Plane(Arc<Inner>);
 struct Inner {
     options: PlaneOptions,
     live: Live,
-    view: watch::Receiver<Arc<View>>,
+    view: ViewReader,
     routes: watch::Sender<Arc<Routes>>,
     log: Log,
     seats: Mutex<BTreeMap<PartitionId, Arc<Seat>>>,
@@ -130,20 +130,24 @@ impl Plane {
     /// Waits until this node serves no partition.
     pub async fn empty(&self) {
         let mut view = self.0.view.clone();
-        // The view only ends with the process.
-        let _ = view.wait_for(|view| orders(&view.partitions, &self.0.options.me).is_empty()).await;
+        view.wait_for(|view| orders(&view.partitions, &self.0.options.me).is_empty()).await;
     }
 
     async fn follow(&self, context: Arc<SeatContext>) {
         let mut view = self.0.view.clone();
         loop {
-            let current = view.borrow_and_update().clone();
-            if let Some(meta) = &current.meta {
-                self.0.log.know(&meta.record.uid);
+            let me = &self.0.options.me;
+            let (uid, routes, orders) = {
+                let view = view.read();
+                let uid = view.meta.as_ref().map(|meta| meta.record.uid.clone());
+                (uid, routes(&view, me), orders(&view.partitions, me))
+            };
+            if let Some(uid) = uid {
+                self.0.log.know(&uid);
             }
-            self.0.routes.send_replace(Arc::new(routes(&current, &self.0.options.me)));
-            self.order(&context, &orders(&current.partitions, &self.0.options.me));
-            if view.changed().await.is_err() {
+            self.0.routes.send_replace(Arc::new(routes));
+            self.order(&context, &orders);
+            if !view.changed().await {
                 return;
             }
         }
