@@ -81,7 +81,7 @@ impl Setup {
 #[derive(Debug)]
 pub enum Members {
     /// A single member.
-    One(Etcd),
+    One(Box<Etcd>),
     /// A cluster of three.
     Three(EtcdCluster),
 }
@@ -149,7 +149,7 @@ impl World {
         std::fs::create_dir_all(folder.path().join("hunts"))?;
         let programs = EtcdPrograms::shared().await?;
         let members = match setup.cluster {
-            false => Members::One(Etcd::temporary(programs).await?),
+            false => Members::One(Box::new(Etcd::temporary(programs).await?)),
             true => Members::Three(EtcdCluster::temporary(programs).await?),
         };
         let endpoints = members.endpoints();
