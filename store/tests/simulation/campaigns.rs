@@ -15,8 +15,11 @@ const CANDIDATES: usize = 2;
 const TROUBLE: Duration = Duration::from_secs(25);
 const HEALS_WITHIN: Duration = Duration::from_secs(40);
 
-/// Stands, leads, writes, loses, stands again, for ever. Writes even after it has lost, as a
-/// paused process would that does not know it yet.
+/// How long a leader that has lost sleeps before it writes once more, as a paused process would
+/// that does not know it yet: long enough for a successor to have written.
+const PAUSE: Duration = Duration::from_secs(6);
+
+/// Stands, leads, writes, loses, sleeps, writes in vain, stands again, for ever.
 async fn candidate(seed: u64, name: &'static str) -> turmoil::Result {
     let store = follower::connect(seed)?;
     loop {
@@ -31,9 +34,8 @@ async fn candidate(seed: u64, name: &'static str) -> turmoil::Result {
             }
         };
         tokio::select! { () = leading => {}, _ = lost.wait_for(|lost| *lost) => {} }
-        for _ in 0..3 {
-            append(&store, &leadership).await;
-        }
+        tokio::time::sleep(PAUSE).await;
+        append(&store, &leadership).await;
     }
 }
 

@@ -9,7 +9,7 @@ mod world;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of one run; more in the night with TREASUREHUNT_SEEDS.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
