@@ -131,6 +131,7 @@ impl Hunt {
         self.wait_for_own_writes(around, &mut look);
         if let Some(desire) = desire
             && look.report.is_none()
+            && !self.is_writing(&look)
             && !matches!(desire, Desire::Remove { .. })
         {
             self.status(&desire, &judged, view, around, &mut look);
@@ -281,6 +282,11 @@ impl Hunt {
         } else {
             self.settled = None;
         }
+    }
+
+    /// The next look, a few milliseconds from now, has more to say: one status instead of two.
+    fn is_writing(&self, look: &Look) -> bool {
+        self.store_trouble.is_none() && (!look.txns.is_empty() || self.settled.is_some())
     }
 
     fn is_unsettled(&self, around: &Surroundings) -> bool {

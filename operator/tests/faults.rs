@@ -10,7 +10,7 @@ use std::time::Duration;
 use config_schemas::documents::{Meta, PartitionRecord};
 use operator::start;
 use servers::Restore;
-use store::{Candidacy, Guard, Txn, Verdict, campaign};
+use store::{Candidacy, Guard, Txn, campaign};
 use support::{Fleet, World, condition, found, page, until};
 
 async fn converged(world: &World, fleet: &Fleet, spec: &str) {
@@ -178,9 +178,11 @@ async fn a_leader_that_was_paused_writes_nothing_when_it_wakes() {
     fleet.runs(1).await;
     let rollout = fleet.key("rollout");
     let found = fleet.store.read(&rollout).await.unwrap();
-    let txn = Txn::put(Guard::as_found(&rollout, found.as_ref()), "stolen").guarded_by(guard);
-    let verdict = fleet.store.commit_decided(&txn).await.unwrap();
-    assert!(matches!(verdict, Verdict::Refused { .. }), "{verdict:?}");
+    let txn = Txn::put(Guard::as_found(&rollout, found.as_ref()), "stolen");
+    let (metrics, fuse) = (operator::Metrics::new().unwrap(), operator::Fuse::default());
+    let done = operator::commit::commit(&fleet.store, vec![txn], guard, &metrics, &fuse).await;
+    assert!(matches!(done, operator::commit::Committed::Overtaken), "{done:?}");
+    fleet.runs(1).await;
     operator.stop().await;
 }
 
