@@ -71,8 +71,8 @@ struct Observed {
     status: Arc<Sightings>,
 }
 
-pub(super) async fn take(setting: &Setting) -> anyhow::Result<Vec<Row>> {
-    let agents = setting.scaled(AGENTS);
+pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let agents = setting.agents(AGENTS);
     let folder = tempfile::tempdir().context("making a folder")?;
     let mut run = Run::start(setting, agents, folder.path()).await?;
     let mut whole = Vec::new();
@@ -90,12 +90,12 @@ pub(super) async fn take(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     run.end().await?;
     let middle = stages.each_ref().map(|stage| median(stage));
     let off = (middle.iter().sum::<f64>() / median(&whole) - 1.0).abs() * 100.0;
-    let mut rows = vec![
+    rows.extend([
         Row::new(format!("{agents} agents: apply sent to Converged, p50"), median(&whole), "ms"),
         Row::new("apply sent to Converged, p99", rank(&whole, 0.99), "ms").at_most(GOAL_MILLIS),
         Row::new("the stages' p50 together, off the whole's p50 by", off, "%")
             .at_most(SUM_GOAL_PERCENT),
-    ];
+    ]);
     for (name, stage) in STAGES.iter().zip(&stages) {
         rows.push(Row::new(format!("stage: {name}, p50"), median(stage), "ms"));
         rows.push(Row::new(format!("stage: {name}, p99"), rank(stage, 0.99), "ms"));
@@ -105,7 +105,7 @@ pub(super) async fn take(setting: &Setting) -> anyhow::Result<Vec<Row>> {
         Row::new("kubectl started to Converged, worst", rank(&by_kubectl, 1.0), "ms"),
         Row::new("kubectl apply that changes nothing, p50", median(&kubectl_alone), "ms"),
     ]);
-    Ok(rows)
+    Ok(())
 }
 
 impl Run {

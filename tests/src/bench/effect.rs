@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
+
 use super::fleet::{Connections, Fleet, OnSwitch};
 use super::numbers::{median, millis, rank};
 use super::raw::RawWatches;
@@ -45,13 +47,12 @@ struct Round {
     next: u64,
 }
 
-pub(super) async fn take(setting: &Setting) -> anyhow::Result<Vec<Row>> {
-    let mut rows = Vec::new();
+pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     for (agents, edits) in ROUNDS {
-        let agents = if agents == 1 { 1 } else { setting.scaled(agents) };
-        rows.extend(round(agents, setting.scaled(edits)).await?);
+        let round = round(setting.agents(agents), setting.scaled(edits));
+        rows.extend(round.await.with_context(|| format!("with {agents} agents"))?);
     }
-    Ok(rows)
+    Ok(())
 }
 
 async fn round(agents: usize, edits: usize) -> anyhow::Result<Vec<Row>> {

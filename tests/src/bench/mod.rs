@@ -53,6 +53,8 @@ pub struct Setting {
     pub quick: bool,
     /// The operator's binary.
     pub operator: PathBuf,
+    /// Most agents at a time, for machines too small for a thousand.
+    pub agents_max: usize,
 }
 
 impl Setting {
@@ -61,25 +63,29 @@ impl Setting {
         if self.quick { (full / 10).max(1) } else { full }
     }
 
+    fn agents(&self, full: usize) -> usize {
+        self.scaled(full).min(self.agents_max)
+    }
+
     fn lasting(&self, full: Duration) -> Duration {
         if self.quick { full / 5 } else { full }
     }
 }
 
 impl Figure {
-    /// Measures it.
+    /// Measures it. What was measured before something failed is in `rows` too.
     ///
     /// # Errors
     /// When a server cannot be started, or something that must happen does not within its limit.
-    pub async fn take(self, setting: &Setting) -> anyhow::Result<Vec<Row>> {
+    pub async fn take(self, setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
         match self {
-            Figure::Queue => queue::take(setting).await,
-            Figure::Heartbeat => heartbeat::take(setting).await,
-            Figure::Effect => effect::take(setting).await,
-            Figure::Rest => rest::take(setting).await,
-            Figure::Restart => restart::take(setting).await,
-            Figure::Apply => apply::take(setting).await,
-            Figure::Hunts => hunts::take(setting).await,
+            Figure::Queue => queue::take(setting, rows).await,
+            Figure::Heartbeat => heartbeat::take(setting, rows).await,
+            Figure::Effect => effect::take(setting, rows).await,
+            Figure::Rest => rest::take(setting, rows).await,
+            Figure::Restart => restart::take(setting, rows).await,
+            Figure::Apply => apply::take(setting, rows).await,
+            Figure::Hunts => hunts::take(setting, rows).await,
         }
     }
 }

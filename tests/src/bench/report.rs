@@ -55,8 +55,10 @@ impl Row {
 pub struct Taken {
     /// Which.
     pub figure: Figure,
-    /// Its rows.
-    pub rows: Result<Vec<Row>, String>,
+    /// Its rows; those before it failed, if it did.
+    pub rows: Vec<Row>,
+    /// Why it could not be taken to its end.
+    pub failed: Option<String>,
     /// How long it took.
     pub took: Duration,
     /// Processes that wanted a core in the minute before it began.
@@ -67,8 +69,9 @@ impl Taken {
     /// Takes `figure`.
     pub async fn take(figure: Figure, setting: &Setting) -> Taken {
         let (load_before, started) = (load(), Instant::now());
-        let rows = figure.take(setting).await.map_err(|error| format!("{error:#}"));
-        Taken { figure, rows, took: started.elapsed(), load_before }
+        let mut rows = Vec::new();
+        let failed = figure.take(setting, &mut rows).await.err().map(|error| format!("{error:#}"));
+        Taken { figure, rows, failed, took: started.elapsed(), load_before }
     }
 
     fn name(&self) -> String {
@@ -82,11 +85,9 @@ pub fn table(taken: &Taken) -> String {
     let mut text = String::new();
     let (seconds, load) = (taken.took.as_secs_f64(), taken.load_before);
     let _ = writeln!(text, "\n{} ({seconds:.0} s; load before {load:.1})", taken.name());
-    match &taken.rows {
-        Err(error) => {
-            let _ = writeln!(text, "  FAILED: {error}");
-        }
-        Ok(rows) => rows.iter().for_each(|row| line(&mut text, row)),
+    taken.rows.iter().for_each(|row| line(&mut text, row));
+    if let Some(error) = &taken.failed {
+        let _ = writeln!(text, "  FAILED: {error}");
     }
     text
 }
@@ -133,10 +134,10 @@ fn figure_json(taken: &Taken) -> Json {
         "name": taken.name(),
         "seconds": taken.took.as_secs_f64(),
         "loadBefore": taken.load_before,
+        "rows": taken.rows.iter().map(row_json).collect::<Vec<_>>(),
     });
-    match &taken.rows {
-        Ok(rows) => shown["rows"] = rows.iter().map(row_json).collect(),
-        Err(error) => shown["failed"] = json!(error),
+    if let Some(error) = &taken.failed {
+        shown["failed"] = json!(error);
     }
     shown
 }

@@ -20,11 +20,12 @@ const OBSERVED: Duration = Duration::from_secs(25);
 const ETCD_BYTES_GOAL: f64 = 35.0;
 const CPU_PERCENT_GOAL: f64 = 0.1;
 
-pub(super) async fn take(setting: &Setting) -> anyhow::Result<Vec<Row>> {
-    let agents = setting.scaled(AGENTS);
-    let mut rows = at_rest(setting, agents, Connections::Own).await?;
-    rows.extend(at_rest(setting, agents, Connections::Shared).await?);
-    Ok(rows)
+pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let agents = setting.agents(AGENTS);
+    for connections in [Connections::Own, Connections::Shared] {
+        rows.extend(at_rest(setting, agents, connections).await?);
+    }
+    Ok(())
 }
 
 /// etcd's memory: as the system counts it, and as Go uses it (heap and stacks).
@@ -45,7 +46,9 @@ async fn at_rest(
     first.stop().await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let before = memory(&scene).await?;
+    let starting = Instant::now();
     let fleet = Fleet::start(&endpoint, agents, connections, Arc::new(|_, _| ())).await?;
+    let start = starting.elapsed().as_secs_f64();
     let started = memory(&scene).await?;
     tokio::time::sleep(setting.lasting(SETTLE)).await;
     let (own_before, etcd_before) = (own_cpu()?, scene.etcd.cpu_time());
@@ -75,6 +78,7 @@ async fn at_rest(
         Row::new(of("etcd heap and stacks, per agent"), each(after.in_use - before.in_use), "kB"),
         Row::new(of("of a core, per agent"), percent(own), "%").at_most(CPU_PERCENT_GOAL),
         Row::new(of("of a core in etcd, per agent"), percent(etcd), "%"),
+        Row::new(of("all started at once, registered after"), start, "s"),
         Row::new(of("this process resident, per agent"), each(resident_own as f64), "kB"),
     ])
 }

@@ -22,9 +22,9 @@ const BIN_MILLIS: u128 = 100;
 /// Followers audit and renew in this time if they are to do it at all.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
-pub(super) async fn take(setting: &Setting) -> anyhow::Result<Vec<Row>> {
+pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let mut scene = Scene::open().await?;
-    let agents = setting.scaled(AGENTS);
+    let agents = setting.agents(AGENTS);
     let nothing = Arc::new(|_: usize, _: &config_schemas::Config| ());
     let fleet = Fleet::start(&scene.etcd.endpoint(), agents, Connections::Own, nothing).await?;
     // Something that could be applied anew.
@@ -43,7 +43,7 @@ pub(super) async fn take(setting: &Setting) -> anyhow::Result<Vec<Row>> {
     fleet.stop().await;
     let seconds: Vec<f64> =
         proven.iter().map(|at| at.saturating_duration_since(back).as_secs_f64()).collect();
-    Ok(vec![
+    rows.extend([
         Row::new(
             format!("{agents} agents: applies after the restart"),
             after.applies - before.applies,
@@ -59,7 +59,8 @@ pub(super) async fn take(setting: &Setting) -> anyhow::Result<Vec<Row>> {
         Row::new("watches opened again", after.reconnects - before.reconnects, ""),
         Row::new("whole ranges listed again", after.relists - before.relists, ""),
         Row::new("nodes missing from etcd", missing as f64, "nodes").at_most(0.0),
-    ])
+    ]);
+    Ok(())
 }
 
 struct Counts {
