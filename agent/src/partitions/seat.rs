@@ -214,7 +214,7 @@ impl Keeper {
         self.context.metrics.served.inc();
         tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "serving");
         let ended = tokio::select! {
-            end = worker.run() => self.worker_ended(&end),
+            end = worker.run() => self.worker_ended(&end, orders),
             () = outbox.run(self.context.forward.as_ref()) => Ok(()),
             ended = self.until_ordered_away(&owned, &intake, orders) => ended,
         };
@@ -225,10 +225,20 @@ impl Keeper {
         ended
     }
 
-    fn worker_ended(&self, end: &WorkerEnd) -> Result<(), Duration> {
+    fn worker_ended(
+        &self,
+        end: &WorkerEnd,
+        orders: &mut watch::Receiver<Option<Order>>,
+    ) -> Result<(), Duration> {
         match end {
-            // Somebody newer owns it; the records will say so.
-            WorkerEnd::Fenced => Ok(()),
+            // Somebody newer owns it, and the records will say so; or we closed the log ourselves to
+            // hand over, and the worker, which had a delivery to note, saw it first: that order stands.
+            WorkerEnd::Fenced => {
+                if matches!(*orders.borrow(), Some(Order::HandOver { .. })) {
+                    orders.mark_changed();
+                }
+                Ok(())
+            }
             WorkerEnd::Failed(why) => {
                 tracing::error!(partition = %self.partition, %why, "the worker ended; opening anew");
                 Err(RETRY)
