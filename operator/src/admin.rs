@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use config_schemas::documents::PartitionRecord;
+use config_schemas::documents::{NodeMode, PartitionRecord};
 use config_schemas::layers::Claim;
 use config_schemas::{FieldPath, HuntName};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::controller::{About, Query};
 use crate::evaluate::{Evaluation, NodeState, evaluate, layer_name};
-use crate::hunt::{Hunt, mode_name};
+use crate::hunt::Hunt;
 use crate::state::HuntView;
 
 /// Questions that may wait for the controller; more are turned away.
@@ -156,4 +156,12 @@ fn partitions(name: &HuntName, view: &HuntView<'_>, judged: &Evaluation) -> Valu
         "partitions": view.partitions.iter().map(|(id, slot)| (id.to_string(), record(slot)))
             .collect::<serde_json::Map<_, _>>(),
     })
+}
+
+/// Whether a node takes partitions, for people.
+fn mode_name(mode: NodeMode) -> &'static str {
+    match mode {
+        NodeMode::Ready => "Ready",
+        NodeMode::Draining => "Draining",
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use config_schemas::documents::{NodeMode, Owner, PartitionRecord};
+use config_schemas::documents::{Owner, PartitionRecord};
 use config_schemas::keys::Key;
 use config_schemas::{Epoch, Generation, HuntName, NodeName, PartitionId, Revision};
 use crds::{ConditionKind, TreasureHuntStatus, Truth};
@@ -389,14 +389,6 @@ fn deadlines<'a>(view: &'a HuntView<'_>) -> impl Iterator<Item = Timestamp> + 'a
         PartitionRecord::Mov { deadline, .. } => Some(*deadline),
         PartitionRecord::Own { .. } | PartitionRecord::Parked { .. } => None,
     })
-}
-
-/// Whether a node takes partitions, for people.
-pub(crate) fn mode_name(mode: NodeMode) -> &'static str {
-    match mode {
-        NodeMode::Ready => "Ready",
-        NodeMode::Draining => "Draining",
-    }
 }
 
 #[cfg(test)]

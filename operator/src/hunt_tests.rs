@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, Outcome, Rollout};
+use config_schemas::documents::{self, Ack, Desired, Meta, NodeMode, NodeRecord, Outcome, Rollout};
 use config_schemas::keys;
 use crds::Condition;
 use serde_json::{Value as Json, json};
