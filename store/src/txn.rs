@@ -1,5 +1,5 @@
 //! Guarded transactions: the only way to write. In: guards and writes. Out: committed, or
-//! refused with what was found instead; never a guess. `plan.rs`-like checks and the decision
+//! refused with what was found instead; never a guess. The checks before and the decision
 //! after an ambiguous outcome are pure, the rest is I/O.
 
 use std::time::Duration;

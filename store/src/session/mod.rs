@@ -2,6 +2,7 @@
 //! that are there for as long as this process is, re-registered when the lease is lost, never
 //! fought over. The task behind it is in `task`, one key's writing in `write`.
 
+mod moving;
 mod task;
 mod write;
 
