@@ -1,6 +1,7 @@
 //! `kubectl apply` to a hunt that says `Converged`, with a hundred agents: on a real API server, a
 //! real etcd and the operator's own process. Each stage has an observer of its own, all read one
-//! clock; what a stage takes is the time since the stage before. I/O.
+//! clock; what a stage takes is the time since the stage before, so that their sum exceeds the whole
+//! by as much as an observer heard late. I/O.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,12 +89,16 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
         kubectl_alone.push(run.kubectl_unchanged().await?);
     }
     run.end().await?;
-    let middle = stages.each_ref().map(|stage| median(stage));
-    let off = (middle.iter().sum::<f64>() / median(&whole) - 1.0).abs() * 100.0;
+    let off: Vec<f64> = (whole.iter().enumerate())
+        .map(|(apply, whole)| {
+            let sum: f64 = stages.iter().map(|stage| stage[apply]).sum();
+            (sum / whole - 1.0).abs() * 100.0
+        })
+        .collect();
     rows.extend([
         Row::new(format!("{agents} agents: apply sent to Converged, p50"), median(&whole), "ms"),
         Row::new("apply sent to Converged, p99", rank(&whole, 0.99), "ms").at_most(GOAL_MILLIS),
-        Row::new("the stages' p50 together, off the whole's p50 by", off, "%")
+        Row::new("sum of an apply's stages, off its whole by, p99", rank(&off, 0.99), "%")
             .at_most(SUM_GOAL_PERCENT),
     ]);
     for (name, stage) in STAGES.iter().zip(&stages) {
@@ -174,7 +179,7 @@ impl Run {
             *stage = millis(at - reached);
             reached = at;
         }
-        Ok((millis(reached - sent), stages))
+        Ok((millis(status.saturating_duration_since(sent)), stages))
     }
 
     /// From starting kubectl to `Converged`, in milliseconds.
