@@ -2,8 +2,9 @@
 //! documents, acks. Everything here is pure.
 //!
 //! Read `settings` first (every setting in one place), then `keys` (where things stand in etcd),
-//! `documents` (what machines write there), `edit` (what people write there), `layers` (which
-//! value wins), `generation` (which generation runs) and `diff` (what a change asks of whom).
+//! `documents` and `load` (what machines write there), `edit` (what people write there), `layers`
+//! (which value wins), `generation` (which generation runs) and `diff` (what a change asks of
+//! whom).
 
 #![deny(missing_docs)]
 
@@ -15,6 +16,7 @@ mod field;
 pub mod generation;
 pub mod keys;
 pub mod layers;
+mod load;
 mod lookup;
 mod names;
 mod pin;
@@ -25,6 +27,7 @@ mod table;
 mod value;
 
 pub use field::*;
+pub use load::*;
 pub use lookup::*;
 pub use names::*;
 pub use pin::Pin;

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionRecord, Rollout};
+use config_schemas::{Load, PartitionId, SlowCode};
 use serde::{Serialize, de::DeserializeOwned};
 
 fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(sample: &str) -> T {
@@ -29,6 +30,11 @@ fn every_frozen_sample_is_read() {
     assert_eq!(check::<PartitionRecord>("partition-mov.json").owner().unwrap().incarnation, "5d7b");
     assert!(check::<PartitionRecord>("partition-parked.json").owner().is_none());
     assert_eq!(check::<Ack>("ack.json").refused.len(), 1);
+    let load = check::<Load>("load.json");
+    assert_eq!((load.cost[&PartitionId(12)], load.rest.partitions), (0.0731, 14));
+    assert_eq!(load.slow.map(|slow| slow.code), Some(SlowCode::Late));
+    let load = check::<Load>("load-rest.json");
+    assert_eq!((load.next_ms, load.slow.map(|slow| slow.code)), (None, Some(SlowCode::Other)));
 }
 
 #[test]
