@@ -87,6 +87,8 @@ pub enum Kind {
     Solve,
     /// A player wants a treasure; decided first at the player's partition.
     Claim,
+    /// Somebody tells that they saw a treasure. Counted at the treasure's partitions, in any order.
+    Sight,
     /// Internal: a claim that the player's partition lets through, at the treasure's partition.
     ClaimForwarded,
     /// Internal: the verdict on a claim, back at the player's partition.
@@ -103,6 +105,7 @@ impl Kind {
             Kind::Move => "move",
             Kind::Solve => "solve",
             Kind::Claim => "claim",
+            Kind::Sight => "sight",
             Kind::ClaimForwarded => "claim.forwarded",
             Kind::Verdict => "claim.verdict",
             Kind::Custom(name) => name,
@@ -117,6 +120,7 @@ impl From<String> for Kind {
             "move" => Kind::Move,
             "solve" => Kind::Solve,
             "claim" => Kind::Claim,
+            "sight" => Kind::Sight,
             "claim.forwarded" => Kind::ClaimForwarded,
             "claim.verdict" => Kind::Verdict,
             _ => Kind::Custom(text),
@@ -207,6 +211,53 @@ pub struct Problem {
     pub value: String,
     /// What may stand there.
     pub allowed: String,
+    /// What kind of mistake it is. Counted, not told: the rest says more.
+    #[serde(skip)]
+    pub flaw: Flaw,
+}
+
+/// Kinds of mistakes, few enough to count by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flaw {
+    /// Something stands there that may not.
+    #[default]
+    Value,
+    /// It cannot be read at all.
+    Malformed,
+    /// More bytes than may be.
+    TooLarge,
+    /// More events than may be.
+    TooMany,
+    /// More levels than may be.
+    TooDeep,
+    /// It happened too long ago, or will happen.
+    TooOld,
+    /// A kind that the hunt does not know.
+    UnknownKind,
+    /// A field that no event has.
+    UnknownField,
+    /// A field is missing that the kind requires.
+    Missing,
+    /// A field is named twice.
+    Twice,
+}
+
+impl Flaw {
+    /// As in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Flaw::Value => "value",
+            Flaw::Malformed => "malformed",
+            Flaw::TooLarge => "too_large",
+            Flaw::TooMany => "too_many",
+            Flaw::TooDeep => "too_deep",
+            Flaw::TooOld => "too_old",
+            Flaw::UnknownKind => "unknown_kind",
+            Flaw::UnknownField => "unknown_field",
+            Flaw::Missing => "missing",
+            Flaw::Twice => "twice",
+        }
+    }
 }
 
 /// Longest value that a [`Problem`] repeats, in characters.
@@ -220,6 +271,12 @@ impl Problem {
             value.truncate(cut);
             value.push_str("...");
         }
-        Problem { field: field.to_owned(), value, allowed: allowed.into() }
+        Problem { field: field.to_owned(), value, allowed: allowed.into(), flaw: Flaw::Value }
+    }
+
+    /// The same, of that kind.
+    #[must_use]
+    pub fn of(self, flaw: Flaw) -> Problem {
+        Problem { flaw, ..self }
     }
 }

@@ -68,6 +68,24 @@ pub struct HuntState {
     pub players: HashMap<String, Player>,
     /// Treasures of this partition that are won.
     pub winners: HashMap<String, Winner>,
+    /// How often each treasure was sighted, as far as this partition was told: a treasure that
+    /// many sight is spread over several, and their sum is the whole.
+    #[serde(default)]
+    pub sightings: HashMap<String, u64>,
+}
+
+/// Name of the outcome of a sighting.
+pub(crate) const SIGHTED: &str = "sighted";
+
+/// What that outcome holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sighted {
+    /// By whom.
+    pub(crate) player: String,
+    /// What.
+    pub(crate) treasure: String,
+    /// The how manieth sighting of the treasure it is at this partition.
+    pub(crate) here: u64,
 }
 
 /// The built-in game.
@@ -93,6 +111,7 @@ impl Machine for HuntGame {
             Kind::Claim => claim(state, input, player, treasure, rules),
             Kind::ClaimForwarded => judge(state, input, player, treasure, rules),
             Kind::Verdict => settle(state, event, player, treasure),
+            Kind::Sight => sight(state, player, treasure),
             Kind::Custom(_) => Decision::refuse(Refusal::UnknownKind),
         }
     }
@@ -122,6 +141,11 @@ impl Machine for HuntGame {
                 p.won.insert(treasure.clone());
                 p.score = *total;
             }),
+            Outcome::Custom { name, data_json } if name == SIGHTED => {
+                if let Ok(sighted) = serde_json::from_str::<Sighted>(data_json) {
+                    state.sightings.insert(sighted.treasure, sighted.here);
+                }
+            }
             Outcome::Lost { .. }
             | Outcome::ClaimLost { .. }
             | Outcome::Refused(_)
@@ -176,6 +200,15 @@ fn solve(
         points: rules.points_per_clue,
         total: known.score.saturating_add(rules.points_per_clue),
     })
+}
+
+/// At any of the treasure's partitions: depends on nothing but the count here, so that the order
+/// does not matter.
+fn sight(state: &HuntState, player: &str, treasure: &str) -> Decision {
+    let here = state.sightings.get(treasure).copied().unwrap_or(0) + 1;
+    let sighted = Sighted { player: player.to_owned(), treasure: treasure.to_owned(), here };
+    let data_json = serde_json::to_string(&sighted).expect("names and a number are JSON");
+    Decision::only(Outcome::Custom { name: SIGHTED.to_owned(), data_json })
 }
 
 /// At the player's partition: may this player claim now?

@@ -1,10 +1,12 @@
 //! From what producers send to typed events: strict, bounded, with every problem of an event named
 //! at once. In: JSON text or protobuf messages, time and fresh ids as arguments. Pure.
 
+mod strict;
+
 use serde_json::Value;
 
 use crate::event::{
-    Event, EventId, ID_LEN_MAX, KEY_LEN_MAX, KIND_LEN_MAX, Kind, PAYLOAD_BYTES_MAX,
+    Event, EventId, Flaw, ID_LEN_MAX, KEY_LEN_MAX, KIND_LEN_MAX, Kind, PAYLOAD_BYTES_MAX,
     PAYLOAD_DEPTH_MAX, Problem, Verdict, is_safe,
 };
 use crate::v1;
@@ -49,35 +51,48 @@ pub fn parse_body(
 ) -> Result<Vec<Result<Event, Vec<Problem>>>, Problem> {
     if body.len() > BODY_BYTES_MAX {
         let allowed = format!("at most {BODY_BYTES_MAX} bytes");
-        return Err(Problem::new("body", format!("{} bytes", body.len()), allowed));
+        let problem = Problem::new("body", format!("{} bytes", body.len()), allowed);
+        return Err(problem.of(Flaw::TooLarge));
     }
     let allowed = "one JSON object, or one JSON object per line";
-    let text = std::str::from_utf8(body).map_err(|error| Problem::new("body", error, "UTF-8"))?;
-    if let Ok(value) = serde_json::from_str::<Value>(text) {
-        return match value {
-            Value::Object(_) => Ok(vec![parse_json(value, intake)]),
-            other => Err(Problem::new("body", other, allowed)),
-        };
-    }
+    let malformed = |value: &dyn std::fmt::Display, allowed: &str| {
+        Problem::new("body", value, allowed).of(Flaw::Malformed)
+    };
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error, "UTF-8"))?;
+    let whole = match strict::read("event", text, strict::EVENT_DEPTH_MAX) {
+        Ok(value @ Value::Object(_)) => return Ok(vec![parse_json(value, intake)]),
+        Ok(other) => return Err(malformed(&other, allowed)),
+        Err(problem) => problem,
+    };
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     if lines.is_empty() {
-        return Err(Problem::new("body", "empty", allowed));
+        return Err(malformed(&"empty", allowed));
     }
     if lines.len() > BATCH_EVENTS_MAX {
         let allowed = format!("at most {BATCH_EVENTS_MAX} events");
-        return Err(Problem::new("body", format!("{} lines", lines.len()), allowed));
+        let problem = Problem::new("body", format!("{} lines", lines.len()), allowed);
+        return Err(problem.of(Flaw::TooMany));
     }
-    let parsed: Vec<_> = lines.iter().map(|line| serde_json::from_str::<Value>(line)).collect();
-    if let (Some(Err(error)), true) = (parsed.first(), parsed.iter().all(Result::is_err)) {
-        return Err(Problem::new("body", error, allowed));
+    let mut judged = Vec::with_capacity(lines.len());
+    let mut readable = false;
+    for line in lines {
+        judged.push(match strict::read("event", line, strict::EVENT_DEPTH_MAX) {
+            Ok(value) => {
+                readable = true;
+                parse_json(value, intake)
+            }
+            Err(problem) => {
+                readable |= problem.flaw != Flaw::Malformed;
+                Err(vec![problem])
+            }
+        });
     }
-    Ok(parsed
-        .into_iter()
-        .map(|line| match line {
-            Ok(value) => parse_json(value, intake),
-            Err(error) => Err(vec![Problem::new("event", error, "a JSON object on one line")]),
-        })
-        .collect())
+    match (readable, whole.flaw) {
+        (true, _) => Ok(judged),
+        (false, Flaw::Malformed) => Err(malformed(&whole.value, allowed)),
+        // One object over several lines, which can be read and may not be taken.
+        (false, _) => Ok(vec![Err(vec![whole])]),
+    }
 }
 
 /// Judges one JSON value.
@@ -111,11 +126,10 @@ pub fn parse_json(value: Value, intake: &mut Intake<'_>) -> Result<Event, Vec<Pr
             ("id" | "kind" | "player" | "treasure", value) => {
                 problems.push(Problem::new(&name, value, "text"));
             }
-            (_, value) => problems.push(Problem::new(
-                &name,
-                value,
-                format!("no such field; the fields are {}", FIELDS.join(", ")),
-            )),
+            (_, value) => {
+                let allowed = format!("no such field; the fields are {}", FIELDS.join(", "));
+                problems.push(Problem::new(&name, value, allowed).of(Flaw::UnknownField));
+            }
         }
     }
     judge(raw, problems, intake)
@@ -154,10 +168,10 @@ fn payload_value(text: &str, problems: &mut Vec<Problem>) -> Option<Value> {
         problems.push(too_large(text.len()));
         return None;
     }
-    match serde_json::from_str(text) {
+    match strict::read("payload_json", text, PAYLOAD_DEPTH_MAX) {
         Ok(value) => Some(value),
-        Err(error) => {
-            problems.push(Problem::new("payload_json", error, "one JSON value"));
+        Err(problem) => {
+            problems.push(problem);
             None
         }
     }
@@ -200,7 +214,7 @@ fn no_winner(verdict: &Verdict) -> bool {
 
 fn too_large(bytes: usize) -> Problem {
     let allowed = format!("at most {PAYLOAD_BYTES_MAX} bytes of compact JSON");
-    Problem::new("payload", format!("{bytes} bytes"), allowed)
+    Problem::new("payload", format!("{bytes} bytes"), allowed).of(Flaw::TooLarge)
 }
 
 fn check_key(field: &str, text: Option<&str>, problems: &mut Vec<Problem>) {
@@ -247,12 +261,13 @@ fn judge(
 fn check_kind(raw: &Raw, vocabulary: &Vocabulary, problems: &mut Vec<Problem>) {
     let allowed = || format!("one of {}", vocabulary.public().collect::<Vec<_>>().join(", "));
     let Some(kind) = &raw.kind else {
-        problems.push(Problem::new("kind", "missing", allowed()));
+        problems.push(Problem::new("kind", "missing", allowed()).of(Flaw::Missing));
         return;
     };
     let known = vocabulary.rule(kind).filter(|rule| !rule.internal && kind.len() <= KIND_LEN_MAX);
     let Some(rule) = known else {
-        problems.push(Problem::new("kind", format!("{kind:?}"), allowed()));
+        let problem = Problem::new("kind", format!("{kind:?}"), allowed());
+        problems.push(problem.of(Flaw::UnknownKind));
         return;
     };
     for (field, needed, there) in [
@@ -261,7 +276,8 @@ fn check_kind(raw: &Raw, vocabulary: &Vocabulary, problems: &mut Vec<Problem>) {
         ("clue", rule.clue, raw.clue.is_some()),
     ] {
         if needed && !there {
-            problems.push(Problem::new(field, "missing", format!("required by kind {kind}")));
+            let allowed = format!("required by kind {kind}");
+            problems.push(Problem::new(field, "missing", allowed).of(Flaw::Missing));
         }
     }
 }
@@ -269,7 +285,7 @@ fn check_kind(raw: &Raw, vocabulary: &Vocabulary, problems: &mut Vec<Problem>) {
 fn check_payload(value: &Value, problems: &mut Vec<Problem>) -> Option<String> {
     if !is_shallow(value, PAYLOAD_DEPTH_MAX) {
         let allowed = format!("at most {PAYLOAD_DEPTH_MAX} levels");
-        problems.push(Problem::new("payload", "deeper", allowed));
+        problems.push(Problem::new("payload", "deeper", allowed).of(Flaw::TooDeep));
         return None;
     }
     let text = value.to_string();
@@ -280,7 +296,7 @@ fn check_payload(value: &Value, problems: &mut Vec<Problem>) -> Option<String> {
     Some(text)
 }
 
-/// Whether `value` nests at most `levels` arrays and objects. The JSON reader itself stops at 128.
+/// Whether `value` nests at most `levels` arrays and objects.
 fn is_shallow(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(items) => levels > 0 && items.iter().all(|item| is_shallow(item, levels - 1)),

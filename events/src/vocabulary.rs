@@ -27,6 +27,10 @@ pub struct KindRule {
     pub clue: bool,
     /// Whether only partitions may send it, never producers.
     pub internal: bool,
+    /// Whether events of one key have to be handled in their order, so that all of them go to one
+    /// partition. Where it does not matter, a gateway may spread a hot key over several: then no
+    /// partition knows the whole of that key, and a retry is not always seen as one.
+    pub ordered: bool,
 }
 
 /// All kinds of a machine.
@@ -54,6 +58,11 @@ impl Vocabulary {
             Field::Treasure => event.treasure.as_deref(),
         }
     }
+
+    /// Whether the event has to stay in order with others of its key; so does what is not listed.
+    pub fn is_ordered(&self, event: &Event) -> bool {
+        self.rule(event.kind.as_str()).is_none_or(|rule| rule.ordered)
+    }
 }
 
 /// The kinds of the built-in hunt.
@@ -66,6 +75,7 @@ pub(crate) const HUNT: Vocabulary = Vocabulary {
             treasure: false,
             clue: false,
             internal: false,
+            ordered: true,
         },
         KindRule {
             kind: "move",
@@ -74,6 +84,7 @@ pub(crate) const HUNT: Vocabulary = Vocabulary {
             treasure: false,
             clue: false,
             internal: false,
+            ordered: true,
         },
         KindRule {
             kind: "solve",
@@ -82,6 +93,7 @@ pub(crate) const HUNT: Vocabulary = Vocabulary {
             treasure: true,
             clue: true,
             internal: false,
+            ordered: true,
         },
         KindRule {
             kind: "claim",
@@ -90,6 +102,16 @@ pub(crate) const HUNT: Vocabulary = Vocabulary {
             treasure: true,
             clue: false,
             internal: false,
+            ordered: true,
+        },
+        KindRule {
+            kind: "sight",
+            key: Field::Treasure,
+            player: true,
+            treasure: true,
+            clue: false,
+            internal: false,
+            ordered: false,
         },
         KindRule {
             kind: "claim.forwarded",
@@ -98,6 +120,7 @@ pub(crate) const HUNT: Vocabulary = Vocabulary {
             treasure: true,
             clue: false,
             internal: true,
+            ordered: true,
         },
         KindRule {
             kind: "claim.verdict",
@@ -106,6 +129,7 @@ pub(crate) const HUNT: Vocabulary = Vocabulary {
             treasure: true,
             clue: false,
             internal: true,
+            ordered: true,
         },
     ],
 };

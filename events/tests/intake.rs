@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 use events::{
-    BATCH_EVENTS_MAX, BODY_BYTES_MAX, Event, EventId, HuntGame, Intake, Machine, Problem,
+    BATCH_EVENTS_MAX, BODY_BYTES_MAX, Event, EventId, Flaw, HuntGame, Intake, Machine, Problem,
     parse_body, parse_wire, v1,
 };
+use proptest::prelude::*;
+use prost::Message as _;
 
 fn with_intake<T>(run: impl FnOnce(&mut Intake<'_>) -> T) -> T {
     let vocabulary = HuntGame::vocabulary();
@@ -41,7 +43,7 @@ fn a_good_event_is_taken_with_what_the_gateway_adds() {
 
 #[test]
 fn every_problem_of_an_event_is_named_at_once() {
-    let kinds = "one of join, move, solve, claim";
+    let kinds = "one of join, move, solve, claim, sight";
     check(r#"{"kind":"join","player":"ana","id":null}"#, &[]);
     check(r#"{"player":"ana"}"#, &[&format!("kind: missing (allowed: {kinds})")]);
     check(
@@ -73,7 +75,8 @@ fn payloads_are_bounded_in_depth_and_size() {
     let event = |payload: &str| format!(r#"{{"kind":"join","player":"a","payload":{payload}}}"#);
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     check(&event(&nested(8)), &[]);
-    check(&event(&nested(9)), &["payload: deeper (allowed: at most 8 levels)"]);
+    let deep = "payload: deeper at line 1 column 48 (allowed: at most 8 levels)";
+    check(&event(&nested(9)), &[deep]);
     let text = |len: usize| format!("\"{}\"", "x".repeat(len - 2));
     check(&event(&text(4096)), &[]);
     let large = "payload: 4097 bytes (allowed: at most 4096 bytes of compact JSON)";
@@ -91,12 +94,78 @@ fn json_lines_are_judged_one_by_one() {
 fn a_body_that_is_no_batch_is_refused_as_a_whole() {
     let lines = "{}\n".repeat(BATCH_EVENTS_MAX + 1);
     let large = "x".repeat(BODY_BYTES_MAX + 1);
-    let deep = "[".repeat(100_000);
-    for text in ["", "  \n", "[]", "3", "{\"kind\":", &lines, &large, &deep] {
+    for text in ["", "  \n", "[]", "3", "{\"kind\":", &lines, &large] {
         let shown: String = text.chars().take(20).collect();
         assert!(body(text).is_err(), "{shown}");
     }
     assert!(with_intake(|intake| parse_body(&[0xff], intake)).is_err());
+}
+
+#[test]
+fn each_mistake_is_of_a_kind_to_count_by() {
+    let check = |text: &str, expected: &[Flaw]| {
+        let found: Vec<Flaw> = match body(text) {
+            Ok(events) => events[0].as_ref().unwrap_err().iter().map(|p| p.flaw).collect(),
+            Err(problem) => vec![problem.flaw],
+        };
+        assert_eq!(found, expected, "{}", text.chars().take(60).collect::<String>());
+    };
+    let with = |payload: &str| format!(r#"{{"kind":"join","player":"a","payload":{payload}}}"#);
+    check("", &[Flaw::Malformed]);
+    check("{\"kind\":", &[Flaw::Malformed]);
+    check("[]", &[Flaw::Malformed]);
+    check(&" ".repeat(BODY_BYTES_MAX + 1), &[Flaw::TooLarge]);
+    check(&"{}\n".repeat(BATCH_EVENTS_MAX + 1), &[Flaw::TooMany]);
+    check(r#"{"kind":"join","player":"a","player":"b"}"#, &[Flaw::Twice]);
+    check("{\n\"kind\":\"join\",\n\"kind\":\"join\"}", &[Flaw::Twice]);
+    check(&with(r#"{"x":{"y":1,"y":2}}"#), &[Flaw::Twice]);
+    check(&with(&"[".repeat(100)), &[Flaw::TooDeep]);
+    check(&"[".repeat(100), &[Flaw::TooDeep]);
+    check(&with(&format!("[{}1]", "1,".repeat(5000))), &[Flaw::TooMany]);
+    check(&with(&format!("\"{}\"", "x".repeat(5000))), &[Flaw::TooLarge]);
+    check(&with(&" ".repeat(40_000)), &[Flaw::TooLarge]);
+    check(r#"{"kind":"jump","player":"a"}"#, &[Flaw::UnknownKind]);
+    check(r#"{"kind":"join"}"#, &[Flaw::Missing]);
+    check(r#"{"kind":"join","player":"a","colour":"red"}"#, &[Flaw::UnknownField]);
+    check(r#"{"kind":"join","player":"a b"}"#, &[Flaw::Value]);
+}
+
+proptest! {
+    /// Whatever comes, there is an answer, and no more events than may be.
+    #[test]
+    fn nothing_that_is_sent_ends_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        with_intake(|intake| {
+            if let Ok(events) = parse_body(&bytes, intake) {
+                assert!(events.len() <= bytes.len());
+            }
+            if let Ok(request) = v1::PublishRequest::decode(bytes.as_slice()) {
+                for event in request.events {
+                    let _ = parse_wire(event.clone(), false, intake);
+                    let _ = parse_wire(event, true, intake);
+                }
+            }
+        });
+    }
+
+    /// The same for what is nearly right, which gets further.
+    #[test]
+    fn nothing_that_looks_like_json_ends_the_reader(
+        parts in prop::collection::vec(
+            prop::sample::select(vec![
+                "{", "}", "[", "]", ":", ",", "\"kind\"", "\"join\"", "\"sight\"", "\"player\"", "\"id\"",
+                "\"a\"", "\"payload\"", "1", "-1", "1e999", "null", "\n", "\"\\ud800\"", "\"~\"",
+                "{\"kind\":\"join\",\"player\":\"a\"}", "99999999999999999999", " ",
+            ]),
+            0..40,
+        )
+    ) {
+        let text = parts.concat();
+        for event in body(&text).unwrap_or_default().into_iter().flatten() {
+            let mut bytes = Vec::new();
+            event.clone().encode(&mut bytes);
+            assert_eq!(Event::decode(&bytes).unwrap(), event);
+        }
+    }
 }
 
 #[test]
