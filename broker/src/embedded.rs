@@ -13,6 +13,7 @@ mod owned;
 mod read;
 mod reader;
 mod segments;
+mod snapshots;
 mod take;
 mod tuning;
 mod writer;
@@ -36,6 +37,7 @@ use crate::embedded::committer::Committer;
 use crate::embedded::files::{Disk, Files};
 use crate::embedded::index::Index;
 use crate::embedded::log::Log;
+use crate::embedded::snapshots::Snapshots;
 use crate::embedded::take::Taking;
 use crate::embedded::tuning::LiveTuning;
 use crate::embedded::writer::{Place, Writer};
@@ -44,6 +46,7 @@ use crate::traits::{Broker, LogKind};
 
 pub use crate::embedded::owned::EmbeddedOwned;
 pub use crate::embedded::reader::EmbeddedReader;
+pub use crate::embedded::snapshots::Snapshot;
 pub use crate::embedded::tuning::Tuning;
 
 /// How many reads and take-overs use a blocking thread at once.
@@ -132,6 +135,30 @@ impl Embedded {
     pub fn retune(&self, tuning: Tuning) {
         self.shared.tuning.set(tuning);
     }
+
+    /// Keeps what was made of a partition's outcomes, next to its logs: durable under its name or
+    /// not there at all, and in nobody's way. Refused if no reader believes the outcomes that it
+    /// is about. Any process may keep one; it states a fact, and needs no ownership.
+    pub async fn keep_snapshot(
+        &self,
+        partition: PartitionId,
+        snapshot: Snapshot,
+    ) -> Result<(), Error> {
+        let snapshots = self.shared.snapshots(partition);
+        self.shared.blocking(move || snapshots.keep(&snapshot)).await
+    }
+
+    /// The newest kept snapshot that can be believed and that `read` understands. Damaged ones,
+    /// those of another build and those that are not about this log are named in the log of the
+    /// process and left out: the outcomes themselves say the same.
+    pub async fn kept_snapshot<T: Send + 'static>(
+        &self,
+        partition: PartitionId,
+        read: impl Fn(Snapshot) -> Result<T, String> + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        let snapshots = self.shared.snapshots(partition);
+        self.shared.blocking(move || Ok(snapshots.newest(read))).await
+    }
 }
 
 impl Broker for Embedded {
@@ -151,6 +178,12 @@ impl Broker for Embedded {
 impl Shared {
     pub(crate) fn partition_dir(&self, partition: PartitionId) -> PathBuf {
         self.hunt_dir.join(partition.to_string())
+    }
+
+    fn snapshots(&self, partition: PartitionId) -> Snapshots {
+        let dir = self.partition_dir(partition);
+        let (files, index) = (Arc::clone(&self.files), Arc::clone(&self.index));
+        Snapshots { dir, partition, files, index }
     }
 
     fn path(&self) -> &Path {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use config_schemas::Epoch;
+use config_schemas::{Epoch, Offset};
 
 /// Why a log did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,12 @@ pub enum Error {
     TooLarge {
         /// How large it is.
         bytes: usize,
+    },
+    /// A snapshot is about outcomes that no reader believes, or about none at all.
+    #[error("the log holds no outcome before offset {offset} that a snapshot could end with")]
+    NotInLog {
+        /// The first outcome that is not in the snapshot.
+        offset: Offset,
     },
     /// The file system refused. Nothing is acknowledged; the log stays readable, and appendable
     /// when the cause has gone.
@@ -73,6 +79,7 @@ impl Error {
             Error::Fenced { by } => Error::Fenced { by: *by },
             Error::Closed => Error::Closed,
             Error::TooLarge { bytes } => Error::TooLarge { bytes: *bytes },
+            Error::NotInLog { offset } => Error::NotInLog { offset: *offset },
             Error::Io { act, path, source } => {
                 let source = match source.raw_os_error() {
                     Some(code) => io::Error::from_raw_os_error(code),
@@ -92,6 +99,7 @@ impl Error {
             | Error::Fenced { .. }
             | Error::Closed
             | Error::TooLarge { .. }
+            | Error::NotInLog { .. }
             | Error::Corrupt { .. } => false,
         }
     }

@@ -12,6 +12,7 @@ mod machine;
 mod outcome;
 mod parse;
 mod partition;
+mod snapshot;
 mod vocabulary;
 
 pub use codec::DecodeError;
@@ -24,6 +25,7 @@ pub use machine::{Decision, Input, Machine};
 pub use outcome::{Outcome, OutcomeRecord, Refusal};
 pub use parse::{BATCH_EVENTS_MAX, BODY_BYTES_MAX, Intake, parse_body, parse_json, parse_wire};
 pub use partition::{Folded, PartitionState, Stamp};
+pub use snapshot::SnapshotError;
 pub use vocabulary::{Field, KindRule, Vocabulary};
 
 /// The protobuf types, clients and servers of `treasurehunt.v1`.

@@ -57,6 +57,10 @@ impl Input<'_> {
 /// ([`PartitionState`](crate::PartitionState)); a machine sees each event id once within the
 /// recent window.
 pub trait Machine: Send + Sync + 'static {
+    /// Version of [`State`](Self::State) and [`fold`](Self::fold): raise it when either changes.
+    /// Snapshots of another version are left alone, and the outcomes are folded anew.
+    const STATE_VERSION: u32 = 1;
+
     /// What is remembered per partition: the fold of the outcomes and nothing else.
     type State: Default + Clone + Send + Sync + Serialize + DeserializeOwned + 'static;
     /// What can be retuned while it runs.

@@ -34,8 +34,8 @@ pub enum Folded {
 /// at once so that the next event sees it, and answers only when the record is durable. If the
 /// append fails, it throws this value away and folds the log anew.
 pub struct PartitionState<M: Machine> {
-    ledger: Ledger,
-    game: M::State,
+    pub(crate) ledger: Ledger,
+    pub(crate) game: M::State,
 }
 
 impl<M: Machine> Default for PartitionState<M> {

@@ -248,11 +248,31 @@ fn check_records(world: &World) {
     }
 }
 
+/// A snapshot after any record, and the fold of the records after it, is the fold of all.
+fn check_snapshot(partition: &Partition, cut: usize) {
+    let (before, after) = partition.outcomes.split_at(cut);
+    let mut state = PartitionState::<HuntGame>::default();
+    before.iter().for_each(|record| {
+        state.fold(record);
+    });
+    let bytes = state.to_snapshot().unwrap();
+    let mut restored = PartitionState::<HuntGame>::from_snapshot(&bytes).unwrap();
+    after.iter().for_each(|record| {
+        restored.fold(record);
+    });
+    let whole = partition.rebuilt();
+    assert_eq!(restored.game(), whole.game(), "cut at {cut}");
+    assert_eq!(restored.ledger(), whole.ledger(), "cut at {cut}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn one_winner_whatever_happens(steps in prop::collection::vec(step(), 0..160)) {
+    fn one_winner_whatever_happens(
+        steps in prop::collection::vec(step(), 0..160),
+        cut in any::<usize>(),
+    ) {
         let mut world = World::new();
         // players who are ready to claim, so that most schedules race
         for player in 0..3 {
@@ -261,6 +281,9 @@ proptest! {
             world.publish(2, player, 1);
         }
         steps.into_iter().for_each(|step| world.take(step));
+        for partition in &world.partitions {
+            check_snapshot(partition, cut % (partition.outcomes.len() + 1));
+        }
         world.settle();
         check_winners(&world);
         check_scores(&world);
@@ -281,6 +304,41 @@ fn a_claim_goes_to_the_treasure_and_its_verdict_comes_back() {
     let won = world.records().filter(|r| matches!(r.outcome, Outcome::Won { .. })).count();
     let lost = world.records().filter(|r| matches!(r.outcome, Outcome::ClaimLost { .. })).count();
     assert_eq!((won, lost), (1, 1));
+}
+
+#[test]
+fn a_snapshot_can_be_taken_after_any_record_also_with_forwards_on_their_way() {
+    let mut world = World::new();
+    for (kind, player) in [(0, 0), (2, 0), (3, 0), (0, 1), (2, 1), (3, 1)] {
+        world.publish(kind, player, 0);
+    }
+    for at in 0..world.partitions.len() {
+        while let Some(record) = world.decide(at) {
+            world.partitions[at].outcomes.push(record);
+        }
+    }
+    let waiting = |partition: &Partition| partition.state.ledger().outbox_len();
+    assert!(world.partitions.iter().map(waiting).sum::<usize>() > 0);
+    world.settle();
+    for partition in &world.partitions {
+        (0..=partition.outcomes.len()).for_each(|cut| check_snapshot(partition, cut));
+    }
+}
+
+#[test]
+fn a_snapshot_of_another_format_or_version_is_not_read() {
+    let good = PartitionState::<HuntGame>::default().to_snapshot().unwrap();
+    let check = |at: usize, said: &str| {
+        let mut bytes = good.clone();
+        bytes[at] += 1;
+        let error = PartitionState::<HuntGame>::from_snapshot(&bytes).err().unwrap();
+        assert!(error.to_string().contains(said), "{error}");
+    };
+    check(0, "format 2");
+    check(4, "version 2");
+    for cut in 0..good.len() {
+        assert!(PartitionState::<HuntGame>::from_snapshot(&good[..cut]).is_err(), "cut at {cut}");
+    }
 }
 
 /// What the game itself remembers for ever, when the window of recent ids is long past.

@@ -12,5 +12,6 @@ pub mod queues;
 mod rebuild;
 pub mod routes;
 mod seat;
+mod snapshots;
 pub mod turns;
 mod worker;

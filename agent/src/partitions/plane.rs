@@ -11,7 +11,7 @@ use config_schemas::{HuntName, PartitionId};
 use events::Event;
 use store::Store;
 use telemetry::tasks::Tasks;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use super::answer::{Accepted, NotTaken, Source};
 use super::log::Log;
@@ -23,6 +23,9 @@ use crate::config::live::Live;
 use crate::config::shared::ViewReader;
 use crate::core::Core;
 use crate::metrics::PlaneMetrics;
+
+/// Snapshots that are made at the same time: each holds a second copy of its partition's state.
+const SNAPSHOTS_AT_ONCE: usize = 1;
 
 /// Whose events, and who this node is.
 #[derive(Debug, Clone)]
@@ -116,6 +119,7 @@ impl Plane {
             forward,
             metrics: self.0.metrics.clone(),
             tasks: tasks.clone(),
+            snapshots: Semaphore::new(SNAPSHOTS_AT_ONCE),
         });
         let plane = self.clone();
         let stopping = tasks.stopping();

@@ -1,15 +1,20 @@
-//! A partition's state from its outcome log: the fold of all that is believed. I/O, thin.
+//! A partition's state from its outcome log: the newest snapshot that can be believed, and the fold
+//! of all that came after. Needs no ownership: it only reads. I/O, thin.
 
-use broker::Reader;
-use config_schemas::Offset;
-use events::{DecodeError, HuntGame, OutcomeRecord, PartitionState};
+use broker::{Embedded, Reader};
+use config_schemas::{Offset, PartitionId};
+use events::{DecodeError, Machine, OutcomeRecord, PartitionState};
 
-/// Bytes read at once while rebuilding.
-const READ_BYTES: usize = 1 << 20;
+use crate::config::road::chain;
+
+/// Bytes read at once while rebuilding: folding them takes about a millisecond.
+const READ_BYTES: usize = 256 << 10;
 
 /// Why the state cannot be rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RebuildError {
+    #[error("looking for a snapshot")]
+    Snapshot(#[source] broker::Error),
     #[error("reading the outcome log")]
     Read(#[source] broker::Error),
     #[error("the record at offset {at} of the outcome log cannot be understood")]
@@ -18,26 +23,73 @@ pub(crate) enum RebuildError {
         #[source]
         source: DecodeError,
     },
+    #[error("the outcome log says that it ends at {end}, and there is nothing at {at}")]
+    Short { at: Offset, end: Offset },
+    #[error("outcomes are there of events up to {played}, and the event log ends at {end}")]
+    Ahead { played: Offset, end: Offset },
 }
 
-/// Folds every outcome before `end`.
-pub(crate) async fn rebuild(
-    mut outcomes: impl Reader,
-    end: Offset,
-) -> Result<PartitionState<HuntGame>, RebuildError> {
-    let mut state = PartitionState::default();
-    let mut at = Offset(0);
-    while at < end {
-        let chunk = outcomes.read(at, READ_BYTES).await.map_err(RebuildError::Read)?;
-        for record in &chunk.records {
-            let outcome = OutcomeRecord::decode(&record.payload)
-                .map_err(|source| RebuildError::Decode { at: record.offset, source })?;
-            state.fold(&outcome);
-        }
-        if chunk.next == at {
-            break;
-        }
-        at = chunk.next;
+/// A state, and how far in its outcome log it reaches.
+pub(crate) struct Rebuilt<M: Machine> {
+    pub(crate) state: PartitionState<M>,
+    /// The first outcome that is not folded yet.
+    pub(crate) next: Offset,
+    /// The first outcome that is not in the newest snapshot.
+    pub(crate) kept: Offset,
+    /// Bytes of that snapshot.
+    pub(crate) kept_bytes: usize,
+}
+
+impl<M: Machine> Rebuilt<M> {
+    /// As the newest snapshot says, or the beginning.
+    pub(crate) async fn begin(
+        log: &Embedded,
+        partition: PartitionId,
+    ) -> Result<Rebuilt<M>, RebuildError> {
+        let read = |snapshot: broker::Snapshot| {
+            let state = PartitionState::<M>::from_snapshot(&snapshot.body)
+                .map_err(|error| chain(&error))?;
+            if state.ledger().next_offset() != snapshot.events {
+                return Err("its body does not match its head".to_owned());
+            }
+            let next = snapshot.outcomes;
+            Ok(Rebuilt { state, next, kept: next, kept_bytes: snapshot.body.len() })
+        };
+        let kept = log.kept_snapshot(partition, read).await.map_err(RebuildError::Snapshot)?;
+        Ok(kept.unwrap_or_else(|| Rebuilt {
+            state: PartitionState::default(),
+            next: Offset(0),
+            kept: Offset(0),
+            kept_bytes: 0,
+        }))
     }
-    Ok(state)
+
+    /// Folds every outcome before `end`. What was folded stays so when it is cancelled or fails.
+    pub(crate) async fn catch_up(
+        &mut self,
+        outcomes: &mut impl Reader,
+        end: Offset,
+    ) -> Result<(), RebuildError> {
+        while self.next < end {
+            let at = self.next;
+            let chunk = outcomes.read(at, READ_BYTES).await.map_err(RebuildError::Read)?;
+            if chunk.records.is_empty() {
+                return Err(RebuildError::Short { at, end });
+            }
+            for record in &chunk.records {
+                let outcome = OutcomeRecord::decode(&record.payload)
+                    .map_err(|source| RebuildError::Decode { at: record.offset, source })?;
+                self.state.fold(&outcome);
+                self.next = record.offset.next();
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a state that knows of events that the log does not hold: new ones would be taken
+    /// for handled.
+    pub(crate) fn check_events(&self, end: Offset) -> Result<(), RebuildError> {
+        let played = self.state.ledger().next_offset();
+        if played > end { Err(RebuildError::Ahead { played, end }) } else { Ok(()) }
+    }
 }

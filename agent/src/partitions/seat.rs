@@ -11,7 +11,7 @@ use config_schemas::{Epoch, PartitionId, Revision};
 use events::{Event, HuntGame};
 use store::{Guard, Store, StoreError, Txn, Verdict, Write};
 use telemetry::tasks::Tasks;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::answer::{Accepted, NotTaken, Source};
 use super::intake::Intake;
@@ -19,7 +19,8 @@ use super::log::Log;
 use super::outbox::{Forward, Outbox};
 use super::ownership::Order;
 use super::queues::Queues;
-use super::rebuild::{RebuildError, rebuild};
+use super::rebuild::{RebuildError, Rebuilt};
+use super::snapshots::Keeping;
 use super::turns::Turns;
 use super::worker::{Worker, WorkerEnd};
 use crate::config::live::Live;
@@ -31,6 +32,9 @@ use crate::metrics::PlaneMetrics;
 const RETRY: Duration = Duration::from_millis(200);
 /// The same for damage that trying again does not mend: no crash loop, and no silence either.
 const RETRY_CORRUPT: Duration = Duration::from_secs(10);
+
+/// Longest wait for a snapshot when the agent stops: well under the time that tasks are given.
+const LAST_SNAPSHOT: Duration = Duration::from_secs(5);
 
 /// What every seat of a node works with.
 pub(crate) struct SeatContext {
@@ -45,6 +49,8 @@ pub(crate) struct SeatContext {
     pub(crate) forward: Arc<dyn Forward>,
     pub(crate) metrics: PlaneMetrics,
     pub(crate) tasks: Tasks,
+    /// How many snapshots may be made at the same time.
+    pub(crate) snapshots: Semaphore,
 }
 
 /// A partition's seat.
@@ -63,11 +69,16 @@ impl Seat {
     ) -> Arc<Seat> {
         let (orders, receiver) = watch::channel(Some(order));
         let seat = Arc::new(Seat { orders, intake: Arc::default() });
-        let keeper = Keeper { context: context.clone(), partition, intake: seat.intake.clone() };
+        let keeper = Keeper {
+            context: context.clone(),
+            partition,
+            intake: seat.intake.clone(),
+            keeping: Mutex::default(),
+        };
         let stopping = context.tasks.stopping();
         context.tasks.spawn("seat", async move {
             tokio::select! {
-                () = stopping.cancelled() => {}
+                () = stopping.cancelled() => keeper.stopped().await,
                 () = keeper.run(receiver) => {}
             }
         });
@@ -99,6 +110,8 @@ struct Keeper {
     context: Arc<SeatContext>,
     partition: PartitionId,
     intake: Arc<Mutex<Option<Intake>>>,
+    /// While it is served: how far its snapshots reach.
+    keeping: Mutex<Option<Keeping>>,
 }
 
 /// Why a partition is not open.
@@ -144,7 +157,7 @@ impl Keeper {
         orders: &mut watch::Receiver<Option<Order>>,
     ) -> Result<(), Duration> {
         match self.open(epoch).await {
-            Ok((owned, state)) => self.serve(owned, state, orders).await,
+            Ok((owned, rebuilt)) => self.serve(owned, rebuilt, orders).await,
             Err(OpenError::Take(broker::Error::Superseded { holds, owner })) => {
                 // etcd was wiped or restored from a backup: the log remembers a later ownership
                 // than the record. The record is ours, so we may raise it.
@@ -165,18 +178,17 @@ impl Keeper {
         }
     }
 
-    async fn open(
-        &self,
-        epoch: Epoch,
-    ) -> Result<(EmbeddedOwned, events::PartitionState<HuntGame>), OpenError> {
+    async fn open(&self, epoch: Epoch) -> Result<(EmbeddedOwned, Rebuilt<HuntGame>), OpenError> {
         let log = self.context.log.embedded().ok_or(OpenError::NoLog)?;
         let me = &self.context.me;
         let claim =
             Claim { epoch, owner: me.node.to_string(), incarnation: me.incarnation.clone() };
         let owned = log.take(self.partition, claim).await.map_err(OpenError::Take)?;
-        let end = owned.end(LogKind::Outcomes);
-        let state = rebuild(log.reader(self.partition, LogKind::Outcomes), end).await?;
-        Ok((owned, state))
+        let mut rebuilt = Rebuilt::begin(&log, self.partition).await?;
+        let mut outcomes = log.reader(self.partition, LogKind::Outcomes);
+        rebuilt.catch_up(&mut outcomes, owned.end(LogKind::Outcomes)).await?;
+        rebuilt.check_events(owned.end(LogKind::Events))?;
+        Ok((owned, rebuilt))
     }
 
     /// Serves until ordered otherwise. Dropping the worker or the outbox at any point loses
@@ -184,10 +196,12 @@ impl Keeper {
     async fn serve(
         &self,
         owned: EmbeddedOwned,
-        state: events::PartitionState<HuntGame>,
+        rebuilt: Rebuilt<HuntGame>,
         orders: &mut watch::Receiver<Option<Order>>,
     ) -> Result<(), Duration> {
         let log = self.context.log.embedded().ok_or(RETRY)?;
+        let keeping = Keeping::new(&log, &owned, &rebuilt);
+        let state = rebuilt.state;
         let place = self.context.queues.join(self.partition);
         let outbox = Outbox::default();
         outbox.send(state.ledger().outbox().cloned().collect::<Vec<_>>());
@@ -211,14 +225,17 @@ impl Keeper {
             metrics: self.context.metrics.clone(),
         };
         self.set_intake(Some(intake.clone()));
+        *self.keeping.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeping.clone());
         self.context.metrics.served.inc();
         tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "serving");
         let ended = tokio::select! {
             end = worker.run() => self.worker_ended(&end, orders),
             () = outbox.run(self.context.forward.as_ref()) => Ok(()),
+            () = keeping.run::<HuntGame>(&owned, &self.context.snapshots) => Ok(()),
             ended = self.until_ordered_away(&owned, &intake, orders) => ended,
         };
         self.set_intake(None);
+        *self.keeping.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.context.metrics.served.dec();
         owned.release().await;
         tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "no longer serving");
@@ -304,6 +321,18 @@ impl Keeper {
             Err(error) => {
                 log_store_error(self.partition, &error);
                 Err(RETRY)
+            }
+        }
+    }
+
+    /// The agent stops and nobody else took the partition: the next start is to be quick.
+    async fn stopped(&self) {
+        self.set_intake(None);
+        let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(keeping) = keeping {
+            let last = keeping.last::<HuntGame>(&self.context.snapshots);
+            if tokio::time::timeout(LAST_SNAPSHOT, last).await.is_err() {
+                tracing::warn!(partition = %self.partition, "no time left for a last snapshot");
             }
         }
     }

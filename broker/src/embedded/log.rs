@@ -78,6 +78,11 @@ impl Log {
         Offset(*self.end.borrow())
     }
 
+    /// The same, for waiting.
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
     /// How many groups became durable so far.
     pub(crate) fn groups(&self) -> u64 {
         self.groups.load(Ordering::Relaxed)

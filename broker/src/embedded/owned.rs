@@ -45,6 +45,16 @@ impl EmbeddedOwned {
         self.logs[place(log)].groups()
     }
 
+    /// Returns when the record at `offset` is durable. Nobody else writes while this process owns
+    /// the partition, so there is nothing to look at in between; once another owns it, this waits
+    /// for ever.
+    pub async fn wait_beyond(&self, log: LogKind, offset: Offset) {
+        let mut end = self.logs[place(log)].watch();
+        if end.wait_for(|end| *end > offset.0).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Has the log written, at once or when the linger is over.
     fn schedule(&self, log: &Arc<Log>) {
         let linger = self.shared.tuning.linger();

@@ -1,0 +1,119 @@
+//! Snapshots of the partitions that this node serves, made beside the workers: from the snapshot
+//! before and the outcomes since, as any reader finds them, so that nothing that is not durable
+//! can get into one. In: a partition. Out: a file now and then. I/O.
+
+use std::time::Duration;
+
+use broker::{Broker as _, Embedded, EmbeddedOwned, LogKind, Owned as _, Reader as _};
+use config_schemas::{Epoch, Offset, PartitionId};
+use events::{Machine, SnapshotError};
+use tokio::sync::Semaphore;
+
+use super::rebuild::{RebuildError, Rebuilt};
+use crate::config::road::chain;
+
+/// A snapshot is made after this many outcomes: a take-over replays at most about as many, which
+/// takes some tenths of a second.
+const OUTCOMES: u64 = 262_144;
+/// A large state is written less often: one outcome for this many bytes of the last snapshot, so
+/// that snapshots cost about as much as the log itself.
+const BYTES_PER_OUTCOME: u64 = 64;
+/// When the agent stops, what came since the last snapshot is worth one from this many outcomes
+/// on; fewer are replayed in milliseconds.
+const OUTCOMES_AT_STOP: u64 = 4_096;
+/// After a failure: a full disk is not hammered, and the log goes on without snapshots.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Why there is no new snapshot.
+#[derive(Debug, thiserror::Error)]
+enum KeepError {
+    #[error("folding the outcomes")]
+    Rebuild(#[from] RebuildError),
+    #[error("finding the end of the outcomes")]
+    End(#[source] broker::Error),
+    #[error("writing the state down")]
+    Encode(#[from] SnapshotError),
+    #[error("the thread that writes the state down")]
+    Thread(#[source] tokio::task::JoinError),
+    #[error("keeping the snapshot")]
+    Keep(#[source] broker::Error),
+}
+
+/// What a partition's snapshots are made from and how far they reach.
+#[derive(Clone)]
+pub(crate) struct Keeping {
+    log: Embedded,
+    partition: PartitionId,
+    epoch: Epoch,
+    /// The first outcome that is not in the last snapshot.
+    pub(crate) since: Offset,
+    bytes: u64,
+}
+
+impl Keeping {
+    pub(crate) fn new<M: Machine>(
+        log: &Embedded,
+        owned: &EmbeddedOwned,
+        from: &Rebuilt<M>,
+    ) -> Keeping {
+        Keeping {
+            log: log.clone(),
+            partition: owned.partition(),
+            epoch: owned.epoch(),
+            since: from.kept,
+            bytes: from.kept_bytes as u64,
+        }
+    }
+
+    /// Keeps snapshots until dropped, `one` at a time on this node.
+    pub(crate) async fn run<M: Machine>(mut self, owned: &EmbeddedOwned, one: &Semaphore) {
+        loop {
+            let every = OUTCOMES.max(self.bytes / BYTES_PER_OUTCOME);
+            owned.wait_beyond(LogKind::Outcomes, Offset(self.since.0 + every - 1)).await;
+            let kept = {
+                let Ok(_turn) = one.acquire().await else { return };
+                self.keep::<M>().await
+            };
+            if let Err(error) = kept {
+                self.say(&error);
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
+    /// One last snapshot, if it is worth it.
+    pub(crate) async fn last<M: Machine>(mut self, one: &Semaphore) {
+        let Ok(_turn) = one.acquire().await else { return };
+        let end = self.log.reader(self.partition, LogKind::Outcomes).end().await;
+        if end.is_ok_and(|end| end.0 < self.since.0 + OUTCOMES_AT_STOP) {
+            return;
+        }
+        if let Err(error) = self.keep::<M>().await {
+            self.say(&error);
+        }
+    }
+
+    async fn keep<M: Machine>(&mut self) -> Result<(), KeepError> {
+        let mut outcomes = self.log.reader(self.partition, LogKind::Outcomes);
+        let mut rebuilt = Rebuilt::<M>::begin(&self.log, self.partition).await?;
+        let end = outcomes.end().await.map_err(KeepError::End)?;
+        rebuilt.catch_up(&mut outcomes, end).await?;
+        let (outcomes, kept) = (rebuilt.next, rebuilt.kept);
+        if outcomes > kept {
+            let events = rebuilt.state.ledger().next_offset();
+            let encode = tokio::task::spawn_blocking(move || rebuilt.state.to_snapshot());
+            let body = encode.await.map_err(KeepError::Thread)??;
+            self.bytes = body.len() as u64;
+            let snapshot = broker::Snapshot { epoch: self.epoch, outcomes, events, body };
+            let kept = self.log.keep_snapshot(self.partition, snapshot).await;
+            kept.map_err(KeepError::Keep)?;
+            tracing::debug!(partition = %self.partition, %outcomes, bytes = self.bytes, "kept a snapshot");
+        }
+        self.since = outcomes;
+        Ok(())
+    }
+
+    fn say(&self, error: &KeepError) {
+        tracing::warn!(partition = %self.partition, error = %chain(error), "cannot keep a snapshot");
+    }
+}
