@@ -58,11 +58,22 @@ settings! {
         /// Partitions that are to run on a certain node, each written PARTITION=NODE. A pinned
         /// partition moves there when that node is ready, and is placed as any other when not.
         pins: Vec<Pin> = list("PARTITION=NODE, such as 3=agent-1", "^[0-9]{1,4}=[a-z0-9]([-a-z0-9]*[a-z0-9])?$", is_pin), Drain, Hunt, Placement;
-        /// No partition moves for balance or for a pin while this is true; the partitions of a node
-        /// that is gone or draining still do.
+        /// No partition moves for balance, off a slow node or for a pin while this is true; the
+        /// partitions of a node that is gone or draining still do.
         paused: bool = switch(false), Live, Hunt, Placement;
-        /// Partitions that may be on the move at the same time.
+        /// Partitions that one node may be handing over or taking over at the same time; what a node
+        /// that is gone or draining has to lose is not counted.
         moves: u64 = count(8, 1, 1024, "moves"), Live, Hunt, Placement;
+        /// Time between two decisions about balance. A partition that moved stays where it is for
+        /// six of them. Nodes say what their partitions cost each 5s.
+        round: Duration = duration(secs(10), secs(1), secs(600)), Live, Hunt, Placement;
+        /// How far over the mean of all nodes the fullest may be, in percent of the mean, before
+        /// partitions move off it. Where the largest partitions allow no better, the bound that they
+        /// set counts instead of the mean.
+        tolerance: u64 = count(15, 2, 400, "percent"), Live, Hunt, Placement;
+        /// Share of the load that may move for balance between two decisions, in percent; of the
+        /// partitions half as many. On few nodes it is at least a quarter of what one node carries.
+        budget: u64 = count(4, 1, 100, "percent"), Live, Hunt, Placement;
         /// Time that an owner has to finish what it began on a partition that is to move; after it
         /// the move is called off.
         drain: Duration = duration(secs(10), ms(100), secs(300)), Live, Hunt, Placement;
@@ -77,6 +88,16 @@ settings! {
         held: u64 = count(10_000, 0, 1 << 20, "events"), Live, Node, Gateway;
         /// Longest time that a gateway waits for the answer of another node.
         forward: Duration = duration(secs(3), ms(50), secs(60)), Live, Node, Gateway;
+        /// Oldest event that is taken in, by the time at which its producer says that it happened;
+        /// one that says nothing is never too old. 5m of being ahead are forgiven, since clocks
+        /// differ; more is refused too.
+        age: Duration = duration(secs(24 * 3600), secs(1), secs(3650 * 24 * 3600)), Live, Node, Gateway;
+        /// Events of a hot key whose kind needs no order are spread over several partitions while
+        /// this is true.
+        spread: bool = switch(true), Live, Node, Gateway;
+        /// Events of one key per second at one gateway, under which no key is hot whatever its
+        /// share. From there on a key is hot that asks for a tenth of what a mean node carries.
+        hot: u64 = count(500, 1, 1 << 20, "events"), Live, Node, Gateway;
     }
 
     /// Where events and outcomes are kept.
