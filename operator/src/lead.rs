@@ -7,10 +7,8 @@ use bytes::Bytes;
 use config_schemas::keys::LEADER;
 use futures::future::BoxFuture;
 use store::{Candidacy, Guard, Leadership, SessionError, Store, campaign};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 /// How long a dead leader blocks the next one.
 const LEADER_TTL: Duration = Duration::from_secs(3);
@@ -77,29 +75,8 @@ impl Lead {
     }
 }
 
-/// A campaign's future is bound to one thread, so it has a thread of its own, and ends with the
-/// future that is handed out.
 fn stand(store: &Store, identity: &str) -> BoxFuture<'static, Result<Leadership, SessionError>> {
     let (store, identity) = (store.clone(), Bytes::from(identity.to_owned()));
     let key = format!("{LEADER}holder");
-    let ended = CancellationToken::new();
-    let ends = ended.clone().drop_guard();
-    let stands = tokio::task::spawn_blocking(move || {
-        Handle::current().block_on(async {
-            tokio::select! {
-                elected = campaign(&store, Candidacy { key, identity, ttl: LEADER_TTL }) => {
-                    Some(elected)
-                }
-                () = ended.cancelled() => None,
-            }
-        })
-    });
-    Box::pin(async move {
-        let _ends = ends;
-        match stands.await {
-            Ok(Some(elected)) => elected,
-            // Only a runtime that shuts down ends it otherwise.
-            Ok(None) | Err(_) => std::future::pending().await,
-        }
-    })
+    Box::pin(async move { campaign(&store, Candidacy { key, identity, ttl: LEADER_TTL }).await })
 }

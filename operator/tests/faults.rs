@@ -161,14 +161,7 @@ async fn a_leader_that_was_paused_writes_nothing_when_it_wakes() {
         Candidacy { key: key.clone(), identity: "paused".into(), ttl: Duration::from_secs(2) };
     let paused = until("elected", {
         let store = fleet.store.clone();
-        async move || {
-            let (store, candidacy) = (store.clone(), candidacy.clone());
-            let handle = tokio::runtime::Handle::current();
-            tokio::task::spawn_blocking(move || handle.block_on(campaign(&store, candidacy)))
-                .await
-                .unwrap()
-                .map_err(|error| error.to_string())
-        }
+        async move || campaign(&store, candidacy.clone()).await.map_err(|error| error.to_string())
     })
     .await;
     let guard = paused.guard();

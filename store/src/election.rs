@@ -55,7 +55,7 @@ pub async fn campaign(store: &Store, candidacy: Candidacy) -> Result<Leadership,
             Err(SessionError::Taken { .. }) => until_gone(store, &key).await,
             Err(SessionError::LeaseLost { .. }) => {}
             Err(SessionError::Store(error)) if error.retryable() => {
-                sleep(store.randomness().random_range(Duration::ZERO..=WAIT_MAX)).await;
+                pause(store, WAIT_MAX).await;
             }
             Err(error) => return Err(error),
         }
@@ -67,9 +67,16 @@ async fn until_gone(store: &Store, key: &str) {
     loop {
         follower.next().await;
         if !follower.held().contains_key(key) {
-            return sleep(store.randomness().random_range(Duration::ZERO..=CANDIDATE_SPREAD)).await;
+            return pause(store, CANDIDATE_SPREAD).await;
         }
     }
+}
+
+/// A random pause of at most `longest`. The number is drawn before the wait: a generator that is
+/// held across it would bind the whole campaign to one thread.
+async fn pause(store: &Store, longest: Duration) {
+    let wait = store.randomness().random_range(Duration::ZERO..=longest);
+    sleep(wait).await;
 }
 
 impl Leadership {

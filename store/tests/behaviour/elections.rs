@@ -13,8 +13,13 @@ fn candidacy(identity: &'static str) -> Candidacy {
 }
 
 async fn elected(store: &Store, identity: &'static str) -> Leadership {
-    let campaign = timeout(PATIENCE, campaign(store, candidacy(identity))).await;
+    let campaign = timeout(PATIENCE, sendable(campaign(store, candidacy(identity)))).await;
     campaign.expect("in time").expect("elected")
+}
+
+/// A campaign is no thread's prisoner: this does not compile otherwise.
+fn sendable<T: Send>(future: T) -> T {
+    future
 }
 
 fn fenced(leadership: &Leadership, key: &str) -> Txn {
