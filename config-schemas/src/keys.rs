@@ -9,6 +9,10 @@ pub const ROOT: &str = "/treasurehunt/";
 /// Held by the operator that leads; no namespace can begin with a dot.
 pub const LEADER: &str = "/treasurehunt/.operator/leader/";
 
+/// The id of a hunt whose source keeps none, decided once by whoever creates the key first:
+/// followed by `<namespace>/<name>`. Goes with the hunt.
+pub const IDENTITY: &str = "/treasurehunt/.operator/identity/";
+
 /// Builds the keys of one hunt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HuntKeys {
@@ -54,10 +58,18 @@ impl HuntKeys {
     }
 
     /// What an agent follows, as a half-open span: `meta`, `node/`, `override/`, `partition/`,
-    /// `rollout`, `routing`. The span leaves out `ack/`, `load/` (each agent's own, of no interest
-    /// to the others) and `desired/` (immutable, fetched once when the rollout names it).
+    /// `rollout`, `routing`, `warm/`. The span leaves out `ack/`, `load/` (each agent's own, of no
+    /// interest to the others) and `desired/` (immutable, fetched once when the rollout names it).
+    /// `warm/` concerns two agents at a time, and all see it: two small events for each move,
+    /// which is less than a stream of its own for each agent.
     pub fn agent_span(&self) -> (String, String) {
-        (format!("{}meta", self.prefix), format!("{}warm/", self.prefix))
+        (format!("{}meta", self.prefix), format!("{}warm0", self.prefix))
+    }
+
+    /// The key of the hunt's id; see [`IDENTITY`].
+    pub fn identity(&self) -> String {
+        let hunt = self.prefix.strip_prefix(ROOT).unwrap_or(&self.prefix);
+        IDENTITY.to_owned() + hunt.trim_end_matches('/')
     }
 
     /// The key of `what`.
@@ -154,7 +166,10 @@ mod tests {
             assert_eq!(harbour().parse(&key), Some(Key::Unknown(rest.into())));
         }
         assert_eq!(harbour().parse("/treasurehunt/default/harbour2/meta"), None);
-        for key in [LEADER, ROOT, "/other/default/harbour/meta", "/treasurehunt/a/b", ""] {
+        let identity = harbour().identity();
+        assert_eq!(identity, "/treasurehunt/.operator/identity/default/harbour");
+        for key in [LEADER, &identity, ROOT, "/other/default/harbour/meta", "/treasurehunt/a/b", ""]
+        {
             assert_eq!(parse(key), None, "{key}");
         }
     }
@@ -171,6 +186,7 @@ mod tests {
             Key::Node(node()),
             Key::Partition(PartitionId(4095)),
             Key::Routing,
+            Key::Warm(PartitionId(4095)),
         ] {
             assert!(followed(&what), "{what:?}");
         }

@@ -110,7 +110,7 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
     let (to, events) = mpsc::channel(EVENTS_WAITING_MAX);
     let (ask, queries) = mpsc::channel(QUERIES_WAITING_MAX);
     let tasks = Tasks::default();
-    let outlet = source(&options, &metrics, to, &tasks).await?;
+    let outlet = source(&options, &store, &metrics, to, &tasks).await?;
     let controller = Controller::new(Parts {
         store,
         identity: options.identity.clone(),
@@ -145,6 +145,7 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
 
 async fn source(
     options: &Options,
+    store: &Store,
     metrics: &Metrics,
     to: mpsc::Sender<SourceEvent>,
     tasks: &Tasks,
@@ -163,7 +164,7 @@ async fn source(
             Ok(Outlet::Kubernetes(outlet))
         }
         From::Directory { path } => {
-            let (outlet, source) = directory::open(path.clone(), metrics.clone());
+            let (outlet, source) = directory::open(path.clone(), store.clone(), metrics.clone());
             tasks.spawn("source", source.run(to, stop));
             Ok(Outlet::Directory(outlet))
         }

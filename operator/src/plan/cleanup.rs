@@ -19,6 +19,7 @@ pub fn clean_up(view: &HuntView<'_>, uid: &str, retain: bool) -> Plan {
         Write::DeleteRange(KeyRange::prefix(&format!("{}{what}/", view.keys.prefix())))
     };
     let mut writes = vec![
+        Write::delete(view.keys.identity()),
         Write::delete(view.keys.key(&Key::Rollout)),
         Write::delete(view.keys.key(&Key::Routing)),
         below("desired"),

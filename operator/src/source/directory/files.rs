@@ -2,10 +2,10 @@
 //! keeps what the API server would keep: each hunt's id, and a generation that rises with the
 //! spec. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use config_schemas::{Generation, HuntName, excerpt};
-use crds::{EVENTS_MAX, StatusEvent};
+use config_schemas::{Generation, HuntName, Values, excerpt, read_sections};
+use crds::{EVENTS_MAX, StatusEvent, TreasureHuntSpec};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -62,18 +62,27 @@ pub(super) struct Joined {
     pub(super) observed: Vec<Observed>,
 }
 
+/// What etcd knows of a hunt of which there is no record.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Origin {
+    /// Its id.
+    pub(super) uid: String,
+    /// The newest generation that was written, and its values.
+    pub(super) newest: Option<(Generation, Values)>,
+}
+
 struct Document {
     name: HuntName,
     spec: Json,
 }
 
 /// Joins the file's text (`None` when the file is gone) with the status file of before.
-/// `elsewhere` are hunts that other files have.
+/// `elsewhere` are hunts that other files have, `origins` those of [`without_record`].
 pub(super) fn join(
     text: Option<&str>,
     before: &StatusFile,
     elsewhere: &BTreeSet<HuntName>,
-    fresh_uid: impl Fn() -> String,
+    origins: &BTreeMap<HuntName, Origin>,
 ) -> Joined {
     let (documents, problems, whole) = match text.map(documents) {
         None => (Vec::new(), Vec::new(), true),
@@ -91,7 +100,10 @@ pub(super) fn join(
             status.problems.push(format!("hunt {} stands elsewhere already", document.name));
             continue;
         }
-        let record = kept(&document, before, &fresh_uid);
+        let Some(record) = kept(&document, before, origins) else {
+            status.problems.push(format!("hunt {} has no id", document.name));
+            continue;
+        };
         observed.push(record.observed(false));
         status.hunts.push(record);
     }
@@ -109,6 +121,18 @@ pub(super) fn join(
     }
     status.problems.truncate(PROBLEMS_MAX);
     Joined { status, observed }
+}
+
+/// The hunts that the file names and of which there is no record yet.
+pub(super) fn without_record(
+    text: Option<&str>,
+    before: &StatusFile,
+    elsewhere: &BTreeSet<HuntName>,
+) -> BTreeSet<HuntName> {
+    let named = text.and_then(|text| documents(text).ok()).map(|(named, _)| named);
+    let names = named.into_iter().flatten().map(|document| document.name);
+    let known: BTreeSet<&HuntName> = before.hunts.iter().map(|record| &record.hunt).collect();
+    names.filter(|name| !elsewhere.contains(name) && !known.contains(name)).collect()
 }
 
 /// Takes a report in; `false` when the hunt is not there.
@@ -149,23 +173,40 @@ pub(super) fn tell(status: &mut StatusFile, target: &Target, note: &Note, at: Ti
 }
 
 /// The record of before with the spec of now, or a new one.
-fn kept(document: &Document, before: &StatusFile, fresh_uid: &impl Fn() -> String) -> Record {
+fn kept(
+    document: &Document,
+    before: &StatusFile,
+    origins: &BTreeMap<HuntName, Origin>,
+) -> Option<Record> {
     let spec = document.spec.to_string();
-    match before.hunts.iter().find(|record| record.hunt == document.name) {
-        None => Record {
-            hunt: document.name.clone(),
-            uid: fresh_uid(),
-            generation: Generation(1),
+    if let Some(known) = before.hunts.iter().find(|record| record.hunt == document.name) {
+        let same = serde_json::from_str::<Json>(&known.spec).is_ok_and(|s| s == document.spec);
+        let rise = u64::from(!same);
+        return Some(Record {
+            generation: Generation(known.generation.0 + rise),
             spec,
-            status: Json::Null,
-            events: Vec::new(),
-        },
-        Some(known) => {
-            let same = serde_json::from_str::<Json>(&known.spec).is_ok_and(|s| s == document.spec);
-            let rise = u64::from(!same);
-            Record { generation: Generation(known.generation.0 + rise), spec, ..known.clone() }
-        }
+            ..known.clone()
+        });
     }
+    let origin = origins.get(&document.name)?;
+    Some(Record {
+        hunt: document.name.clone(),
+        uid: origin.uid.clone(),
+        generation: next(origin, &document.spec),
+        spec,
+        status: Json::Null,
+        events: Vec::new(),
+    })
+}
+
+/// The generation of a spec whose history is only known by what was written of it.
+fn next(origin: &Origin, spec: &Json) -> Generation {
+    let Some((newest, values)) = &origin.newest else { return Generation(1) };
+    let same = TreasureHuntSpec::deserialize(spec).is_ok_and(|spec| {
+        let read = read_sections(&spec.config);
+        read.problems.is_empty() && read.values == *values
+    });
+    Generation(newest.0 + u64::from(!same))
 }
 
 impl Record {

@@ -14,7 +14,10 @@ fn text(name: &str, spec: &str) -> String {
 }
 
 fn run(text: Option<&str>, before: &StatusFile) -> Joined {
-    join(text, before, &BTreeSet::new(), || "uid".to_owned())
+    let new = without_record(text, before, &BTreeSet::new());
+    let origin = Origin { uid: "uid".to_owned(), newest: None };
+    let origins = new.into_iter().map(|name| (name, origin.clone())).collect();
+    join(text, before, &BTreeSet::new(), &origins)
 }
 
 fn seen(joined: &Joined) -> Vec<(String, u64, bool)> {
@@ -69,8 +72,9 @@ fn an_empty_file_deletes_but_a_hunt_of_another_file_is_left_to_it() {
     let first = run(Some(&text("a", "{}")), &StatusFile::default());
     assert!(seen(&run(Some(""), &first.status)).iter().all(|(_, _, deleting)| *deleting));
     let elsewhere = BTreeSet::from([name("a")]);
-    let joined =
-        join(Some(&text("a", "{}")), &StatusFile::default(), &elsewhere, || "uid".to_owned());
+    let (other, none) = (text("a", "{}"), StatusFile::default());
+    assert_eq!(without_record(Some(&other), &none, &elsewhere), BTreeSet::new());
+    let joined = join(Some(&other), &none, &elsewhere, &BTreeMap::new());
     assert_eq!(joined.observed, []);
     assert!(joined.status.problems[0].contains("elsewhere"));
 }
@@ -90,4 +94,23 @@ fn reports_and_notes_are_kept_and_bounded() {
     assert_eq!(serde_yaml::from_str::<StatusFile>(&yaml).unwrap(), status);
     assert!(report(&mut status, &target, &Report::Release));
     assert!(!report(&mut status, &target, &Report::Release), "another id, or gone");
+}
+
+#[test]
+fn a_lost_status_file_makes_no_new_hunt_and_no_older_generation() {
+    let written = |spec: Json| read_sections(spec.as_object().unwrap()).values;
+    let check = |spec: &str, expected: u64| {
+        let newest = Some((Generation(5), written(json!({"heartbeat": {"misses": 3}}))));
+        let origin = Origin { uid: "old".to_owned(), newest };
+        let origins = BTreeMap::from([(name("a"), origin)]);
+        let joined =
+            join(Some(&text("a", spec)), &StatusFile::default(), &BTreeSet::new(), &origins);
+        assert_eq!(seen(&joined), [("a".to_owned(), expected, false)], "{spec}");
+        assert_eq!(joined.observed[0].uid, "old");
+    };
+    check("{heartbeat: {misses: 3}}", 5);
+    check("{heartbeat: {misses: 4}}", 6);
+    check("{}", 6);
+    check("{heartbeat: {misses: many}}", 6);
+    check("{history: many}", 6);
 }

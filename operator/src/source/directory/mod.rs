@@ -4,18 +4,21 @@
 
 mod disk;
 mod files;
+mod origin;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config_schemas::HuntName;
+use store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::disk::Stamp;
-use self::files::{Record, StatusFile};
+use self::files::{Origin, Record, StatusFile};
 use super::{Report, Reported, SourceEvent, Target};
 use crate::metrics::Metrics;
 use crate::plan::Note;
@@ -26,10 +29,11 @@ const POLL: Duration = Duration::from_millis(200);
 const COMMANDS_WAITING_MAX: usize = 256;
 
 /// Opens the directory: the outlet, and the source to run.
-pub fn open(path: PathBuf, metrics: Metrics) -> (Outlet, Source) {
+pub fn open(path: PathBuf, store: Store, metrics: Metrics) -> (Outlet, Source) {
     let (commands, waiting) = mpsc::channel(COMMANDS_WAITING_MAX);
     let source = Source {
         path,
+        store,
         metrics: metrics.clone(),
         waiting,
         files: BTreeMap::new(),
@@ -73,6 +77,8 @@ impl Outlet {
 /// Watches the directory and owns the status files.
 pub struct Source {
     path: PathBuf,
+    /// Where the ids of new hunts are decided.
+    store: Store,
     metrics: Metrics,
     waiting: mpsc::Receiver<Command>,
     /// By the file's path.
@@ -81,6 +87,8 @@ pub struct Source {
     /// The last trouble that was told, so that it is told once.
     trouble: Option<String>,
 }
+
+type Read = (Option<String>, StatusFile, BTreeMap<HuntName, Origin>);
 
 struct Known {
     stamp: Option<Stamp>,
@@ -144,22 +152,16 @@ impl Source {
 
     /// Reads a file and its status file, and joins the two.
     async fn load(&mut self, path: PathBuf, stamp: Option<Stamp>) -> Vec<SourceEvent> {
-        let read = disk::read(&path).await;
-        let (text, before) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                self.trouble("read", format!("{}: {error}", path.display()));
-                return Vec::new();
-            }
-        };
         let elsewhere: BTreeSet<HuntName> = self
             .files
             .iter()
             .filter(|(other, _)| **other != path)
             .flat_map(|(_, known)| known.status.hunts.iter().map(Record::name))
             .collect();
-        let fresh_uid = || uuid::Uuid::new_v4().to_string();
-        let joined = files::join(text.as_deref(), &before, &elsewhere, fresh_uid);
+        let Some((text, before, origins)) = self.read(&path, &elsewhere).await else {
+            return Vec::new();
+        };
+        let joined = files::join(text.as_deref(), &before, &elsewhere, &origins);
         if joined.status != before
             && let Err(error) = disk::write(&path, &joined.status).await
         {
@@ -174,6 +176,32 @@ impl Source {
         let events = joined.observed.into_iter().map(|o| SourceEvent::Seen(Box::new(o))).collect();
         self.files.insert(path, Known { stamp, status: joined.status });
         events
+    }
+
+    /// The file's text, its status file, and where hunts come from that have no record there.
+    async fn read(&mut self, path: &Path, elsewhere: &BTreeSet<HuntName>) -> Option<Read> {
+        let read = async {
+            let (text, before) = disk::read(path).await?;
+            let new = files::without_record(text.as_deref(), &before, elsewhere);
+            if new.is_empty() {
+                return Ok((text, before, BTreeMap::new()));
+            }
+            let mut origins = BTreeMap::new();
+            for name in new {
+                let origin = origin::find(&self.store, &name).await.map_err(io::Error::other)?;
+                origins.insert(name, origin);
+            }
+            // Another operator may have written the record while we asked.
+            let (_, before) = disk::read(path).await?;
+            Ok::<Read, io::Error>((text, before, origins))
+        };
+        match read.await {
+            Ok(read) => Some(read),
+            Err(error) => {
+                self.trouble("read", format!("{}: {error}", path.display()));
+                None
+            }
+        }
     }
 
     async fn carry_out(&mut self, command: Command) -> Vec<SourceEvent> {
