@@ -6,11 +6,13 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use config_schemas::documents::{Owner, PartitionRecord};
+use config_schemas::rounded;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::config::report::{Report, config_json};
 use crate::config::shared::ViewReader;
+use crate::load::fold::Figures;
 use crate::partitions::queues::Queues;
 
 /// What the port reads.
@@ -24,6 +26,8 @@ pub struct Admin {
     pub view: ViewReader,
     /// What waits.
     pub queues: Queues,
+    /// What the node carries.
+    pub figures: watch::Receiver<Arc<Figures>>,
 }
 
 /// The routes.
@@ -42,6 +46,7 @@ async fn config(State(admin): State<Admin>) -> Json<Value> {
 async fn partitions(State(admin): State<Admin>) -> Json<Value> {
     let view = admin.view.read();
     let queues = admin.queues.used();
+    let figures = admin.figures.borrow().clone();
     let list = view.partitions.iter().map(|(id, at)| {
         let (state, to) = match &at.record {
             PartitionRecord::Own { .. } => ("OWN", None),
@@ -57,8 +62,25 @@ async fn partitions(State(admin): State<Admin>) -> Json<Value> {
             "mine": at.record.owner() == Some(&admin.me),
             "serving": queues.contains_key(id),
             "queue": queues.get(id).map(|used| json!({"events": used.events, "bytes": used.bytes})),
+            "cost": figures.costs.get(id).copied().map(rounded),
             "revision": at.revision,
         })
     });
-    Json(json!({"node": admin.me.node, "partitions": list.collect::<Vec<_>>()}))
+    let load = &figures.load;
+    Json(json!({
+        "node": admin.me.node,
+        "load": {
+            "atMs": load.at_ms,
+            "weight": load.weight,
+            "cost": rounded(load.total()),
+            "utilisation": rounded(load.utilisation()),
+            "latencyP99Ms": load.latency_p99_ms,
+            "queued": load.queued,
+            "rate": load.rate,
+            "shed": load.shed,
+            "cpu": load.cpu,
+            "slow": load.slow,
+        },
+        "partitions": list.collect::<Vec<_>>(),
+    }))
 }

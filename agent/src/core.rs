@@ -24,7 +24,10 @@ use crate::config::road::{Outlets, Road, Start, chain, initial};
 use crate::config::shared::{ViewReader, share};
 use crate::config::snapshot::{self, Snapshot};
 use crate::config::switched::Board;
-use crate::metrics::{Freshness, MetricsError, RoadMetrics};
+use crate::load::fold::Figures;
+use crate::load::meter::Meters;
+use crate::load::reporter::{self, Reporter};
+use crate::metrics::{Freshness, LoadMetrics, MetricsError, RoadMetrics};
 use crate::partitions::queues::Queues;
 use crate::partitions::turns::Turns;
 
@@ -59,6 +62,10 @@ pub struct Core {
     pub turns: Turns,
     /// How much may wait.
     pub queues: Queues,
+    /// Where workers count what partitions cost.
+    pub meters: Meters,
+    /// What the node carries, and how well it does.
+    pub figures: watch::Receiver<Arc<Figures>>,
     /// The hunt as the store says.
     pub view: ViewReader,
     /// What runs, for the admin port.
@@ -109,6 +116,10 @@ pub fn start(
     let board = Board::default();
     log(&config.broker);
     let (publisher, live) = channel(config.clone());
+    let meters = Meters::default();
+    let (figures_tx, figures) =
+        watch::channel(Arc::new(reporter::first(&options.me.incarnation, &live)));
+    LoadMetrics::register(registry, figures.clone())?;
     let (outlets, inlets) = outlets(&start, &first);
     let (from, to) = keys.agent_span();
     let follower = follow(
@@ -154,6 +165,17 @@ pub fn start(
         acks: inlets.ack,
         standing: standing_tx,
     };
+    let reporter = Reporter {
+        incarnation: options.me.incarnation.clone(),
+        key: keys.key(&Key::Load(options.me.node.clone())),
+        session: session.clone(),
+        standing: standing.clone(),
+        meters: meters.clone(),
+        queues: queues.clone(),
+        live: live.clone(),
+        figures: figures_tx,
+    };
+    tasks.spawn("load", reporter.run(tasks.stopping()));
     tasks.spawn("registration", {
         let stopping = tasks.stopping();
         async move {
@@ -168,6 +190,8 @@ pub fn start(
         board,
         turns,
         queues,
+        meters,
+        figures,
         view: inlets.view,
         report: inlets.report,
         freshness,

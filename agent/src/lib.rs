@@ -7,6 +7,7 @@ pub mod core;
 mod files;
 pub mod gateway;
 pub mod identity;
+pub mod load;
 pub mod metrics;
 pub mod options;
 pub mod partitions;

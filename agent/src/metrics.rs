@@ -1,9 +1,11 @@
 //! The agent's figures. In: what parts tell, and handles to read at each scrape. Out: a registry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use config_schemas::documents::Ack;
 use config_schemas::layers::Effective;
+use config_schemas::{LOAD_WINDOW, SlowCode};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -12,6 +14,9 @@ use prometheus::{
 };
 use store::FollowStatus;
 use tokio::sync::watch;
+
+use crate::load::fold::Figures;
+use crate::load::meter::Meters;
 
 /// Figures of the road.
 #[derive(Debug, Clone)]
@@ -161,11 +166,13 @@ pub struct PlaneMetrics {
     pub forwarded: IntCounter,
     /// Events held for a partition that is between two owners.
     pub held: IntGauge,
+    /// What each partition costs; shown by [`LoadMetrics`].
+    pub meters: Meters,
 }
 
 impl PlaneMetrics {
     /// Registers them.
-    pub fn register(registry: &Registry) -> Result<PlaneMetrics, MetricsError> {
+    pub fn register(registry: &Registry, meters: Meters) -> Result<PlaneMetrics, MetricsError> {
         let counter = |name, help| IntCounter::new(name, help);
         let metrics = PlaneMetrics {
             served: IntGauge::new(
@@ -199,6 +206,7 @@ impl PlaneMetrics {
                 "treasurehunt_agent_events_held",
                 "Events held for a partition that is between two owners.",
             )?,
+            meters,
         };
         registry.register(Box::new(metrics.served.clone()))?;
         registry.register(Box::new(metrics.accepted.clone()))?;
@@ -266,5 +274,79 @@ impl Collector for Freshness {
             self.counts.with_label_values(&[what]).set(count);
         }
         [self.staleness.collect(), self.counts.collect()].concat()
+    }
+}
+
+/// What the node carries, read at each scrape.
+pub struct LoadMetrics {
+    figures: watch::Receiver<Arc<Figures>>,
+    cost: GaugeVec,
+    node: GaugeVec,
+    slow: IntGaugeVec,
+}
+
+impl LoadMetrics {
+    /// Registers the figures of a reporter. One series for each partition served, at most 4,096.
+    pub fn register(
+        registry: &Registry,
+        figures: watch::Receiver<Arc<Figures>>,
+    ) -> Result<(), MetricsError> {
+        let gauge = |name, help, label| GaugeVec::new(Opts::new(name, help), &[label]);
+        let load = LoadMetrics {
+            figures,
+            cost: gauge(
+                "treasurehunt_agent_partition_cost",
+                "Busy seconds per second of each partition served, shed events included.",
+                "partition",
+            )?,
+            node: gauge(
+                "treasurehunt_agent_load",
+                "What the node carried in the last window: weight and cost in seconds of a core \
+                 per second, utilisation (cost by weight), latency_p99_seconds, queued events, \
+                 rate and shed in events per second, cpu in cores.",
+                "what",
+            )?,
+            slow: IntGaugeVec::new(
+                Opts::new(
+                    "treasurehunt_agent_slow",
+                    "1 for the measure by which the node holds itself to be slow.",
+                ),
+                &["code"],
+            )?,
+        };
+        registry.register(Box::new(load))?;
+        Ok(())
+    }
+}
+
+impl Collector for LoadMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.cost.desc(), self.node.desc(), self.slow.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let figures = self.figures.borrow().clone();
+        let load = &figures.load;
+        self.cost.reset();
+        for (partition, cost) in &figures.costs {
+            self.cost.with_label_values(&[&partition.to_string()]).set(*cost);
+        }
+        for (what, value) in [
+            ("weight", load.weight),
+            ("cost", load.total()),
+            ("utilisation", load.utilisation()),
+            ("latency_p99_seconds", load.latency_p99_ms / 1e3),
+            ("queued", load.queued as f64),
+            ("rate", load.rate),
+            ("shed", load.shed as f64 / LOAD_WINDOW.as_secs_f64()),
+            ("cpu", load.cpu),
+        ] {
+            self.node.with_label_values(&[what]).set(value);
+        }
+        let slow = load.slow.as_ref().map(|slow| slow.code);
+        for code in SlowCode::ALL {
+            self.slow.with_label_values(&[code.as_str()]).set(i64::from(slow == Some(code)));
+        }
+        [self.cost.collect(), self.node.collect(), self.slow.collect()].concat()
     }
 }

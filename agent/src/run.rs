@@ -85,7 +85,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         "agent starts"
     );
     let plane_options = PlaneOptions { hunt: options.hunt.clone(), me: identity.me.clone() };
-    let plane = plane::new(plane_options, &core, log, PlaneMetrics::register(&registry)?);
+    let metrics = PlaneMetrics::register(&registry, core.meters.clone())?;
+    let plane = plane::new(plane_options, &core, log, metrics);
     let gateway = Gateway::new(plane.clone());
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
     serve(&core, &gateway, &identity.me, (http, grpc), registry, &tasks);
@@ -123,6 +124,7 @@ fn serve(
         report: core.report.clone(),
         view: core.view.clone(),
         queues: core.queues.clone(),
+        figures: core.figures.clone(),
     };
     let router = admin::routes(registry, readiness)
         .merge(crate::admin::routes(shown))

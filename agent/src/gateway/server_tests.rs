@@ -73,7 +73,7 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
     };
     let core = core::start(options, &store, log.retune(), &registry, &tasks).unwrap();
     let options = PlaneOptions { hunt: hunt(), me: me.clone() };
-    let metrics = PlaneMetrics::register(&registry).unwrap();
+    let metrics = PlaneMetrics::register(&registry, core.meters.clone()).unwrap();
     let plane = plane::new(options, &core, log, metrics);
     let gateway = Gateway::new(plane.clone());
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);

@@ -11,10 +11,12 @@ use broker::{EmbeddedOwned, LogKind, Owned as _, Records};
 use config_schemas::Offset;
 use events::Event;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::answer::{Accepted, NotTaken, Source};
 use super::credits::{Credits, Permit, Size};
 use crate::config::live::Live;
+use crate::load::meter::Meter;
 use crate::metrics::PlaneMetrics;
 
 /// Told to producers when a queue is full and nothing is known of its speed yet.
@@ -34,10 +36,18 @@ struct Inner {
     metrics: PlaneMetrics,
     /// Whether new events are taken in, and how many appends are under way.
     gate: watch::Sender<Gate>,
-    waiting: Mutex<VecDeque<(Offset, Permit)>>,
+    waiting: Mutex<VecDeque<Waiting>>,
+    meter: Meter,
     /// Everything before this offset of the event log has its outcome.
     played: watch::Sender<Offset>,
     events_per_second: AtomicU64,
+}
+
+/// Events of one append that have no outcome yet.
+struct Waiting {
+    last: Offset,
+    permit: Permit,
+    arrived: Instant,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,8 +72,10 @@ impl Intake {
         live: Live,
         metrics: PlaneMetrics,
     ) -> Intake {
+        let meter = metrics.meters.join(owned.partition());
         Intake(Arc::new(Inner {
             owned,
+            meter,
             credits,
             live,
             metrics,
@@ -72,6 +84,11 @@ impl Intake {
             played: watch::Sender::new(Offset(0)),
             events_per_second: AtomicU64::new(0),
         }))
+    }
+
+    /// Counts what this partition costs.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.0.meter
     }
 
     /// Takes events in again after a move was called off.
@@ -94,6 +111,7 @@ impl Intake {
         events: Vec<Event>,
         source: Source,
     ) -> Result<Vec<Accepted>, NotTaken> {
+        let arrived = Instant::now();
         let epoch = self.0.owned.epoch();
         let _passage = self.pass().ok_or(NotTaken::NotMine { epoch: Some(epoch) })?;
         let mut records = Records::new();
@@ -120,7 +138,7 @@ impl Intake {
             }
         };
         if let (Some(last), Some(permit)) = (offsets.last(), permit) {
-            self.wait_for_worker(*last, permit);
+            self.wait_for_worker(Waiting { last: *last, permit, arrived });
         }
         self.0.metrics.accepted.inc_by(count as u64);
         let partition = self.0.owned.partition();
@@ -132,9 +150,12 @@ impl Intake {
     pub(crate) fn played(&self, next: Offset, events_per_second: u64) {
         self.0.events_per_second.store(events_per_second, Ordering::Relaxed);
         let mut waiting = self.waiting();
-        while waiting.front().is_some_and(|(last, _)| *last < next) {
+        let now = Instant::now();
+        while let Some(first) = waiting.front().filter(|first| first.last < next) {
+            self.0.meter.answered(first.permit.size().events, now - first.arrived);
             waiting.pop_front();
         }
+        self.0.meter.waiting_since(waiting.front().map(|first| first.arrived));
         drop(waiting);
         self.0.played.send_replace(next);
     }
@@ -150,17 +171,21 @@ impl Intake {
         passed.then(|| Passage(&self.0))
     }
 
-    fn wait_for_worker(&self, last: Offset, permit: Permit) {
+    fn wait_for_worker(&self, new: Waiting) {
         let mut waiting = self.waiting();
-        if *self.0.played.borrow() > last {
+        if *self.0.played.borrow() > new.last {
+            self.0.meter.answered(new.permit.size().events, new.arrived.elapsed());
             return;
         }
         // Appends end nearly in the order of their places; the list is kept in that order.
-        let at = waiting.iter().rposition(|(before, _)| *before < last).map_or(0, |at| at + 1);
-        waiting.insert(at, (last, permit));
+        let before = |before: &Waiting| before.last < new.last;
+        let at = waiting.iter().rposition(before).map_or(0, |at| at + 1);
+        waiting.insert(at, new);
+        self.0.meter.waiting_since(waiting.front().map(|first| first.arrived));
     }
 
     fn full(&self, size: Size) -> NotTaken {
+        self.0.meter.shed(size.events);
         let used = self.0.credits.used().events + size.events;
         let over = used.saturating_sub(self.0.credits.capacity().events).max(size.events);
         let retry_after = match self.0.events_per_second.load(Ordering::Relaxed) {
@@ -171,7 +196,7 @@ impl Intake {
         NotTaken::Full { retry_after }
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<(Offset, Permit)>> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

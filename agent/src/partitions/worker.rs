@@ -103,6 +103,7 @@ impl Worker {
     /// Works on this partition until there is nothing more or its time is over.
     async fn turn(&mut self) -> Result<(), WorkerEnd> {
         let started = Instant::now();
+        let mut counted = started;
         let from = self.next();
         loop {
             let chunk = self.events.read(self.next(), READ_BYTES).await?;
@@ -115,7 +116,10 @@ impl Worker {
                 self.line.switched(running.version);
                 let batch = usize::try_from(running.config.workers.batch).unwrap_or(usize::MAX);
                 let (now, later) = rest.split_at(rest.len().min(batch));
-                self.play(now, &running).await?;
+                let decided = self.play(now, &running).await?;
+                let busy = counted.elapsed();
+                counted += busy;
+                self.intake.meter().played(now.len(), decided, busy);
                 rest = later;
                 self.intake.played(self.next(), speed(from, self.next(), started.elapsed()));
                 let full = self.state.ledger().outbox_is_full();
@@ -126,8 +130,10 @@ impl Worker {
         }
     }
 
-    /// Decides on a batch under one configuration and makes its outcomes durable.
-    async fn play(&mut self, batch: &[Record], running: &Running) -> Result<(), WorkerEnd> {
+    /// Decides on a batch under one configuration and makes its outcomes durable. Out: the time
+    /// spent on deciding.
+    async fn play(&mut self, batch: &[Record], running: &Running) -> Result<Duration, WorkerEnd> {
+        let started = Instant::now();
         let rules = hunt_rules(&running.config.rules);
         let stamp = self.stamp(running);
         let mut records = Records::new();
@@ -150,9 +156,10 @@ impl Worker {
             forwards.extend(outcome.forwards.iter().cloned());
             records.push_with(|into| outcome.encode(into));
         }
+        let decided = started.elapsed();
         self.append(records).await?;
         self.outbox.send(forwards);
-        Ok(())
+        Ok(decided)
     }
 
     async fn note_deliveries(&mut self) -> Result<(), WorkerEnd> {
