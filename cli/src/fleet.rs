@@ -7,7 +7,7 @@ use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionR
 use config_schemas::generation::{Choice, Kept, choose};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::layers::{Edits, Effective, Held, Written, resolve};
-use config_schemas::{Generation, HuntName, NodeName, PartitionId, Resource, Revision, keys};
+use config_schemas::{Generation, HuntName, Load, NodeName, PartitionId, Resource, Revision, keys};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use store::{Entry, Listing};
@@ -33,6 +33,8 @@ pub struct Fleet {
     pub nodes: BTreeMap<NodeName, NodeRecord>,
     /// What they say that they run.
     pub acks: BTreeMap<NodeName, Ack>,
+    /// What they carry.
+    pub loads: BTreeMap<NodeName, Load>,
     /// Who owns what.
     pub partitions: BTreeMap<PartitionId, PartitionRecord>,
     /// Machine-written keys that cannot be read, and why.
@@ -75,6 +77,7 @@ impl Fleet {
             edits: Edits::new(),
             nodes: BTreeMap::new(),
             acks: BTreeMap::new(),
+            loads: BTreeMap::new(),
             partitions: BTreeMap::new(),
             unreadable: Vec::new(),
         }
@@ -110,7 +113,12 @@ impl Fleet {
                     self.partitions.insert(*id, found);
                 }
             }
-            Key::Load(_) | Key::Warm(_) | Key::Routing => {}
+            Key::Load(node) => {
+                if let Some(found) = self.document(entry) {
+                    self.loads.insert(node.clone(), found);
+                }
+            }
+            Key::Warm(_) | Key::Routing => {}
             Key::Unknown(rest) => {
                 self.unreadable.push((rest.clone(), "no key of TreasureHunt".to_owned()));
             }
@@ -174,6 +182,12 @@ impl Fleet {
     pub fn ack(&self, node: &NodeName) -> Option<&Ack> {
         let record = self.nodes.get(node)?;
         self.acks.get(node).filter(|ack| ack.incarnation == record.incarnation)
+    }
+
+    /// The load of this life of the node.
+    pub fn load(&self, node: &NodeName) -> Option<&Load> {
+        let record = self.nodes.get(node)?;
+        self.loads.get(node).filter(|load| load.incarnation == record.incarnation)
     }
 
     /// Partitions that this life of the node owns.
@@ -264,6 +278,8 @@ pub(crate) mod sample {
             fleet.nodes.insert(node(name), record(name));
             let hash = fleet.effective(Some(&node(name)), now()).hash;
             fleet.acks.insert(node(name), ack(name, 2, 20, &hash));
+            let life = format!("{name}-life");
+            fleet.loads.insert(node(name), Load::at_rest(&life, 1_795_262_400_000, 2.0));
         }
         for id in 0..4 {
             let name = if id % 2 == 0 { "agent-1" } else { "agent-2" };
@@ -312,7 +328,8 @@ mod tests {
         let expected = BTreeSet::from([PartitionId(1), PartitionId(3)]);
         assert_eq!(fleet.ownerless(), expected);
         assert_eq!((fleet.owned(&node("agent-1")), fleet.owned(&node("agent-2"))), (2, 0));
-        assert!(fleet.ack(&node("agent-2")).is_none());
+        assert!(fleet.ack(&node("agent-2")).is_none() && fleet.load(&node("agent-2")).is_none());
+        assert!(fleet.load(&node("agent-1")).is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use config_schemas::documents::{NodeMode, PartitionRecord};
-use config_schemas::{Generation, HuntName, NodeName, PartitionId, Revision};
+use config_schemas::{Generation, HuntName, Load, NodeName, PartitionId, Revision, Slow, rounded};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -89,6 +89,34 @@ pub struct NodeRow {
     pub refused: u32,
     /// Partitions that it owns.
     pub partitions: usize,
+    /// What it carries, as it says itself; `None` before its first report.
+    pub load: Option<NodeLoad>,
+}
+
+/// What a node carries.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeLoad {
+    /// When it measured, by its own clock.
+    pub at: Option<Timestamp>,
+    /// Cost by weight: above 1, it is asked for more than it can do.
+    pub utilisation: f64,
+    /// Cores that it may use, times its speed of late.
+    pub weight: f64,
+    /// Busy seconds per second of all its partitions.
+    pub cost: f64,
+    /// Milliseconds within which 99 of 100 events had their outcome.
+    pub latency_p99_ms: f64,
+    /// Events that wait.
+    pub queued: u64,
+    /// Events per second that had their outcome.
+    pub rate: f64,
+    /// Events refused for want of room in the last window.
+    pub shed: u64,
+    /// Cores that the process used.
+    pub cpu: f64,
+    /// Why it holds itself to be slow.
+    pub slow: Option<Slow>,
 }
 
 /// The partitions.
@@ -173,7 +201,24 @@ fn row(fleet: &Fleet, node: &NodeName, now: Timestamp) -> Option<NodeRow> {
         expected,
         refused: ack.map_or(0, |ack| ack.refused_count),
         partitions: fleet.owned(node),
+        load: fleet.load(node).map(carried),
     })
+}
+
+fn carried(load: &Load) -> NodeLoad {
+    let millis = i64::try_from(load.at_ms).ok();
+    NodeLoad {
+        at: millis.and_then(|millis| Timestamp::from_millisecond(millis).ok()),
+        utilisation: rounded(load.utilisation()),
+        weight: load.weight,
+        cost: rounded(load.total()),
+        latency_p99_ms: load.latency_p99_ms,
+        queued: load.queued,
+        rate: load.rate,
+        shed: load.shed,
+        cpu: load.cpu,
+        slow: load.slow.clone(),
+    }
 }
 
 /// Whether an edit is for the whole hunt or for this node.
@@ -268,6 +313,29 @@ mod tests {
     fn another_node_s_edit_does_not_make_this_one_late() {
         let view = status(&harbour(&[("node/agent-2/buffers/events", "128", 25)]), now());
         assert_eq!((view.nodes[0].behind, view.nodes[1].behind), (0, 1));
+    }
+
+    #[test]
+    fn a_node_tells_what_it_carries_and_why_it_is_slow() {
+        let mut fleet = harbour(&[]);
+        let load = fleet.loads.get_mut(&node("agent-1")).unwrap();
+        *load = load.clone().with_costs(&[(PartitionId(0), 0.5)].into());
+        load.queued = 37;
+        load.latency_p99_ms = 612.0;
+        let reason = "1 of 100 events waits 612 ms or more for its outcome";
+        load.slow =
+            Some(Slow { code: config_schemas::SlowCode::Latency, reason: reason.to_owned() });
+        fleet.loads.remove(&node("agent-2"));
+        let view = status(&fleet, now());
+        let json = serde_json::to_value(&view.nodes[0].load).unwrap();
+        assert_eq!((&json["utilisation"], &json["weight"]), (&0.25.into(), &2.0.into()));
+        assert_eq!((&json["queued"], &json["latencyP99Ms"]), (&37.into(), &612.0.into()));
+        assert_eq!(json["slow"]["code"], "Latency");
+        assert!(view.nodes[1].load.is_none());
+        let text = view.text(Page { wide: false, colour: false });
+        for said in ["25 % of 2", "37", "612 ms", "agent-1 is slow", reason] {
+            assert!(text.contains(said), "{said} is missing in\n{text}");
+        }
     }
 
     #[test]

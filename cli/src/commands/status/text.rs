@@ -16,6 +16,7 @@ impl View for Status {
         let mut text = self.head(page);
         text += "\n";
         text += &self.nodes(page);
+        text += &self.slow(page);
         text += "\n";
         text += &self.partitions(page);
         text += &self.edits(page);
@@ -50,10 +51,12 @@ impl Status {
     }
 
     fn nodes(&self, page: Page) -> String {
-        let narrow = ["NODE", "MODE", "CONFIG", "GENERATION", "REVISION", "BEHIND", "PARTITIONS"];
+        let config = ["NODE", "MODE", "CONFIG", "GENERATION", "REVISION", "BEHIND"];
+        let load = ["PARTITIONS", "LOAD", "QUEUED", "P99"];
         let wide = ["HASH", "INCARNATION", "GRPC"];
         let extra = if page.wide { wide.as_slice() } else { &[] };
-        let mut table = Table::new(narrow.iter().chain(&["HTTP"]).chain(extra).copied());
+        let mut table =
+            Table::new(config.iter().chain(&load).chain(&["HTTP"]).chain(extra).copied());
         for node in &self.nodes {
             let mut cells = cells(node);
             if page.wide {
@@ -67,6 +70,15 @@ impl Status {
             table.toned(cells);
         }
         if table.is_empty() { "no node lives\n".to_owned() } else { table.text(page, "") }
+    }
+
+    fn slow(&self, page: Page) -> String {
+        let slow = |node: &NodeRow| {
+            let reason = &node.load.as_ref()?.slow.as_ref()?.reason;
+            let line = format!("{} is slow: {}", node.node, excerpt(reason));
+            Some(page.tint(Tone::Bad, &line) + "\n")
+        };
+        self.nodes.iter().filter_map(slow).collect()
     }
 
     fn partitions(&self, page: Page) -> String {
@@ -136,6 +148,7 @@ fn cells(node: &NodeRow) -> Vec<(String, Option<Tone>)> {
         NodeMode::Ready => ("ready".to_owned(), None),
         NodeMode::Draining => ("draining".to_owned(), Some(Tone::Odd)),
     };
+    let [load, queued, latency] = carried(node);
     vec![
         (node.node.to_string(), None),
         mode,
@@ -144,6 +157,26 @@ fn cells(node: &NodeRow) -> Vec<(String, Option<Tone>)> {
         (node.revision.map_or("-".into(), |at| at.to_string()), None),
         (node.behind.to_string(), (node.behind > 0).then_some(Tone::Odd)),
         (node.partitions.to_string(), None),
+        load,
+        queued,
+        latency,
         (node.http.clone(), None),
     ]
+}
+
+/// Share in use and weight, events that wait, and latency.
+fn carried(node: &NodeRow) -> [(String, Option<Tone>); 3] {
+    let Some(load) = &node.load else { return ["-", "-", "-"].map(|none| (none.into(), None)) };
+    let tone = match (&load.slow, load.utilisation > 1.0) {
+        (Some(_), _) => Some(Tone::Bad),
+        (None, true) => Some(Tone::Odd),
+        (None, false) => None,
+    };
+    let share = format!("{:.0} % of {}", load.utilisation * 1e2, load.weight);
+    let shed = (load.shed > 0).then_some(Tone::Odd);
+    let queued = match load.shed {
+        0 => load.queued.to_string(),
+        shed => format!("{}, {shed} shed", load.queued),
+    };
+    [(share, tone), (queued, shed), (format!("{} ms", load.latency_p99_ms), None)]
 }
