@@ -3,19 +3,15 @@
 
 use std::time::Duration;
 
-use config_schemas::documents::{Owner, PartitionRecord};
-use config_schemas::keys::Key;
-use config_schemas::{Epoch, Generation, HuntName, NodeName, PartitionId, Revision};
+use config_schemas::{Generation, HuntName, NodeName, Revision};
 use crds::{ConditionKind, TreasureHuntStatus, Truth};
 use jiff::{SignedDuration, Timestamp};
 use store::Txn;
 use tokio::time::Instant;
 
 use crate::desire::{Desire, desire};
-use crate::evaluate::{Evaluation, HeldEdits, evaluate, live};
-use crate::placement::{
-    Member, Placed, Policy, Step, StepCause, hold_until, plan_placement, transactions,
-};
+use crate::evaluate::{Evaluation, HeldEdits, evaluate};
+use crate::placement::{Standing, StepCause, Violation, place};
 use crate::plan::{Fresh, Note, Plan, clean_up, configure};
 use crate::report;
 use crate::source::{Report, Target};
@@ -24,10 +20,6 @@ use crate::state::{HuntView, Memory, Observed};
 /// How long a deleted resource waits for its keys to be removed. Past it the resource goes, and
 /// the keys are removed when etcd is back.
 pub const CLEAN_UP_WITHIN: Duration = Duration::from_secs(60);
-/// A move that was called off is not ordered again for this many times the time it had.
-const REST_DRAINS: i32 = 2;
-/// Notes of one look about one thing: a flood tells no more than the first few.
-const NOTES_MAX: usize = 8;
 
 /// What the controller knows of one hunt between two looks.
 #[derive(Debug, Default)]
@@ -49,6 +41,10 @@ pub struct Hunt {
     pub store_trouble: Option<String>,
     /// When the resource's newest generation reached us, until it has converged.
     pub changed_at: Option<(Generation, Instant)>,
+    /// How evenly the load lay at the last look, for the gauges; nothing while there is none.
+    pub standing: Option<Standing>,
+    /// Nodes that did not do well at the last look, for the gauge.
+    pub unwell: Vec<NodeName>,
     /// Refused edits at the last look, for the gauge.
     pub refused: Vec<config_schemas::documents::RefusalCode>,
 }
@@ -98,6 +94,8 @@ pub struct Look {
     pub converged: bool,
     /// Steps of placement in `txns`, by cause.
     pub placed: Vec<StepCause>,
+    /// What was wrong with the plan of placement; then none of it is in `txns`.
+    pub violations: Vec<Violation>,
     /// The resource is let go although its keys are still there.
     pub left_behind: bool,
 }
@@ -197,79 +195,14 @@ impl Hunt {
         if self.deleted.as_ref().is_some_and(|deleted| deleted.uid == meta.uid) {
             return;
         }
-        let nodes: Vec<Member> = live(view)
-            .map(|(node, record)| Member {
-                owner: Owner { node, incarnation: record.incarnation.clone() },
-                mode: record.mode,
-            })
-            .collect();
-        let policy = self.policy(view, judged, &nodes, around);
-        let placed = self.placed(view, meta.partitions);
-        let steps = plan_placement(&nodes, &placed, &policy, around.now);
-        self.rest(&steps, &policy, around.now);
-        look.placed = steps.iter().map(|step| step.cause).collect();
-        look.txns = transactions(&steps, view);
-        look.wake_by(policy.hold);
-        look.wake_by(deadlines(view).filter(|at| *at > around.now).min());
-        look.wake_by(self.memory.resting.values().min().copied());
-        look.broken_partitions(view, &placed);
-        look.stray_partitions(view, meta.partitions);
-    }
-
-    fn policy(
-        &mut self,
-        view: &HuntView<'_>,
-        judged: &Evaluation,
-        nodes: &[Member],
-        around: &Surroundings,
-    ) -> Policy {
-        let partitions = &judged.effective.config.partitions;
-        self.memory.resting.retain(|_, until| *until > around.now);
-        let owners: std::collections::BTreeSet<&NodeName> = view
-            .partitions
-            .values()
-            .filter_map(|slot| Some(&slot.value()?.owner()?.node))
-            .collect();
-        let lives = |node: &NodeName| nodes.iter().any(|member| member.owner.node == *node);
-        let gone: Vec<Timestamp> = owners
-            .iter()
-            .filter(|node| !lives(node))
-            .filter_map(|node| self.memory.gone.get(*node).copied())
-            .collect();
-        let lease = judged.effective.config.heartbeat.lease();
-        Policy {
-            pins: partitions.pins.iter().map(|pin| (pin.partition, pin.node.clone())).collect(),
-            paused: partitions.paused,
-            moves: usize::try_from(partitions.moves).unwrap_or(usize::MAX),
-            drain: partitions.drain,
-            hold: hold_until(owners.len(), &gone, lease, around.now),
-            resting: self.memory.resting.clone(),
-        }
-    }
-
-    fn placed(
-        &self,
-        view: &HuntView<'_>,
-        count: u32,
-    ) -> std::collections::BTreeMap<PartitionId, Placed> {
-        let of = |id: u32| {
-            let id = PartitionId(id);
-            let record = view.partitions.get(&id).and_then(|slot| slot.value());
-            let epoch = self.memory.epochs.get(&id).copied().unwrap_or(Epoch(0));
-            // Epochs only rise: an older one is a hand edit, or a store that was restored.
-            let record = record.filter(|record| record.epoch() >= epoch);
-            (id, record.map_or(Placed::Nowhere { epoch }, |r| Placed::Recorded(r.clone())))
-        };
-        (0..count).map(of).collect()
-    }
-
-    fn rest(&mut self, steps: &[Step], policy: &Policy, now: Timestamp) {
-        let drain = SignedDuration::try_from(policy.drain).unwrap_or(SignedDuration::MAX);
-        let until = drain.checked_mul(REST_DRAINS).and_then(|rest| now.checked_add(rest).ok());
-        let overdue = steps.iter().filter(|step| step.cause == StepCause::Overdue);
-        self.memory
-            .resting
-            .extend(overdue.map(|step| (step.partition, until.unwrap_or(Timestamp::MAX))));
+        let placing = place(view, judged, &mut self.memory, meta.partitions, around.now);
+        look.wake_by(placing.wake_at);
+        look.txns = placing.txns;
+        look.notes.extend(placing.notes);
+        look.placed = placing.causes;
+        look.violations = placing.violations;
+        self.standing = placing.standing;
+        self.unwell = placing.unwell;
     }
 
     /// Until the view shows our own last write, a plan would be made from the past. It would only
@@ -342,53 +275,6 @@ impl Look {
     fn wake_by(&mut self, at: Option<Timestamp>) {
         self.wake_at = self.wake_at.into_iter().chain(at).min();
     }
-
-    /// Records that cannot be, and are written anew.
-    fn broken_partitions(
-        &mut self,
-        view: &HuntView<'_>,
-        placed: &std::collections::BTreeMap<PartitionId, Placed>,
-    ) {
-        let broken = placed.iter().filter(|(id, placed)| {
-            matches!(placed, Placed::Nowhere { .. }) && view.partitions.contains_key(id)
-        });
-        for (id, _) in broken.take(NOTES_MAX) {
-            let key = view.keys.key(&Key::Partition(*id));
-            let text = format!(
-                "{key} is no record that can be, or of an older epoch, and is written anew; to \
-                 place a partition by hand, put {}",
-                view.keys.key(&Key::Override("hunt/partitions/pins".to_owned()))
-            );
-            self.notes.push(Note::warning("PutBack", key, text));
-        }
-    }
-
-    /// Keys that stand for no partition are taken away.
-    fn stray_partitions(&mut self, view: &HuntView<'_>, count: u32) {
-        let stray: Vec<_> = view.partitions.iter().filter(|(id, _)| id.0 >= count).collect();
-        if stray.is_empty() {
-            return;
-        }
-        let mut txn = Txn::default();
-        for (id, _) in stray.into_iter().take(crate::placement::PARTITIONS_PER_TXN) {
-            let what = Key::Partition(*id);
-            let key = view.keys.key(&what);
-            txn.guards.push(view.guard(&what));
-            txn.writes.push(store::Write::delete(key.clone()));
-            let text = format!(
-                "{key} stands for no partition of the hunt and is taken away; override/ is for people"
-            );
-            self.notes.push(Note::warning("PutBack", key, text));
-        }
-        self.txns.push(txn);
-    }
-}
-
-fn deadlines<'a>(view: &'a HuntView<'_>) -> impl Iterator<Item = Timestamp> + 'a {
-    view.partitions.values().filter_map(|slot| match slot.value()? {
-        PartitionRecord::Mov { deadline, .. } => Some(*deadline),
-        PartitionRecord::Own { .. } | PartitionRecord::Parked { .. } => None,
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use config_schemas::documents::{self, Ack, Desired, Meta, NodeMode, NodeRecord, Outcome, Rollout};
+use config_schemas::Epoch;
+use config_schemas::documents::{
+    self, Ack, Desired, Meta, NodeMode, NodeRecord, Outcome, PartitionRecord, Rollout,
+};
 use config_schemas::keys;
 use crds::Condition;
 use serde_json::{Value as Json, json};

@@ -1,10 +1,14 @@
 //! What the operator counts, in its own registry. Names follow controller-runtime where it has
 //! one, so that people's boards fit.
 
+use config_schemas::HuntName;
 use config_schemas::documents::RefusalCode;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
+
+use crate::placement::Standing;
 
 /// Buckets of latencies, in seconds.
 const SECONDS: &[f64] =
@@ -35,6 +39,16 @@ pub struct Metrics {
     pub notes: IntCounterVec,
     /// Partition records written, by cause.
     pub placements: IntCounterVec,
+    /// Plans of placement that their checker refused.
+    pub plans_refused: IntCounter,
+    /// Utilisation of the fullest node over the mean, by hunt.
+    pub spread: GaugeVec,
+    /// The same as low as it can be, by hunt.
+    pub spread_bound: GaugeVec,
+    /// Mean utilisation, by hunt.
+    pub utilisation: GaugeVec,
+    /// Nodes that take no partitions because they are slow, silent or suspect, by hunt.
+    pub unwell: IntGaugeVec,
     /// 1 while this operator leads.
     pub leader: IntGauge,
     /// Hunts known, by where from.
@@ -97,6 +111,30 @@ impl Metrics {
                 "Partition records written, by cause.",
                 &["cause"],
             )?,
+            plans_refused: make.counter(
+                "treasurehunt_operator_plans_refused_total",
+                "Plans of placement that broke a rule and were not committed.",
+            )?,
+            spread: make.numbers(
+                "treasurehunt_placement_spread",
+                "Utilisation of the fullest node over the mean.",
+                &["hunt"],
+            )?,
+            spread_bound: make.numbers(
+                "treasurehunt_placement_spread_bound",
+                "What no placement of these partitions can get the spread below.",
+                &["hunt"],
+            )?,
+            utilisation: make.numbers(
+                "treasurehunt_placement_utilisation",
+                "Busy seconds per second of all partitions over the cores of all nodes.",
+                &["hunt"],
+            )?,
+            unwell: make.gauges(
+                "treasurehunt_placement_unwell_nodes",
+                "Nodes that get no partitions because they are slow, silent or hand nothing over.",
+                &["hunt"],
+            )?,
             leader: make.gauge("treasurehunt_operator_leader", "1 while this operator leads.")?,
             hunts: make.gauges("treasurehunt_operator_hunts", "Hunts known.", &["known_from"])?,
             orphans: make.gauge(
@@ -114,6 +152,24 @@ impl Metrics {
             )?,
             registry: make.registry,
         })
+    }
+
+    /// Forgets how the load of hunts lies, before it is said anew.
+    pub fn forget_standings(&self) {
+        for numbers in [&self.spread, &self.spread_bound, &self.utilisation] {
+            numbers.reset();
+        }
+        self.unwell.reset();
+    }
+
+    /// Says how the load of a hunt lies.
+    pub fn set_standing(&self, hunt: &HuntName, standing: &Standing, unwell: usize) {
+        let name = hunt.to_string();
+        let spread = if standing.mean > 0.0 { standing.most / standing.mean } else { 1.0 };
+        self.spread.with_label_values(&[&name]).set(spread);
+        self.spread_bound.with_label_values(&[&name]).set(standing.bound);
+        self.utilisation.with_label_values(&[&name]).set(standing.mean);
+        self.unwell.with_label_values(&[&name]).set(i64::try_from(unwell).unwrap_or(i64::MAX));
     }
 
     /// Sets the gauges of refused edits.
@@ -137,6 +193,23 @@ impl Make {
         labels: &[&str],
     ) -> Result<IntCounterVec, prometheus::Error> {
         let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        let metric = IntCounter::new(name, help)?;
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn numbers(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        let metric = GaugeVec::new(Opts::new(name, help), labels)?;
         self.registry.register(Box::new(metric.clone()))?;
         Ok(metric)
     }

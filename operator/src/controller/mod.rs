@@ -197,9 +197,16 @@ impl Controller {
             let Some((name, key)) = keys::parse(&change.key) else { continue };
             let kept = self.hunts.entry(name.clone()).or_default();
             kept.hunt.memory.fold(&key, change.entry.as_ref(), after, now);
-            if !matches!(key, Key::Load(_) | Key::Warm(_)) {
-                let soonest = kept.looked_at.map_or(instant, |at| at + kept.pause);
-                self.queue.mark(&name, soonest.max(instant));
+            let soonest = kept.looked_at.map_or(instant, |at| at + kept.pause).max(instant);
+            match key {
+                Key::Warm(_) => {}
+                // Reports are taken together, once a round.
+                Key::Load(_) => {
+                    let due = kept.hunt.memory.rounds.report_due();
+                    let wait = due.map_or(Duration::ZERO, |due| until(now, due));
+                    self.queue.mark(&name, soonest.max(instant + wait));
+                }
+                _ => self.queue.mark(&name, soonest),
             }
         }
         if update.cause == Cause::First {
@@ -298,6 +305,10 @@ impl Controller {
         if refused_before != kept.hunt.refused {
             self.count_at = now;
         }
+        for violation in &look.violations {
+            tracing::error!(hunt = %name, %violation, "a plan of placement is not committed");
+        }
+        self.metrics.plans_refused.inc_by(u64::from(!look.violations.is_empty()));
         if look.converged
             && let Some((_, since)) = kept.hunt.changed_at.take()
         {
@@ -327,7 +338,11 @@ impl Controller {
     fn count(&self) {
         let mut refused: BTreeMap<RefusalCode, i64> = BTreeMap::new();
         let (mut resources, mut orphans) = (0, 0);
-        for kept in self.hunts.values() {
+        self.metrics.forget_standings();
+        for (name, kept) in &self.hunts {
+            if let Some(standing) = &kept.hunt.standing {
+                self.metrics.set_standing(name, standing, kept.hunt.unwell.len());
+            }
             for code in &kept.hunt.refused {
                 *refused.entry(*code).or_default() += 1;
             }

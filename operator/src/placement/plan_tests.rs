@@ -1,9 +1,16 @@
 //! What the placement planner decides, by tables and by properties. Pure.
 
-use super::*;
-use config_schemas::documents::NodeMode::{Draining, Ready};
-use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use config_schemas::documents::NodeMode::{self, Draining, Ready};
+use config_schemas::documents::{Owner, PartitionRecord};
+use config_schemas::{Epoch, NodeName};
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::placement::{Budget, Costs, Health, Member, Placed, Policy, Step, check};
 
 type Map = BTreeMap<PartitionId, Placed>;
 
@@ -16,7 +23,20 @@ fn owner(node: &str, life: u32) -> Owner {
 }
 
 fn member(node: &str, mode: NodeMode) -> Member {
-    Member { owner: owner(node, 1), mode }
+    alive(owner(node, 1), mode)
+}
+
+fn alive(owner: Owner, mode: NodeMode) -> Member {
+    Member { owner, mode, weight: 1.0, health: Health::Well }
+}
+
+/// Plans by number; every plan has to please its checker.
+fn steps_of(nodes: &[Member], partitions: &Map, policy: &Policy, now: Timestamp) -> Vec<Step> {
+    let costs = Costs::equal();
+    let scene = Scene { nodes, partitions, costs: &costs, policy, now };
+    let plan = plan_placement(scene);
+    assert_eq!(check(&scene, &plan.steps), []);
+    plan.steps
 }
 
 fn policy() -> Policy {
@@ -27,6 +47,14 @@ fn policy() -> Policy {
         drain: Duration::from_secs(10),
         hold: None,
         resting: BTreeMap::new(),
+        cooling: BTreeSet::new(),
+        aim: Aim::Count,
+        running: false,
+        tolerance: 0.15,
+        left: Budget::ENDLESS,
+        poison: BTreeSet::new(),
+        spread: BTreeSet::new(),
+        freed: BTreeSet::new(),
     }
 }
 
@@ -56,13 +84,13 @@ fn flip(map: &mut Map, nodes: &[Member]) {
 fn settle(map: &mut Map, nodes: &[Member], policy: &Policy) -> usize {
     let mut moved = 0;
     for _ in 0..10_000 {
-        let steps = plan_placement(nodes, map, policy, at(0));
+        let steps = steps_of(nodes, map, policy, at(0));
         if steps.is_empty() && moving(map) == 0 {
             return moved;
         }
         moved += steps.len();
         apply(map, &steps);
-        assert_eq!(plan_placement(nodes, map, policy, at(0)), [], "planning twice changes nothing");
+        assert_eq!(steps_of(nodes, map, policy, at(0)), [], "planning twice changes nothing");
         flip(map, nodes);
     }
     panic!("placement does not come to rest");
@@ -93,7 +121,7 @@ fn counts(map: &Map) -> BTreeMap<String, usize> {
 fn new_partitions_are_spread_evenly_in_epoch_one() {
     let nodes = [member("a", Ready), member("b", Ready), member("c", Ready)];
     let mut map = nowhere(16);
-    let steps = plan_placement(&nodes, &map, &policy(), at(0));
+    let steps = steps_of(&nodes, &map, &policy(), at(0));
     assert!(steps.iter().all(|step| step.cause == StepCause::First));
     assert!(steps.iter().all(|step| step.record.epoch() == Epoch(1)));
     apply(&mut map, &steps);
@@ -104,8 +132,8 @@ fn new_partitions_are_spread_evenly_in_epoch_one() {
 
 #[test]
 fn nothing_is_planned_without_a_ready_node() {
-    assert_eq!(plan_placement(&[], &nowhere(4), &policy(), at(0)), []);
-    assert_eq!(plan_placement(&[member("a", Draining)], &nowhere(4), &policy(), at(0)), []);
+    assert_eq!(steps_of(&[], &nowhere(4), &policy(), at(0)), []);
+    assert_eq!(steps_of(&[member("a", Draining)], &nowhere(4), &policy(), at(0)), []);
 }
 
 #[test]
@@ -114,7 +142,7 @@ fn a_dead_node_loses_only_its_own_and_the_epoch_rises() {
     let mut map = nowhere(9);
     settle(&mut map, &nodes, &policy());
     let before = map.clone();
-    let steps = plan_placement(&nodes[..2], &map, &policy(), at(0));
+    let steps = steps_of(&nodes[..2], &map, &policy(), at(0));
     assert_eq!(steps.len(), 3);
     for step in &steps {
         assert_eq!(step.cause, StepCause::Forced);
@@ -129,7 +157,7 @@ fn a_node_that_comes_back_gets_its_own_again() {
     let mut map = nowhere(8);
     settle(&mut map, &nodes, &policy());
     nodes[0].owner = owner("a", 2);
-    let steps = plan_placement(&nodes, &map, &policy(), at(0));
+    let steps = steps_of(&nodes, &map, &policy(), at(0));
     assert_eq!(steps.len(), 4);
     assert!(steps.iter().all(|step| step.record.owner() == Some(&owner("a", 2))));
 }
@@ -141,7 +169,7 @@ fn a_draining_node_hands_over_even_while_paused_and_over_budget() {
     settle(&mut map, &nodes, &policy());
     nodes[0].mode = Draining;
     let policy = Policy { paused: true, moves: 1, ..policy() };
-    let steps = plan_placement(&nodes, &map, &policy, at(0));
+    let steps = steps_of(&nodes, &map, &policy, at(0));
     assert_eq!(steps.len(), 8);
     assert!(steps.iter().all(|step| step.cause == StepCause::Drain));
     settle(&mut map, &nodes, &policy);
@@ -154,12 +182,12 @@ fn moves_for_balance_keep_to_the_budget_and_stop_while_paused() {
     settle(&mut map, &[member("a", Ready)], &policy());
     let nodes = [member("a", Ready), member("b", Ready)];
     let paused = Policy { paused: true, ..policy() };
-    assert_eq!(plan_placement(&nodes, &map, &paused, at(0)), []);
+    assert_eq!(steps_of(&nodes, &map, &paused, at(0)), []);
     let few = Policy { moves: 3, ..policy() };
-    let steps = plan_placement(&nodes, &map, &few, at(0));
+    let steps = steps_of(&nodes, &map, &few, at(0));
     assert_eq!(steps.len(), 3);
     apply(&mut map, &steps);
-    assert_eq!(plan_placement(&nodes, &map, &few, at(1)), [], "those under way count");
+    assert_eq!(steps_of(&nodes, &map, &few, at(1)), [], "those under way count");
 }
 
 #[test]
@@ -191,7 +219,7 @@ fn on_the_move(map: &Map) -> Map {
 #[test]
 fn a_move_ends_in_every_case() {
     let check = |nodes: &[Member], now: i64, cause, to: &str, epoch| {
-        let steps = plan_placement(nodes, &on_the_move(&nowhere(1)), &policy(), at(now));
+        let steps = steps_of(nodes, &on_the_move(&nowhere(1)), &policy(), at(now));
         let found: Vec<_> = steps
             .iter()
             .map(|step| {
@@ -207,7 +235,7 @@ fn a_move_ends_in_every_case() {
     check(&[a.clone(), b.clone()], 10, StepCause::Overdue, "a", 4);
     check(&[b.clone(), c.clone()], 1, StepCause::Forced, "b", 5);
     check(std::slice::from_ref(&c), 1, StepCause::Forced, "c", 5);
-    let none = plan_placement(&[a, b], &on_the_move(&nowhere(1)), &policy(), at(9));
+    let none = steps_of(&[a, b], &on_the_move(&nowhere(1)), &policy(), at(9));
     assert_eq!(none, []);
 }
 
@@ -218,8 +246,8 @@ fn a_partition_rests_after_its_move_was_called_off() {
     let nodes = [member("a", Ready), member("b", Ready)];
     let both = [(PartitionId(0), at(20)), (PartitionId(1), at(20))];
     let resting = Policy { resting: BTreeMap::from(both), ..policy() };
-    assert_eq!(plan_placement(&nodes, &map, &resting, at(19)), []);
-    assert_eq!(plan_placement(&nodes, &map, &resting, at(20)).len(), 1);
+    assert_eq!(steps_of(&nodes, &map, &resting, at(19)), []);
+    assert_eq!(steps_of(&nodes, &map, &resting, at(20)).len(), 1);
 }
 
 #[test]
@@ -230,7 +258,7 @@ fn the_brake_holds_forced_moves_only() {
     map.insert(PartitionId(0), Placed::Recorded(lost));
     let held = Policy { hold: Some(at(5)), ..policy() };
     let causes = |now| -> Vec<_> {
-        plan_placement(&nodes, &map, &held, at(now)).iter().map(|step| step.cause).collect()
+        steps_of(&nodes, &map, &held, at(now)).iter().map(|step| step.cause).collect()
     };
     assert_eq!(causes(4), [StepCause::First]);
     assert_eq!(causes(5), [StepCause::Forced, StepCause::First]);
@@ -241,7 +269,7 @@ fn any_nodes() -> impl Strategy<Value = Vec<Member>> {
         (any::<bool>(), 1_u32..3, 0_u8..5).prop_map(move |(there, life, mode)| {
             let name = format!("n{index}");
             let mode = if mode == 0 { Draining } else { Ready };
-            there.then(|| Member { owner: owner(&name, life), mode })
+            there.then(|| alive(owner(&name, life), mode))
         })
     };
     (0..7).map(one).collect::<Vec<_>>().prop_map(|all| all.into_iter().flatten().collect())

@@ -5,18 +5,20 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use config_schemas::documents::{self, PartitionRecord};
+use config_schemas::documents::{self, NodeRecord, PartitionRecord};
 use config_schemas::keys::Key;
-use config_schemas::{Epoch, Generation, NodeName, PartitionId, Revision};
+use config_schemas::{Epoch, Generation, Load, NodeName, PartitionId, Revision};
 use jiff::Timestamp;
 use store::Entry;
+
+use crate::placement::Rounds;
 
 /// Nodes whose going is remembered: past it the oldest are forgotten, which only means that they
 /// do not count for the brake.
 const GONE_MAX: usize = 1024;
 
 /// What is remembered of one hunt.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory {
     /// `meta` as the operator wrote it.
     pub meta: Option<Bytes>,
@@ -28,8 +30,8 @@ pub struct Memory {
     pub deleted_at: Option<Revision>,
     /// Since when nodes are gone.
     pub gone: BTreeMap<NodeName, Timestamp>,
-    /// Partitions whose move was called off, and until when they are left in peace.
-    pub resting: BTreeMap<PartitionId, Timestamp>,
+    /// What placement remembers.
+    pub rounds: Rounds,
 }
 
 impl Memory {
@@ -51,17 +53,30 @@ impl Memory {
                 self.deleted_at = self.deleted_at.max(after.map(Revision::next));
             }
             (Key::Node(node), None) => {
+                self.rounds.node(node, None);
                 self.gone.insert(node.clone(), now);
                 self.forget_oldest_gone();
             }
-            (Key::Node(node), Some(_)) => {
+            (Key::Node(node), Some(entry)) => {
+                let record = documents::read::<NodeRecord>(&entry.value).ok();
+                self.rounds.node(node, record.map(|record| record.mode));
                 self.gone.remove(node);
+            }
+            (Key::Load(node), entry) => {
+                let load = entry.and_then(|entry| documents::read::<Load>(&entry.value).ok());
+                self.rounds.report(node, load, now);
             }
             (Key::Partition(id), Some(entry)) => {
                 let record = documents::read::<PartitionRecord>(&entry.value);
                 let epoch = record.map_or(Epoch(0), |record| record.epoch());
-                let highest = self.epochs.entry(*id).or_insert(epoch);
-                *highest = epoch.max(*highest);
+                let known = self.epochs.insert(*id, epoch);
+                match known {
+                    Some(known) if known < epoch => self.rounds.changed(*id, now),
+                    Some(known) => {
+                        self.epochs.insert(*id, known);
+                    }
+                    None => {}
+                }
             }
             _ => {}
         }

@@ -1,0 +1,212 @@
+//! One look at one hunt's placement: from its keys and what is remembered to transactions, notes
+//! and the time of the next look. Works without a resource, so also without its source. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config_schemas::documents::{Owner, PartitionRecord};
+use config_schemas::keys::Key;
+use config_schemas::{Epoch, NodeName, PartitionId};
+use jiff::Timestamp;
+use store::Txn;
+
+use super::{
+    MOVES_PER_TXN, Member, Placed, Scene, Seen, Setup, Standing, Step, StepCause, Violation, check,
+    hold_until, plan_placement, transactions,
+};
+use crate::evaluate::{Evaluation, live};
+use crate::plan::Note;
+use crate::state::{HuntView, Memory};
+
+/// Notes of one look about one thing: a flood tells no more than the first few.
+const NOTES_MAX: usize = 8;
+
+/// What is to be done about placement, and how it stands.
+#[derive(Debug, Default)]
+pub struct Placing {
+    /// Transactions, in order.
+    pub txns: Vec<Txn>,
+    /// The causes of the steps in them.
+    pub causes: Vec<StepCause>,
+    /// What to tell people once they are committed.
+    pub notes: Vec<Note>,
+    /// When to look again.
+    pub wake_at: Option<Timestamp>,
+    /// How evenly the load lies; nothing while there is none.
+    pub standing: Option<Standing>,
+    /// Nodes that do not do well.
+    pub unwell: Vec<NodeName>,
+    /// What was wrong with the plan: then it is not in `txns`.
+    pub violations: Vec<Violation>,
+}
+
+/// Looks at a hunt of so many partitions.
+pub fn place(
+    view: &HuntView<'_>,
+    judged: &Evaluation,
+    memory: &mut Memory,
+    partitions: u32,
+    now: Timestamp,
+) -> Placing {
+    let setup = setup(judged);
+    let placed = placed(view, memory, partitions);
+    let nodes = live(view).map(|(node, record)| {
+        (Owner { node, incarnation: record.incarnation.clone() }, record.mode)
+    });
+    let members = memory.rounds.members(nodes, &setup, now);
+    memory.rounds.turn(&members, &placed, &setup, now);
+    let hold = hold(view, memory, &members, &setup, now);
+    let freed = freed(view, judged);
+    let seen = Seen { hold, gone: &memory.gone, freed: &freed, now };
+    let policy = memory.rounds.policy(&members, &placed, &setup, &seen);
+    let costs = memory.rounds.costs();
+    let scene = Scene { nodes: &members, partitions: &placed, costs: &costs, policy: &policy, now };
+    let plan = plan_placement(scene);
+    let mut placing = Placing {
+        violations: check(&scene, &plan.steps),
+        standing: (costs.total() > 0.0).then_some(plan.standing),
+        unwell: members
+            .iter()
+            .filter(|member| member.health != super::Health::Well)
+            .map(|member| member.owner.node.clone())
+            .collect(),
+        ..Placing::default()
+    };
+    let steps = if placing.violations.is_empty() { plan.steps } else { Vec::new() };
+    memory.rounds.planned(&steps, plan.running, &placed, &setup, now);
+    placing.txns = transactions(&steps, view);
+    placing.causes = steps.iter().map(|step| step.cause).collect();
+    placing.notes(&steps, view, &placed);
+    placing.stray_partitions(view, partitions);
+    let several = members.len() > 1;
+    let wakes = [
+        policy.hold,
+        deadlines(view).filter(|at| *at > now).min(),
+        memory.rounds.next_rested(now),
+        memory.rounds.next().filter(|_| several),
+    ];
+    placing.wake_at = wakes.into_iter().flatten().min();
+    placing
+}
+
+fn setup(judged: &Evaluation) -> Setup {
+    let config = &judged.effective.config;
+    let partitions = &config.partitions;
+    let percent = |number: u64| number as f64 / 100.0;
+    Setup {
+        round: partitions.round,
+        budget: percent(partitions.budget),
+        tolerance: percent(partitions.tolerance),
+        moves: usize::try_from(partitions.moves).unwrap_or(usize::MAX),
+        drain: partitions.drain,
+        paused: partitions.paused,
+        pins: partitions.pins.iter().map(|pin| (pin.partition, pin.node.clone())).collect(),
+        lease: config.heartbeat.lease(),
+    }
+}
+
+/// Epochs only rise: an older one is a hand edit, or a store that was restored.
+fn placed(view: &HuntView<'_>, memory: &Memory, count: u32) -> BTreeMap<PartitionId, Placed> {
+    let of = |id: u32| {
+        let id = PartitionId(id);
+        let record = view.partitions.get(&id).and_then(|slot| slot.value());
+        let epoch = memory.epochs.get(&id).copied().unwrap_or(Epoch(0));
+        let record = record.filter(|record| record.epoch() >= epoch);
+        (id, record.map_or(Placed::Nowhere { epoch }, |r| Placed::Recorded(r.clone())))
+    };
+    (0..count).map(of).collect()
+}
+
+fn hold(
+    view: &HuntView<'_>,
+    memory: &Memory,
+    members: &[Member],
+    setup: &Setup,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let owners: BTreeSet<&NodeName> =
+        view.partitions.values().filter_map(|slot| Some(&slot.value()?.owner()?.node)).collect();
+    let lives = |node: &NodeName| members.iter().any(|member| member.owner.node == *node);
+    let gone: Vec<Timestamp> = owners
+        .iter()
+        .filter(|node| !lives(node))
+        .filter_map(|node| memory.gone.get(*node).copied())
+        .collect();
+    hold_until(owners.len(), &gone, setup.lease, now)
+}
+
+/// Parked partitions that the running generation, which is newer, sets free.
+fn freed(view: &HuntView<'_>, judged: &Evaluation) -> BTreeSet<PartitionId> {
+    let kept = view.kept();
+    let Some(written) = judged.choice.generation.and_then(|runs| kept.get(&runs)) else {
+        return BTreeSet::new();
+    };
+    let free = |(id, slot): (&PartitionId, &crate::state::Slot<'_, PartitionRecord>)| {
+        let parked = matches!(slot.value(), Some(PartitionRecord::Parked { .. }));
+        let since = slot.entry().filter(|_| parked)?.mod_revision;
+        (since < *written).then_some(*id)
+    };
+    view.partitions.iter().filter_map(free).collect()
+}
+
+fn deadlines<'a>(view: &'a HuntView<'_>) -> impl Iterator<Item = Timestamp> + 'a {
+    view.partitions.values().filter_map(|slot| match slot.value()? {
+        PartitionRecord::Mov { deadline, .. } => Some(*deadline),
+        PartitionRecord::Own { .. } | PartitionRecord::Parked { .. } => None,
+    })
+}
+
+impl Placing {
+    fn notes(
+        &mut self,
+        steps: &[Step],
+        view: &HuntView<'_>,
+        placed: &BTreeMap<PartitionId, Placed>,
+    ) {
+        let pins = view.keys.key(&Key::Override("hunt/partitions/pins".to_owned()));
+        let broken = placed.iter().filter(|(id, placed)| {
+            matches!(placed, Placed::Nowhere { .. }) && view.partitions.contains_key(id)
+        });
+        for (id, _) in broken.take(NOTES_MAX) {
+            let key = view.keys.key(&Key::Partition(*id));
+            let text = format!(
+                "{key} is no record that can be, or of an older epoch, and is written anew; to \
+                 place a partition by hand, put {pins}"
+            );
+            self.notes.push(Note::warning("PutBack", key, text));
+        }
+        for step in steps.iter().filter(|step| step.cause == StepCause::Poison).take(NOTES_MAX) {
+            let key = view.keys.key(&Key::Partition(step.partition));
+            let text = format!(
+                "partition {} is parked: its owners died one after the other soon after they \
+                 took it; to have it served again, put {pins} or apply a new generation",
+                step.partition
+            );
+            self.notes.push(Note::warning("Parked", key, text));
+        }
+        for step in steps.iter().filter(|step| step.cause == StepCause::Freed).take(NOTES_MAX) {
+            let key = view.keys.key(&Key::Partition(step.partition));
+            let text = format!("partition {} is served again", step.partition);
+            self.notes.push(Note::normal("Unparked", key, text));
+        }
+    }
+
+    /// Keys that stand for no partition are taken away.
+    fn stray_partitions(&mut self, view: &HuntView<'_>, count: u32) {
+        let stray: Vec<_> = view.partitions.keys().filter(|id| id.0 >= count).collect();
+        if stray.is_empty() {
+            return;
+        }
+        let mut txn = Txn::default();
+        for id in stray.into_iter().take(MOVES_PER_TXN) {
+            let what = Key::Partition(*id);
+            let key = view.keys.key(&what);
+            txn.guards.push(view.guard(&what));
+            txn.writes.push(store::Write::delete(key.clone()));
+            let text = format!(
+                "{key} stands for no partition of the hunt and is taken away; override/ is for people"
+            );
+            self.notes.push(Note::warning("PutBack", key, text));
+        }
+        self.txns.push(txn);
+    }
+}

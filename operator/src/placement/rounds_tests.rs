@@ -1,0 +1,1 @@
+//! What is remembered between looks and what follows from it. Pure.
