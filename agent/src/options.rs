@@ -5,20 +5,16 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use config_schemas::{HuntName, NodeName};
+use store::EtcdFlags;
 
 /// A node of a treasure hunt: takes events in, plays them by the rules, and takes every setting
 /// over from etcd while it runs.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "treasurehunt-agent", version)]
 pub struct Options {
-    /// Endpoints of etcd, separated by commas.
-    #[arg(
-        long,
-        env = "TREASUREHUNT_ETCD",
-        value_delimiter = ',',
-        default_value = "http://127.0.0.1:2379"
-    )]
-    pub etcd: Vec<String>,
+    /// How to reach etcd.
+    #[command(flatten)]
+    pub etcd: EtcdFlags,
     /// The hunt that this node belongs to, as NAMESPACE/NAME; a bare name is in "default".
     #[arg(long, env = "TREASUREHUNT_HUNT")]
     pub hunt: HuntName,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
-use store::{Store, StoreError, StoreOptions};
+use store::{Store, StoreError};
 use telemetry::admin::{self, Readiness};
 use telemetry::tasks::Tasks;
 use tokio::net::TcpListener;
@@ -64,7 +64,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let address = |listener: &TcpListener, wanted: SocketAddr| {
         listener.local_addr().unwrap_or(wanted).to_string()
     };
-    let store = Store::open(StoreOptions::plain(options.etcd.clone()))?;
+    let store = Store::open(options.etcd.options())?;
     let registry = Registry::new();
     let tasks = Tasks::default();
     let log = Log::new(options.data_dir.clone(), options.hunt.clone());

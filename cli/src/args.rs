@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use config_schemas::{FieldPath, Generation, HuntName, Kind, NodeName, Value, fields};
 use jiff::Timestamp;
-use store::{StoreOptions, TlsFiles, User};
+use store::EtcdFlags;
 
 use crate::dev::args::DevCommand;
 use crate::shown::Format;
@@ -27,40 +27,13 @@ Colours are used on a terminal only, and not when NO_COLOR is set.";
 pub struct Cli {
     /// How to reach etcd.
     #[command(flatten)]
-    pub etcd: EtcdArgs,
+    pub etcd: EtcdFlags,
     /// Form of the answer.
     #[arg(short = 'o', long = "output", value_enum, default_value_t, global = true)]
     pub format: Format,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// How to reach etcd.
-#[derive(Debug, Clone, Args)]
-pub struct EtcdArgs {
-    /// Endpoints of etcd, separated by commas.
-    #[arg(
-        long = "etcd",
-        env = "TREASUREHUNT_ETCD",
-        value_delimiter = ',',
-        value_name = "URL",
-        default_value = "http://127.0.0.1:2379",
-        global = true
-    )]
-    pub endpoints: Vec<String>,
-    /// Authority that signed etcd's certificate (PEM); switches TLS on.
-    #[arg(long, env = "TREASUREHUNT_ETCD_CA", value_name = "FILE", global = true)]
-    pub etcd_ca: Option<std::path::PathBuf>,
-    /// Our certificate for etcd (PEM).
-    #[arg(long, env = "TREASUREHUNT_ETCD_CERT", value_name = "FILE", global = true)]
-    pub etcd_cert: Option<std::path::PathBuf>,
-    /// The key of our certificate (PEM).
-    #[arg(long, env = "TREASUREHUNT_ETCD_KEY", value_name = "FILE", global = true)]
-    pub etcd_key: Option<std::path::PathBuf>,
-    /// User of etcd; the password comes from TREASUREHUNT_ETCD_PASSWORD.
-    #[arg(long, env = "TREASUREHUNT_ETCD_USER", value_name = "NAME", global = true)]
-    pub etcd_user: Option<String>,
 }
 
 /// What to do.
@@ -197,17 +170,6 @@ pub struct WaitArgs {
     /// How long to wait for the agents.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     pub timeout: Duration,
-}
-
-impl EtcdArgs {
-    /// As the store wants it.
-    pub fn options(&self) -> StoreOptions {
-        let identity = self.etcd_cert.clone().zip(self.etcd_key.clone());
-        let tls = self.etcd_ca.clone().map(|ca| TlsFiles { ca, identity, domain: None });
-        let password = || std::env::var("TREASUREHUNT_ETCD_PASSWORD").unwrap_or_default();
-        let user = self.etcd_user.clone().map(|name| User { name, password: password() });
-        StoreOptions { endpoints: self.endpoints.clone(), tls, user }
-    }
 }
 
 impl std::str::FromStr for To {

@@ -6,16 +6,15 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use operator::{CLEAN_UP_WITHIN, From, Fuse, Options, start};
-use store::StoreOptions;
+use store::EtcdFlags;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings TreasureHunts into etcd, places partitions, reports what agents run.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Flags {
-    /// etcd, one URL or several with commas.
-    #[arg(long, env = "TREASUREHUNT_ETCD", value_delimiter = ',', required = true)]
-    etcd: Vec<String>,
+    #[command(flatten)]
+    etcd: EtcdFlags,
     /// Where TreasureHunts come from.
     #[arg(long, env = "TREASUREHUNT_SOURCE", default_value = "kubernetes")]
     source: Source,
@@ -70,7 +69,7 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
     };
     let identity = flags.identity.unwrap_or_else(|| format!("operator-{}", std::process::id()));
     Ok(Options {
-        store: StoreOptions::plain(flags.etcd),
+        store: flags.etcd.options(),
         from,
         listen: flags.listen,
         identity: format!("{identity}/{}", uuid::Uuid::new_v4().simple()),

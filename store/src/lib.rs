@@ -8,6 +8,7 @@ mod backoff;
 mod connect;
 mod election;
 mod error;
+mod flags;
 mod follow;
 mod keys;
 mod lease;
@@ -22,6 +23,7 @@ pub use config_schemas::Revision;
 pub use connect::Store;
 pub use election::{Candidacy, Leadership, campaign};
 pub use error::{Cause as ErrorCause, StoreError};
+pub use flags::EtcdFlags;
 pub use follow::{
     AUDIT_PERIOD, Cause, FollowCounts, FollowOptions, FollowStatus, Follower, Phase, Update, follow,
 };
