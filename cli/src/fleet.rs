@@ -256,7 +256,8 @@ pub(crate) mod sample {
             partitions: 4,
             hash: HASH_MURMUR2.into(),
         });
-        let rollout = Rollout { format: FORMAT, stable: Generation(2), candidate: None };
+        let rollout =
+            Rollout { format: FORMAT, stable: Generation(2), candidate: None, document: None };
         fleet.rollout = Some((rollout, revision(12)));
         for (generation, interval) in [(1, "1s"), (2, "2s")] {
             let config = serde_json::json!({"heartbeat": {"interval": interval}});

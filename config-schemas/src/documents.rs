@@ -66,7 +66,7 @@ impl Desired {
 }
 
 /// `rollout`: which generation runs where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
     /// See [`FORMAT`].
@@ -76,6 +76,10 @@ pub struct Rollout {
     /// A generation on trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Candidate>,
+    /// What `desired/<stable>` holds, once more: a thousand agents that learn of a new generation
+    /// by one event need no thousand reads to run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Desired>,
 }
 
 /// A generation on trial and the nodes that run it.
@@ -88,6 +92,12 @@ pub struct Candidate {
 }
 
 impl Rollout {
+    /// All nodes run that document's generation.
+    pub fn of(document: Desired) -> Rollout {
+        let stable = document.generation;
+        Rollout { format: FORMAT, stable, candidate: None, document: Some(document) }
+    }
+
     /// The generation that `node` is to run.
     pub fn generation_of(&self, node: &NodeName) -> Generation {
         match &self.candidate {

@@ -86,7 +86,8 @@ mod tests {
 
     fn check(rollback: Option<(&str, u64)>, expected: u64, code: Option<RefusalCode>) {
         let revision = |number| Revision::new(number).unwrap();
-        let rollout = Rollout { format: FORMAT, stable: Generation(7), candidate: None };
+        let rollout =
+            Rollout { format: FORMAT, stable: Generation(7), candidate: None, document: None };
         let kept: Kept =
             [(Generation(5), revision(10)), (Generation(7), revision(30))].into_iter().collect();
         let edits: Edits = rollback
@@ -121,7 +122,12 @@ mod tests {
     fn a_candidate_runs_on_its_nodes_alone() {
         let node = |name: &str| NodeName::new(name).unwrap();
         let candidate = Candidate { generation: Generation(8), nodes: vec![node("a")] };
-        let rollout = Rollout { format: FORMAT, stable: Generation(7), candidate: Some(candidate) };
+        let rollout = Rollout {
+            format: FORMAT,
+            stable: Generation(7),
+            candidate: Some(candidate),
+            document: None,
+        };
         assert_eq!(rollout.generation_of(&node("a")), Generation(8));
         assert_eq!(rollout.generation_of(&node("b")), Generation(7));
     }

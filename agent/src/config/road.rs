@@ -23,7 +23,7 @@ use super::report::Report;
 use super::shared::ViewWriter;
 use super::snapshot::Snapshot;
 use super::view::{At, Standing, Touched, View};
-use super::wanted::{Documents, InEffect, Missing, Wanted, missing, wanted};
+use super::wanted::{DOCUMENTS_MAX, Documents, InEffect, Missing, Wanted, adopt, missing, wanted};
 use crate::metrics::RoadMetrics;
 
 /// Least time between two changes of what runs: a burst of edits becomes a few changes, and a
@@ -35,8 +35,6 @@ const SWITCH_LIMIT: Duration = Duration::from_secs(3);
 const FETCH_RETRY: Duration = Duration::from_millis(200);
 /// A clock that is set forward must not end an edit late by more than this.
 const EXPIRY_LOOK: Duration = Duration::from_secs(10);
-/// Kept generations that are held; a rollback reaches no further back.
-const DOCUMENTS_MAX: usize = 64;
 
 /// Where the road's outcomes go.
 pub struct Outlets {
@@ -316,6 +314,7 @@ impl Road {
 
     /// Fetches the kept generations that the view needs. They are immutable: once is enough.
     async fn fetch(&mut self) -> Result<(), StoreError> {
+        adopt(&self.outlets.view.read(), &mut self.documents);
         let missing =
             missing(&self.outlets.view.read(), &self.documents, &self.me.node, self.listed);
         match missing {

@@ -11,6 +11,9 @@ use jiff::Timestamp;
 
 use super::view::{At, View};
 
+/// Kept generations that are held; a rollback reaches no further back.
+pub const DOCUMENTS_MAX: usize = 64;
+
 /// The kept generations that this agent has fetched.
 pub type Documents = BTreeMap<Generation, At<Desired>>;
 
@@ -47,6 +50,23 @@ pub enum Missing {
     One(Generation),
     /// All kept ones: a rollback has to be judged.
     All,
+}
+
+/// Takes over the document that came with the rollout. Not while a rollback is to be judged: that
+/// goes by when `desired/` was written, which the rollout does not tell.
+pub fn adopt(view: &View, documents: &mut Documents) {
+    let Some(rollout) = view.rollout.as_ref().filter(|_| !view.edits.contains_key(ROLLBACK)) else {
+        return;
+    };
+    let Some(document) = &rollout.record.document else { return };
+    let held = documents.get(&document.generation);
+    if held.is_none_or(|held| held.record != *document) {
+        let at = At { record: document.clone(), revision: rollout.revision };
+        documents.insert(document.generation, at);
+        while documents.len() > DOCUMENTS_MAX {
+            documents.pop_first();
+        }
+    }
 }
 
 /// Looks for documents that the view needs and that are not there yet. Documents are immutable,

@@ -43,7 +43,8 @@ impl Harbour {
                 .document(&format!("desired/{generation}"), &desired(generation, interval))
                 .await;
         }
-        let rollout = Rollout { format: FORMAT, stable: Generation(2), candidate: None };
+        let rollout =
+            Rollout { format: FORMAT, stable: Generation(2), candidate: None, document: None };
         harbour.document("rollout", &rollout).await;
         for node in &harbour.nodes {
             harbour.document(&format!("node/{node}"), &record(node)).await;

@@ -16,6 +16,9 @@ use crate::source::{Outlet, Report, Reported, Target};
 
 /// Two status writes of one hunt are this far apart; the last one is never left out.
 const REPORT_PAUSE: Duration = Duration::from_millis(25);
+/// A status in which only numbers of nodes and partitions moved on: while a hundred agents ack, the
+/// one status that people wait for must not queue behind those that nobody can read so fast.
+const COUNTS_PAUSE: Duration = Duration::from_millis(250);
 /// Pauses after a plan or a report that failed: doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -59,10 +62,13 @@ impl Controller {
         }
         let Some(report) = look.report else { return };
         let Some(kept) = self.hunts.get_mut(name) else { return };
-        if kept.reporting {
+        // What a commit under way brings is reported with it.
+        if kept.reporting || (kept.committing && kept.commit_failures == 0) {
             return;
         }
-        match kept.report_at.filter(|at| *at > now) {
+        let counts = kept.only_counts(&report).then_some(kept.reported_at).flatten();
+        let soonest = kept.report_at.max(counts.map(|at| at + COUNTS_PAUSE));
+        match soonest.filter(|at| *at > now) {
             Some(at) => self.queue.mark(name, at),
             None if self.running.len() >= RUNNING_MAX => kept.wait(name, &mut self.waiting),
             None => self.report(name, report, look.report_notes),
@@ -146,6 +152,7 @@ impl Controller {
         let Some(kept) = self.hunts.get_mut(name) else { return };
         kept.reporting = false;
         kept.report_at = Some(now + REPORT_PAUSE);
+        kept.reported_at = Some(now);
         let word = match &outcome {
             Reported::Written(_) => "written",
             Reported::Gone => "gone",

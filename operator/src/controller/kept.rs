@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use config_schemas::HuntName;
+use crds::TreasureHuntStatus;
 use tokio::time::Instant;
 
 use crate::hunt::{Deleted, Hunt};
@@ -22,6 +23,7 @@ pub(super) struct Kept {
     pub(super) looked_at: Option<Instant>,
     pub(super) pause: Duration,
     pub(super) report_at: Option<Instant>,
+    pub(super) reported_at: Option<Instant>,
     pub(super) commit_at: Option<Instant>,
     pub(super) commit_failures: u32,
     pub(super) report_failures: u32,
@@ -65,6 +67,13 @@ impl Kept {
         self.hunt.deleted = Some(Deleted { uid, retain });
     }
 
+    /// Whether the report says nothing new but numbers of nodes and partitions, and their names.
+    pub(super) fn only_counts(&self, report: &Report) -> bool {
+        let Report::Status(next) = report else { return false };
+        let before = self.hunt.resource.as_ref().map(|observed| &observed.status);
+        before.is_some_and(|before| gist(before).is_some_and(|was| Some(was) == gist(next)))
+    }
+
     /// Remembers our own write, so that it is not written again before the source shows it.
     pub(super) fn wrote(&mut self, report: Report, version: String) {
         let Some(observed) = &mut self.hunt.resource else { return };
@@ -75,6 +84,16 @@ impl Kept {
         }
         self.version = version;
     }
+}
+
+/// A status without what moves on while agents ack.
+fn gist(status: &str) -> Option<TreasureHuntStatus> {
+    let mut status: TreasureHuntStatus = serde_json::from_str(status).ok()?;
+    (status.converged, status.nodes, status.partitions) = (None, None, None);
+    for condition in &mut status.conditions {
+        condition.message.clear();
+    }
+    Some(status)
 }
 
 /// Whether `version` is of before `than`. Kubernetes' versions are numbers that rise.

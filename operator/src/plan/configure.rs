@@ -29,8 +29,8 @@ pub fn configure(wanted: &Wanted, view: &HuntView<'_>, memory: &Memory, fresh: &
     let mut draft = Draft::new(view);
     let life = life(wanted, view, memory);
     draft.meta(wanted, memory, &life, fresh);
-    draft.document(wanted, memory, &life, fresh);
-    draft.rollout(wanted, &life);
+    let document = draft.document(wanted, memory, &life, fresh);
+    draft.rollout(wanted, document, &life);
     draft.others(wanted, memory, &life);
     draft.finish(wanted, &life)
 }
@@ -122,7 +122,13 @@ impl<'a> Draft<'a> {
     }
 
     /// `desired/<generation>` of the generation that is wanted.
-    fn document(&mut self, wanted: &Wanted, memory: &Memory, life: &Life, fresh: &Fresh) {
+    fn document(
+        &mut self,
+        wanted: &Wanted,
+        memory: &Memory,
+        life: &Life,
+        fresh: &Fresh,
+    ) -> Desired {
         let what = Key::Desired(wanted.generation);
         let ours = !matches!(life, Life::Other);
         let found = self.view.desired.get(&wanted.generation).unwrap_or(&Slot::Absent);
@@ -137,25 +143,29 @@ impl<'a> Draft<'a> {
             config: wanted.config(),
         };
         if found.value() == Some(&expected) {
-            return;
+            return expected;
         }
         if ours && (found.entry().is_some() || original.as_ref() == Some(&expected)) {
             self.put_back(&what, "put back");
         }
         self.put(&what, documents::write(&expected));
+        expected
     }
 
-    fn rollout(&mut self, wanted: &Wanted, life: &Life) {
-        let expected = Rollout { format: FORMAT, stable: wanted.generation, candidate: None };
+    fn rollout(&mut self, wanted: &Wanted, document: Desired, life: &Life) {
+        let expected = Rollout::of(document);
         if self.view.rollout.value() == Some(&expected) {
             return;
         }
         let there = self.view.rollout.entry().is_some();
+        // An operator of before wrote no document into it: completed, not put back.
+        let lacks_document = Rollout { document: None, ..expected.clone() };
+        let completes = self.view.rollout.value() == Some(&lacks_document);
         let advances = self.view.rollout.value().is_some_and(|found| {
             found.stable < wanted.generation && !self.view.desired.contains_key(&wanted.generation)
         });
         let was_live = self.view.desired.contains_key(&wanted.generation);
-        if matches!(life, Life::Same) && !advances && (there || was_live) {
+        if matches!(life, Life::Same) && !advances && !completes && (there || was_live) {
             self.put_back(&Key::Rollout, "put back");
         }
         self.put(&Key::Rollout, documents::write(&expected));
