@@ -11,6 +11,10 @@ use tokio::sync::OnceCell;
 /// A folder with the two binaries to test instead of those of this workspace.
 pub const BINARIES: &str = "TREASUREHUNT_TEST_BINARIES";
 
+/// What cargo tells a test of its own package.
+const OURS: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+
 /// The binaries under test.
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -53,6 +57,12 @@ async fn build() -> Result<PathBuf> {
     let folder = test.parent().and_then(Path::parent).context("a test outside target/")?.to_owned();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
+    // Some build scripts look at these; with ours, they and all above them would be built anew each
+    // time, here and again by whoever builds next.
+    let ours = |name: &str| OURS.iter().any(|prefix| name.starts_with(prefix));
+    std::env::vars_os().filter(|(name, _)| ours(&name.to_string_lossy())).for_each(|(name, _)| {
+        command.env_remove(name);
+    });
     command.args(["build", "--quiet", "-p", "operator", "-p", "agent", "--bins"]);
     if folder.ends_with("release") {
         command.arg("--release");
