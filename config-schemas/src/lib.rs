@@ -2,7 +2,7 @@
 //! documents, acks. Everything here is pure.
 //!
 //! Read `settings` first (every setting in one place), then `keys` (where things stand in etcd),
-//! `documents` and `load` (what machines write there), `edit` (what people write there), `layers`
+//! `documents`, `load` and `warm` (what machines write there), `edit` (what people write there), `layers`
 //! (which value wins), `generation` (which generation runs) and `diff` (what a change asks of
 //! whom).
 
@@ -25,6 +25,7 @@ mod reading;
 mod settings;
 mod table;
 mod value;
+mod warm;
 
 pub use field::*;
 pub use load::*;
@@ -35,3 +36,4 @@ pub use problem::{Problem, excerpt};
 pub use reading::{Read, Resource, conflicts, read_sections};
 pub use settings::*;
 pub use value::*;
+pub use warm::Warm;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionRecord, Rollout};
-use config_schemas::{Load, PartitionId, SlowCode};
+use config_schemas::{Load, PartitionId, SlowCode, Warm};
 use serde::{Serialize, de::DeserializeOwned};
 
 fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(sample: &str) -> T {
@@ -33,6 +33,7 @@ fn every_frozen_sample_is_read() {
     let load = check::<Load>("load.json");
     assert_eq!((load.cost[&PartitionId(12)], load.rest.partitions), (0.0731, 14));
     assert_eq!(load.slow.map(|slow| slow.code), Some(SlowCode::Late));
+    assert_eq!(check::<Warm>("warm.json").epoch.0, 3);
     let load = check::<Load>("load-rest.json");
     assert_eq!((load.next_ms, load.slow.map(|slow| slow.code)), (None, Some(SlowCode::Other)));
 }
