@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::{HuntGame, Machine};
 use prometheus::Registry;
 use store::{Store, StoreError};
 use telemetry::admin::{self, Readiness};
@@ -15,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::Admin;
 use crate::config::road::chain;
 use crate::core::{self, Core, CoreOptions, Standing};
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, GatewayMetrics};
 use crate::identity::{self, IdentityError};
 use crate::metrics::{MetricsError, PlaneMetrics};
 use crate::options::Options;
@@ -56,8 +57,13 @@ pub enum RunError {
     Task,
 }
 
-/// Runs until SIGTERM or SIGINT, then hands the partitions over and ends.
+/// Runs the built-in hunt until SIGTERM or SIGINT, then hands the partitions over and ends.
 pub async fn run(options: Options) -> Result<(), RunError> {
+    run_with::<HuntGame>(options).await
+}
+
+/// The same with another machine on every partition. All agents of a hunt run the same machine.
+pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     let identity = identity::assume(&options.data_dir, &options.hunt, &options.node)?;
     let http = listen(options.http).await?;
     let grpc = listen(options.grpc).await?;
@@ -86,8 +92,9 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     );
     let plane_options = PlaneOptions { hunt: options.hunt.clone(), me: identity.me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone())?;
-    let plane = plane::new(plane_options, &core, log, metrics);
-    let gateway = Gateway::new(plane.clone());
+    let plane = plane::new::<M>(plane_options, &core, log, metrics);
+    let gateway = Gateway::new(plane.clone(), GatewayMetrics::register(&registry)?);
+    gateway.hot().register(&registry)?;
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
     serve(&core, &gateway, &identity.me, (http, grpc), registry, &tasks);
     let ended = until_end(&core, &tasks).await;
@@ -125,6 +132,7 @@ fn serve(
         view: core.view.clone(),
         queues: core.queues.clone(),
         figures: core.figures.clone(),
+        hot: gateway.hot().clone(),
     };
     let router = admin::routes(registry, readiness)
         .merge(crate::admin::routes(shown))

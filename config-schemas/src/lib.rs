@@ -2,7 +2,7 @@
 //! documents, acks. Everything here is pure.
 //!
 //! Read `settings` first (every setting in one place), then `keys` (where things stand in etcd),
-//! `documents`, `load` and `warm` (what machines write there), `edit` (what people write there), `layers`
+//! `documents`, `load`, `warm` (what machines write there), `edit` (what people write), `layers`
 //! (which value wins), `generation` (which generation runs) and `diff` (what a change asks of
 //! whom).
 

@@ -100,6 +100,15 @@ impl Machine for HuntGame {
         HUNT
     }
 
+    fn rules(settings: &config_schemas::Rules) -> HuntRules {
+        HuntRules {
+            cooldown_millis: u64::try_from(settings.cooldown.as_millis()).unwrap_or(u64::MAX),
+            clues_per_treasure: u32::try_from(settings.clues).unwrap_or(u32::MAX),
+            points_per_clue: settings.cluePoints,
+            points_per_treasure: settings.treasurePoints,
+        }
+    }
+
     fn decide(state: &HuntState, input: &Input<'_>, rules: &HuntRules) -> Decision {
         let event = input.event;
         let player = event.player.as_deref().unwrap_or_default();

@@ -69,6 +69,9 @@ pub trait Machine: Send + Sync + 'static {
     /// The kinds of events it understands.
     fn vocabulary() -> Vocabulary;
 
+    /// What it takes of the hunt's section `rules`, which people edit while it runs.
+    fn rules(settings: &config_schemas::Rules) -> Self::Rules;
+
     /// Decides. Must depend on nothing but its arguments.
     fn decide(state: &Self::State, input: &Input<'_>, rules: &Self::Rules) -> Decision;
 

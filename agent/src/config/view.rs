@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use config_schemas::documents::{self, Meta, NodeRecord, PartitionRecord, Rollout};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::layers::{Edits, Written};
-use config_schemas::{NodeName, PartitionId, Revision};
+use config_schemas::{NodeName, PartitionId, Revision, Warm};
 
 /// What stands at a followed key.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,8 @@ pub struct Touched {
     pub config: bool,
     /// Nodes: routes may differ.
     pub nodes: bool,
-    /// Partition records: what this agent owns, or routes, may differ.
+    /// Partition records, or who is ready to take one: what this agent has to do, or routes, may
+    /// differ.
     pub partitions: bool,
 }
 
@@ -65,6 +66,8 @@ pub struct View {
     pub nodes: BTreeMap<NodeName, NodeRecord>,
     /// Who owns what.
     pub partitions: BTreeMap<PartitionId, At<PartitionRecord>>,
+    /// Destinations of moves that have loaded what they are to own.
+    pub warm: BTreeMap<PartitionId, At<Warm>>,
     /// Machine-written records that could not be read, by key, and why.
     pub unreadable: BTreeMap<String, String>,
     /// How often each edit was written or deleted since the last [`View::news`].
@@ -101,12 +104,13 @@ impl View {
                 self.partitions.extend(held.map(|held| (id, held)));
                 Touched { partitions: changed, ..Touched::default() }
             }
-            Key::Desired(_)
-            | Key::Load(_)
-            | Key::Ack(_)
-            | Key::Warm(_)
-            | Key::Routing
-            | Key::Unknown(_) => Touched::default(),
+            Key::Warm(id) => {
+                let changed = self.take_warm(key, id, standing);
+                Touched { partitions: changed, ..Touched::default() }
+            }
+            Key::Desired(_) | Key::Load(_) | Key::Ack(_) | Key::Routing | Key::Unknown(_) => {
+                Touched::default()
+            }
         };
         if touched.config {
             let at = standing.map_or(revision, |standing| standing.revision);
@@ -173,6 +177,20 @@ impl View {
             self.partitions.clear();
         }
         changed
+    }
+
+    fn take_warm(&mut self, key: &str, id: PartitionId, standing: Option<Standing<'_>>) -> bool {
+        let Some(standing) = standing else { return self.warm.remove(&id).is_some() };
+        match documents::read::<Warm>(standing.value) {
+            Ok(record) => {
+                self.warm.insert(id, At { record, revision: standing.revision });
+                true
+            }
+            Err(reason) => {
+                self.unreadable.insert(key.to_owned(), reason);
+                self.warm.remove(&id).is_some()
+            }
+        }
     }
 
     fn take_node(&mut self, key: &str, node: NodeName, standing: Option<Standing<'_>>) -> bool {
@@ -258,6 +276,10 @@ mod tests {
         assert_eq!(case.put("node/a", NODE), none);
         assert_eq!(case.put("partition/3", OWN), Touched { partitions: true, ..none });
         assert_eq!(case.put("ack/a", "{}"), none);
+        let warm = r#"{"format":1,"owner":{"node":"a","incarnation":"1"},"epoch":3}"#;
+        assert_eq!(case.put("warm/3", warm), Touched { partitions: true, ..none });
+        assert_eq!(case.delete("warm/3"), Touched { partitions: true, ..none });
+        assert_eq!(case.delete("warm/3"), none);
         assert_eq!(case.put("stray", "{}"), none);
         assert_eq!(case.view.config_revision, Revision::new(2));
     }

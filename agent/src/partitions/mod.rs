@@ -1,9 +1,11 @@
-//! The partitions that this agent serves. Orders and routes are decided purely; a seat carries one
-//! partition from take-over to hand-over, with its intake, worker and outbox; the plane is them all.
+//! The partitions that this agent serves. Orders and routes are decided purely; a seat is one
+//! partition here, its keeper carries out its orders, a tenure serves it with intake, worker and
+//! outbox; the plane is them all.
 
 pub mod answer;
 pub mod credits;
 mod intake;
+mod keeper;
 pub mod log;
 pub mod outbox;
 pub mod ownership;
@@ -13,5 +15,14 @@ mod rebuild;
 pub mod routes;
 mod seat;
 mod snapshots;
+mod tenure;
 pub mod turns;
+mod warmth;
 mod worker;
+
+#[cfg(test)]
+mod handover_tests;
+#[cfg(test)]
+mod snapshot_tests;
+#[cfg(test)]
+mod world_tests;

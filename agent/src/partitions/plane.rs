@@ -8,7 +8,7 @@ use broker::{Broker as _, Embedded, EmbeddedReader, LogKind};
 use config_schemas::documents::Owner;
 use config_schemas::keys::HuntKeys;
 use config_schemas::{HuntName, PartitionId};
-use events::Event;
+use events::{Event, Machine, Vocabulary};
 use store::Store;
 use telemetry::tasks::Tasks;
 use tokio::sync::{Semaphore, watch};
@@ -19,11 +19,16 @@ use super::outbox::Forward;
 use super::ownership::{Order, orders};
 use super::routes::{Routes, routes};
 use super::seat::{Seat, SeatContext};
+use super::warmth::{Warmth, Writer};
 use crate::config::live::Live;
 use crate::config::shared::ViewReader;
+use crate::config::view::View;
 use crate::core::Core;
 use crate::metrics::PlaneMetrics;
 
+/// States that are loaded for moves at the same time: enough that a node that is filled does not
+/// wait for single files, few enough that what it serves already goes on.
+const LOADS_AT_ONCE: usize = 4;
 /// Snapshots that are made at the same time: each holds a second copy of its partition's state.
 const SNAPSHOTS_AT_ONCE: usize = 1;
 
@@ -48,10 +53,19 @@ struct Inner {
     log: Log,
     seats: Mutex<BTreeMap<PartitionId, Arc<Seat>>>,
     metrics: PlaneMetrics,
+    vocabulary: Vocabulary,
+    /// Starts a seat that runs the hunt's machine.
+    start: fn(Arc<SeatContext>, PartitionId, Order) -> Arc<Seat>,
 }
 
-/// A plane that does not serve yet: its gateway has to be there first.
-pub fn new(options: PlaneOptions, core: &Core, log: Log, metrics: PlaneMetrics) -> Plane {
+/// A plane that runs `M` on every partition. It does not serve yet: its gateway has to be there
+/// first.
+pub fn new<M: Machine>(
+    options: PlaneOptions,
+    core: &Core,
+    log: Log,
+    metrics: PlaneMetrics,
+) -> Plane {
     Plane(Arc::new(Inner {
         options,
         live: core.live.clone(),
@@ -60,6 +74,8 @@ pub fn new(options: PlaneOptions, core: &Core, log: Log, metrics: PlaneMetrics) 
         log,
         seats: Mutex::default(),
         metrics,
+        vocabulary: M::vocabulary(),
+        start: Seat::start::<M>,
     }))
 }
 
@@ -67,6 +83,11 @@ impl Plane {
     /// The hunt.
     pub fn hunt(&self) -> &HuntName {
         &self.0.options.hunt
+    }
+
+    /// The kinds of events that the hunt's machine understands.
+    pub fn vocabulary(&self) -> Vocabulary {
+        self.0.vocabulary.clone()
     }
 
     /// The configuration to work by.
@@ -119,7 +140,23 @@ impl Plane {
             forward,
             metrics: self.0.metrics.clone(),
             tasks: tasks.clone(),
+            warmth: Warmth::default(),
+            loads: Semaphore::new(LOADS_AT_ONCE),
             snapshots: Semaphore::new(SNAPSHOTS_AT_ONCE),
+        });
+        let writer = Writer {
+            me: context.me.clone(),
+            keys: context.keys.clone(),
+            store: store.clone(),
+            session: core.session.status(),
+        };
+        let (warmth, view) = (context.warmth.clone(), self.0.view.clone());
+        let stopping = tasks.stopping();
+        tasks.spawn("warmth", async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = warmth.keep(writer, view) => {}
+            }
         });
         let plane = self.clone();
         let stopping = tasks.stopping();
@@ -134,7 +171,10 @@ impl Plane {
     /// Waits until this node serves no partition.
     pub async fn empty(&self) {
         let mut view = self.0.view.clone();
-        view.wait_for(|view| orders(&view.partitions, &self.0.options.me).is_empty()).await;
+        let me = &self.0.options.me;
+        let ours =
+            |view: &View| orders(&view.partitions, &view.warm, me).values().any(Order::is_ours);
+        view.wait_for(|view| !ours(view)).await;
     }
 
     async fn follow(&self, context: Arc<SeatContext>) {
@@ -144,7 +184,7 @@ impl Plane {
             let (uid, routes, orders) = {
                 let view = view.read();
                 let uid = view.meta.as_ref().map(|meta| meta.record.uid.clone());
-                (uid, routes(&view, me), orders(&view.partitions, me))
+                (uid, routes(&view, me), orders(&view.partitions, &view.warm, me))
             };
             if let Some(uid) = uid {
                 self.0.log.know(&uid);
@@ -169,7 +209,7 @@ impl Plane {
         for (partition, order) in orders {
             seats
                 .entry(*partition)
-                .or_insert_with(|| Seat::start(context.clone(), *partition, order.clone()));
+                .or_insert_with(|| (self.0.start)(context.clone(), *partition, order.clone()));
         }
     }
 

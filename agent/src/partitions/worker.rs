@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use broker::{EmbeddedOwned, EmbeddedReader, LogKind, Owned as _, Reader as _, Record, Records};
-use config_schemas::{Offset, Rules};
-use events::{Event, HuntGame, HuntRules, OutcomeRecord, PartitionState, Stamp};
+use config_schemas::Offset;
+use events::{Event, Machine, OutcomeRecord, PartitionState, Stamp};
 use tokio::time::Instant;
 
 use super::intake::Intake;
@@ -40,10 +40,10 @@ impl From<broker::Error> for WorkerEnd {
 }
 
 /// A worker and all it works with.
-pub(crate) struct Worker {
+pub(crate) struct Worker<M: Machine> {
     pub(crate) owned: EmbeddedOwned,
     pub(crate) events: EmbeddedReader,
-    pub(crate) state: PartitionState<HuntGame>,
+    pub(crate) state: PartitionState<M>,
     pub(crate) intake: Intake,
     pub(crate) outbox: Outbox,
     pub(crate) line: Line,
@@ -58,7 +58,7 @@ enum Woken {
     Deliveries,
 }
 
-impl Worker {
+impl<M: Machine> Worker<M> {
     /// Works until the partition is another's or the log fails.
     pub(crate) async fn run(mut self) -> WorkerEnd {
         self.intake.played(self.next(), 0);
@@ -134,7 +134,7 @@ impl Worker {
     /// spent on deciding.
     async fn play(&mut self, batch: &[Record], running: &Running) -> Result<Duration, WorkerEnd> {
         let started = Instant::now();
-        let rules = hunt_rules(&running.config.rules);
+        let rules = M::rules(&running.config.rules);
         let stamp = self.stamp(running);
         let mut records = Records::new();
         let mut forwards = Vec::new();
@@ -170,7 +170,7 @@ impl Worker {
         let running = self.live.load().clone();
         let stamp = self.stamp(&running);
         let record: OutcomeRecord =
-            PartitionState::<HuntGame>::delivered(delivered, telemetry::clock::now_millis(), stamp);
+            PartitionState::<M>::delivered(delivered, telemetry::clock::now_millis(), stamp);
         self.state.fold(&record);
         let mut records = Records::new();
         records.push_with(|into| record.encode(into));
@@ -196,16 +196,6 @@ impl Worker {
 
     fn next(&self) -> Offset {
         self.state.ledger().next_offset()
-    }
-}
-
-/// The game's rules as it wants them.
-fn hunt_rules(rules: &Rules) -> HuntRules {
-    HuntRules {
-        cooldown_millis: u64::try_from(rules.cooldown.as_millis()).unwrap_or(u64::MAX),
-        clues_per_treasure: u32::try_from(rules.clues).unwrap_or(u32::MAX),
-        points_per_clue: rules.cluePoints,
-        points_per_treasure: rules.treasurePoints,
     }
 }
 

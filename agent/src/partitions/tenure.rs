@@ -1,0 +1,185 @@
+//! One ownership of a partition: intake, worker, outbox and snapshots side by side, until ordered
+//! away. In: an open log, a state, orders. Out: the partition drained and handed over. I/O.
+
+use std::time::Duration;
+
+use broker::{Broker as _, EmbeddedOwned, LogKind, Owned as _};
+use config_schemas::documents::Owner;
+use config_schemas::{Epoch, Revision};
+use events::{Event, Machine};
+use tokio::time::Instant;
+
+use super::intake::Intake;
+use super::keeper::{Keeper, Orders, RETRY};
+use super::outbox::Outbox;
+use super::ownership::Order;
+use super::rebuild::Rebuilt;
+use super::snapshots::Keeping;
+use super::worker::{Worker, WorkerEnd};
+
+/// A move away that this tenure has seen.
+struct Leaving {
+    revision: Revision,
+    since: Instant,
+    /// When its drain began. A drain is tied to the move: it goes on whatever becomes of the
+    /// destination's word, and ends only when the move is called off.
+    drains: Option<Instant>,
+}
+
+/// A move's order, taken apart.
+struct Move {
+    epoch: Epoch,
+    to: Owner,
+    warm: bool,
+    patience: Duration,
+}
+
+impl<M: Machine> Keeper<M> {
+    /// Serves until ordered otherwise. Dropping the worker or the outbox at any point loses
+    /// nothing: what counts is in the log.
+    pub(super) async fn serve(
+        &self,
+        owned: EmbeddedOwned,
+        rebuilt: Rebuilt<M>,
+        orders: &mut Orders,
+    ) -> Result<(), Duration> {
+        let log = self.context.log.embedded().ok_or(RETRY)?;
+        let place = self.context.queues.join(self.partition);
+        let keeping = Keeping::new(&log, &owned, &rebuilt);
+        let outbox = Outbox::default();
+        outbox.send(rebuilt.state.ledger().outbox().cloned().collect::<Vec<Event>>());
+        let intake = Intake::new(
+            owned.clone(),
+            place.credits.clone(),
+            self.context.live.clone(),
+            self.context.metrics.clone(),
+        );
+        let mut live = self.context.live.clone();
+        let version = live.load().version;
+        let worker = Worker::<M> {
+            owned: owned.clone(),
+            events: log.reader(self.partition, LogKind::Events),
+            state: rebuilt.state,
+            intake: intake.clone(),
+            outbox: outbox.clone(),
+            line: self.context.board.join(self.partition, version),
+            live,
+            turns: self.context.turns.clone(),
+            metrics: self.context.metrics.clone(),
+        };
+        self.set_door(Some(intake.clone()));
+        self.set_keeping(Some(keeping.clone()));
+        self.context.metrics.served.inc();
+        tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "serving");
+        let ended = tokio::select! {
+            end = worker.run() => self.worker_ended(&end, orders),
+            () = outbox.run(self.context.forward.as_ref()) => Ok(()),
+            () = keeping.run::<M>(&owned, &self.context.snapshots) => Ok(()),
+            ended = self.until_ordered_away(&owned, &intake, orders) => ended,
+        };
+        self.set_door(None);
+        self.set_keeping(None);
+        self.context.metrics.served.dec();
+        owned.release().await;
+        tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "no longer serving");
+        ended
+    }
+
+    fn worker_ended(&self, end: &WorkerEnd, orders: &mut Orders) -> Result<(), Duration> {
+        match end {
+            // Somebody newer owns it, and the records will say so; or we closed the log ourselves to
+            // hand over, and the worker, which had a delivery to note, saw it first: that order stands.
+            WorkerEnd::Fenced => {
+                if matches!(*orders.borrow(), Some(Order::HandOver { .. })) {
+                    orders.mark_changed();
+                }
+                Ok(())
+            }
+            WorkerEnd::Failed(why) => {
+                tracing::error!(partition = %self.partition, %why, "the worker ended; opening anew");
+                Err(RETRY)
+            }
+        }
+    }
+
+    /// Returns when the partition is to be closed: another epoch, nothing, or handed over.
+    async fn until_ordered_away(
+        &self,
+        owned: &EmbeddedOwned,
+        intake: &Intake,
+        orders: &mut Orders,
+    ) -> Result<(), Duration> {
+        let mut leaving: Option<Leaving> = None;
+        loop {
+            let order = orders.borrow_and_update().clone();
+            match order {
+                Some(Order::Serve { epoch, .. }) if epoch == owned.epoch() => {
+                    leaving = None;
+                    intake.open();
+                    if orders.changed().await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Some(Order::HandOver { epoch, to, revision, warm, patience })
+                    if epoch == owned.epoch() =>
+                {
+                    let now = Instant::now();
+                    let seen = leaving.take_if(|leaving| leaving.revision == revision);
+                    let seen = seen.unwrap_or(Leaving { revision, since: now, drains: None });
+                    let seen = leaving.insert(seen);
+                    let moving = Move { epoch, to, warm, patience };
+                    if let Some(ended) = self.leave(owned, intake, seen, &moving, orders).await {
+                        return ended;
+                    }
+                }
+                _ => {
+                    orders.mark_changed();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// One look at a move: waits for the destination, drains, hands over. `None` when the orders
+    /// have to be looked at again.
+    async fn leave(
+        &self,
+        owned: &EmbeddedOwned,
+        intake: &Intake,
+        leaving: &mut Leaving,
+        moving: &Move,
+        orders: &mut Orders,
+    ) -> Option<Result<(), Duration>> {
+        if leaving.drains.is_none() {
+            intake.open();
+            let until = leaving.since + moving.patience;
+            if !moving.warm && Instant::now() < until {
+                return tokio::select! {
+                    changed = orders.changed() => changed.is_err().then_some(Ok(())),
+                    () = tokio::time::sleep_until(until) => None,
+                };
+            }
+            if !self.still_stands(leaving.revision).await {
+                return tokio::select! {
+                    changed = orders.changed() => changed.is_err().then_some(Ok(())),
+                    () = tokio::time::sleep(RETRY) => None,
+                };
+            }
+        }
+        let began = *leaving.drains.get_or_insert_with(Instant::now);
+        tokio::select! {
+            changed = orders.changed() => return changed.is_err().then_some(Ok(())),
+            () = intake.drain() => {}
+        }
+        owned.release().await;
+        self.set_door(None);
+        let drained = began.elapsed();
+        let ended = self.hand_over(moving.epoch, &moving.to, leaving.revision).await;
+        tracing::info!(
+            partition = %self.partition, epoch = %moving.epoch, to = %moving.to.node,
+            warm = moving.warm, done = ended.is_ok(), waited = ?(began - leaving.since),
+            ?drained, took = ?began.elapsed(), "handed over"
+        );
+        Some(ended)
+    }
+}
