@@ -7,7 +7,9 @@ pub mod checker;
 pub mod http;
 pub mod players;
 pub mod recorder;
+pub mod trap;
 pub mod wait;
+pub mod wrong;
 
 pub mod bench;
 

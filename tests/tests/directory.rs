@@ -78,8 +78,7 @@ async fn all_at(world: &World, generation: u64) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_operators_on_one_new_directory_agree_on_each_hunt_and_lost_status_files_change_nothing()
-{
+async fn two_operators_on_one_new_directory_agree_and_lost_status_files_change_nothing() {
     let mut world = World::bare(&Setup::agents(0)).await.unwrap();
     for number in 0..HUNTS {
         write(&world, number, 100);

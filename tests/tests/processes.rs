@@ -9,7 +9,6 @@ use anyhow::{Context as _, ensure};
 use config_schemas::documents::{self, NodeRecord, Rollout};
 use config_schemas::keys::Key;
 use config_schemas::{Generation, NodeName};
-use crds::ConditionKind;
 use serde_json::json;
 use store::Write;
 use tests::http::metric;
@@ -182,35 +181,6 @@ async fn a_leader_that_was_frozen_past_its_lease_writes_nothing_when_it_wakes_up
     assert!(leads(&world, second).await.unwrap());
     let record = recorder.finish().await;
     record.check("buffers.events", &[json!(1000), json!(1200)]).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn live_edits_go_on_without_the_kubernetes_api_and_the_operator_catches_up_after() {
-    let Some(mut world) = World::kubernetes(Setup::agents(2)).await.unwrap() else { return };
-    world.api.as_mut().unwrap().kill();
-    let revision = world.edit("hunt/buffers/events", "321").await.unwrap();
-    timed("an edit in effect without the API", SOON, async || {
-        world.all_run("buffers.events", &json!(321), revision).await
-    })
-    .await;
-    world.agents[1].restart().unwrap();
-    until("a restarted agent is as the others", SOON, async || {
-        world.all_run("buffers.events", &json!(321), revision).await
-    })
-    .await;
-    world.api.as_mut().unwrap().restart().await.unwrap();
-    timed("the status tells of the edit", Duration::from_secs(60), async || {
-        let seen = world.status().await?;
-        ensure!(seen.holds(ConditionKind::Overridden) && seen.holds(ConditionKind::Converged));
-        Ok(())
-    })
-    .await;
-    world.change("buffers", "event", "8Ki").await.unwrap();
-    timed("a change applied afterwards", SOON, async || {
-        world.all_run("buffers.event", &json!("8Ki"), 0).await?;
-        world.is_converged().await
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

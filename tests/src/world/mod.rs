@@ -176,6 +176,12 @@ impl World {
 
     /// Starts one more operator.
     pub fn start_operator(&mut self, name: &str) -> Result<()> {
+        let endpoints = self.members.endpoints().join(",");
+        self.start_operator_on(name, &endpoints)
+    }
+
+    /// The same with another way to etcd.
+    pub fn start_operator_on(&mut self, name: &str, endpoints: &str) -> Result<()> {
         let path = |rest: &str| self.folder.path().join(rest);
         let source = match &self.api {
             Some(api) => ["--kubeconfig".to_owned(), text(&api.kubeconfig())].to_vec(),
@@ -185,16 +191,21 @@ impl World {
             }
         };
         let program = self.place.operator.clone();
-        let endpoints = self.members.endpoints().join(",");
         let log = path(&format!("{name}.log"));
-        self.operators.push(Node::operator(name, program, &endpoints, &source, log)?);
+        self.operators.push(Node::operator(name, program, endpoints, &source, log)?);
         Ok(())
     }
 
     /// Starts one more agent, on the data directory that all share.
     pub fn start_agent(&mut self, name: &str) -> Result<()> {
-        let node = Node::agent(self.agent_setup(name))?;
-        self.agents.push(node);
+        let endpoints = self.members.endpoints().join(",");
+        self.start_agent_on(name, &endpoints)
+    }
+
+    /// The same with another way to etcd.
+    pub fn start_agent_on(&mut self, name: &str, endpoints: &str) -> Result<()> {
+        let setup = AgentSetup { endpoints: endpoints.to_owned(), ..self.agent_setup(name) };
+        self.agents.push(Node::agent(setup)?);
         Ok(())
     }
 

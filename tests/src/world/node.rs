@@ -18,6 +18,8 @@ pub struct Node {
     pub name: String,
     /// Port of HTTP; the same after a restart.
     pub http: u16,
+    /// Port of an agent's gRPC; 0 for an operator.
+    pub grpc: u16,
     /// Where an agent keeps its identity; empty for an operator.
     pub data_dir: PathBuf,
     launch: Launch,
@@ -53,7 +55,7 @@ impl Node {
             .arg(&setup.data_dir)
             .args(["--http".to_owned(), format!("127.0.0.1:{http}")])
             .args(["--grpc".to_owned(), format!("127.0.0.1:{grpc}")]);
-        Node::start(setup.name, http, setup.data_dir, launch)
+        Node::start(setup.name, (http, grpc), setup.data_dir, launch)
     }
 
     /// Starts an operator on a free port; `source` are the flags that say where hunts come from.
@@ -71,12 +73,17 @@ impl Node {
             .args(["--etcd", endpoints, "--identity", name])
             .args(["--listen".to_owned(), format!("127.0.0.1:{http}")])
             .args(source);
-        Node::start(name.to_owned(), http, PathBuf::new(), launch)
+        Node::start(name.to_owned(), (http, 0), PathBuf::new(), launch)
     }
 
-    fn start(name: String, http: u16, data_dir: PathBuf, launch: Launch) -> Result<Node> {
+    fn start(
+        name: String,
+        (http, grpc): (u16, u16),
+        data_dir: PathBuf,
+        launch: Launch,
+    ) -> Result<Node> {
         let process = Guarded::spawn(&launch).with_context(|| format!("starting {name}"))?;
-        Ok(Node { name, http, data_dir, launch, process })
+        Ok(Node { name, http, grpc, data_dir, launch, process })
     }
 
     /// SIGKILL, and waits until it is gone.
