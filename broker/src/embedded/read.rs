@@ -33,12 +33,13 @@ pub(crate) struct LogView {
     place: Option<Place>,
 }
 
-/// Where the last read ended.
-#[derive(Clone, Copy)]
-struct Place {
-    segment: SegmentId,
-    offset: u64,
-    at: u64,
+/// Where a record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: SegmentId,
+    pub(crate) offset: u64,
+    /// The byte of the segment.
+    pub(crate) at: u64,
 }
 
 /// What a look into one segment gave.
@@ -66,6 +67,26 @@ impl LogView {
         index: Arc<Index>,
     ) -> LogView {
         LogView { dir: dir.to_owned(), partition, kind, index, chain: Vec::new(), place: None }
+    }
+
+    /// Where the next record after the last one read lies.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    /// Begins to look at `place` instead of at the beginning of its segment. A wrong place is
+    /// taken for damage, so this is for views with an index of their own.
+    pub(crate) fn start_at(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// Tells `index` where the last read ended.
+    pub(crate) fn tell(&self, index: &Index) {
+        let Some(place) = self.place else { return };
+        let held = self.chain.iter().find(|extent| extent.segment.id == place.segment);
+        if let Some(extent) = held {
+            index.note(self.partition, &extent.segment, place.offset, place.at);
+        }
     }
 
     /// Records from `from` on; none if there are none yet.

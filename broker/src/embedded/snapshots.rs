@@ -13,9 +13,10 @@
 //!
 //! ```text
 //!   0  magic "THUNTSNP", format u32, partition u32, epoch of the writer u64
-//!  24  outcomes u64, events u64, last record: epoch u64, checksum u32
-//!  52  body: length u64, checksum u32; checksum of all before u32
-//!  68  body
+//!  24  outcomes u64, events u64
+//!  40  last record: epoch u64, segment u64, byte of the segment u64, checksum u32
+//!  68  body: length u64, checksum u32; checksum of all before u32
+//!  84  body
 //! ```
 
 use std::fmt;
@@ -27,17 +28,18 @@ use std::sync::Arc;
 
 use config_schemas::{Epoch, Offset, PartitionId};
 
+use crate::embedded::chain::SegmentId;
 use crate::embedded::files::{Files, remove_if_there};
-use crate::embedded::format::{u32_at, u64_at};
+use crate::embedded::format::{FRAME_LEN, u32_at, u64_at};
 use crate::embedded::index::Index;
-use crate::embedded::read::LogView;
+use crate::embedded::read::{LogView, Place};
 use crate::error::Error;
 use crate::traits::LogKind;
 
 const MAGIC: &[u8; 8] = b"THUNTSNP";
 const FORMAT: u32 = 1;
 /// Where the body begins.
-const HEAD_LEN: usize = 68;
+const HEAD_LEN: usize = 84;
 
 /// What was made of a partition's outcomes up to some place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,10 @@ struct Name {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Last {
     epoch: u64,
+    /// Its segment and its place there: where a reader begins that does not want to pass all
+    /// that is before it.
+    seq: u64,
+    at: u64,
     crc: u32,
 }
 
@@ -95,7 +101,7 @@ impl FromStr for Name {
 impl Snapshots {
     /// Writes a snapshot: whole under its name, or not there at all. Keeps the one before it.
     pub(crate) fn keep(&self, snapshot: &Snapshot) -> Result<(), Error> {
-        let last = self.last_before(snapshot.outcomes)?;
+        let last = self.last_before(snapshot.outcomes, None)?;
         let last = last.ok_or(Error::NotInLog { offset: snapshot.outcomes })?;
         let name = Name { outcomes: snapshot.outcomes.0, epoch: snapshot.epoch.0 };
         let path = self.dir.join(name.to_string());
@@ -139,11 +145,12 @@ impl Snapshots {
     fn load(&self, path: &Path, name: Name) -> Result<Snapshot, String> {
         let bytes = fs::read(path).map_err(|error| error.to_string())?;
         let (snapshot, last) = decode(self.partition, name, bytes)?;
-        let stands = self.last_before(snapshot.outcomes).map_err(|error| error.to_string())?;
+        let stands = self.last_before(snapshot.outcomes, Some(last));
+        let stands = stands.map_err(|error| error.to_string())?;
         if stands != Some(last) {
             return Err(format!("not about this log: other outcomes before {}", name.outcomes));
         }
-        let mut events = self.view(LogKind::Events);
+        let mut events = self.view(LogKind::Events, Arc::clone(&self.index));
         let end = events.end().map_err(|error| error.to_string())?;
         if snapshot.events > end {
             return Err(format!("not about this log: events up to {} of {end}", snapshot.events));
@@ -151,16 +158,34 @@ impl Snapshots {
         Ok(snapshot)
     }
 
-    /// The last believed outcome before `end`; `None` if there is none at that very place.
-    fn last_before(&self, end: Offset) -> Result<Option<Last>, Error> {
+    /// The last believed outcome before `end`, looked for where it is `expected` if that is known;
+    /// `None` if there is none at that very place.
+    fn last_before(&self, end: Offset, expected: Option<Last>) -> Result<Option<Last>, Error> {
         let Some(at) = end.0.checked_sub(1).map(Offset) else { return Ok(None) };
-        let chunk = self.view(LogKind::Outcomes).read(at, 1)?;
+        // an index of its own where the place may be wrong, and else the one of all
+        let index = if expected.is_some() { Arc::default() } else { Arc::clone(&self.index) };
+        let mut view = self.view(LogKind::Outcomes, index);
+        if let Some(Last { epoch, seq, at: byte, .. }) = expected {
+            let segment = SegmentId { seq, epoch };
+            view.start_at(Place { segment, offset: at.0, at: byte });
+        }
+        let chunk = view.read(at, 1)?;
         let record = chunk.records.first().filter(|record| record.offset == at);
-        Ok(record.map(|found| Last { epoch: found.epoch.0, crc: crc32c::crc32c(&found.payload) }))
+        let (Some(record), Some(after)) = (record, view.place()) else { return Ok(None) };
+        let last = Last {
+            epoch: record.epoch.0,
+            seq: after.segment.seq,
+            at: after.at - (FRAME_LEN + record.payload.len()) as u64,
+            crc: crc32c::crc32c(&record.payload),
+        };
+        if expected == Some(last) {
+            view.tell(&self.index);
+        }
+        Ok(Some(last))
     }
 
-    fn view(&self, kind: LogKind) -> LogView {
-        LogView::new(&self.dir, self.partition, kind, Arc::clone(&self.index))
+    fn view(&self, kind: LogKind, index: Arc<Index>) -> LogView {
+        LogView::new(&self.dir, self.partition, kind, index)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -223,6 +248,8 @@ fn encode(partition: PartitionId, snapshot: &Snapshot, last: Last) -> Vec<u8> {
     bytes.extend_from_slice(&snapshot.outcomes.0.to_le_bytes());
     bytes.extend_from_slice(&snapshot.events.0.to_le_bytes());
     bytes.extend_from_slice(&last.epoch.to_le_bytes());
+    bytes.extend_from_slice(&last.seq.to_le_bytes());
+    bytes.extend_from_slice(&last.at.to_le_bytes());
     bytes.extend_from_slice(&last.crc.to_le_bytes());
     bytes.extend_from_slice(&(snapshot.body.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&crc32c::crc32c(&snapshot.body).to_le_bytes());
@@ -253,8 +280,9 @@ fn decode(
         return Err("its head does not match its name and place".to_owned());
     }
     let events = Offset(u64_at(head, 32));
-    let last = Last { epoch: u64_at(head, 40), crc: u32_at(head, 48) };
-    let (len, crc) = (u64_at(head, 52), u32_at(head, 60));
+    let (epoch, seq, at) = (u64_at(head, 40), u64_at(head, 48), u64_at(head, 56));
+    let last = Last { epoch, seq, at, crc: u32_at(head, 64) };
+    let (len, crc) = (u64_at(head, 68), u32_at(head, 76));
     let body = bytes.split_off(HEAD_LEN);
     if body.len() as u64 != len || crc32c::crc32c(&body) != crc {
         return Err("its body does not match its checksum".to_owned());

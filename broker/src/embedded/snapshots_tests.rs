@@ -121,8 +121,8 @@ async fn a_fenced_owner_s_snapshot_of_what_nobody_believes_is_left_out() {
     let owned = world.take(2).await;
     outcome(&owned, &["b", "c"]).await;
     // what the first owner wrote at the second place and nobody acknowledged, down to the text
-    world.forge(1, 2, Last { epoch: 1, crc: crc32c::crc32c(b"b") });
-    world.forge(1, 9, Last { epoch: 1, crc: crc32c::crc32c(b"b") });
+    world.forge(1, 2, Last { epoch: 1, seq: 1, at: 137, crc: crc32c::crc32c(b"b") });
+    world.forge(1, 9, Last { epoch: 1, seq: 1, at: 137, crc: crc32c::crc32c(b"b") });
     assert_eq!(world.newest().await, Some("1:1".into()));
     // the owner's next one clears up what cannot be about this log
     world.keep(2, 3).await.expect("kept");
@@ -166,7 +166,7 @@ async fn damage_at_any_byte_and_any_cut_is_seen_and_the_one_before_counts() {
     }
     let mut newer = good.clone();
     newer[8] = 2;
-    for (bytes, why) in [(newer, "another build's"), (good[..70].to_vec(), "a torn one")] {
+    for (bytes, why) in [(newer, "another build's"), (good[..85].to_vec(), "a torn one")] {
         fs::write(&path, bytes).expect("written");
         assert_eq!(world.newest().await, Some("1:1".into()), "{why}");
     }
