@@ -22,38 +22,41 @@ pub(super) struct Stamp {
     status: Option<(SystemTime, u64)>,
 }
 
-/// Every file of hunts, also one of which only the status is left.
+/// Every file of hunts, also one of which only the status is left. One hop to a thread for all of
+/// them: ten thousand hops cost a busy machine seconds.
 pub(super) async fn list(directory: &Path) -> io::Result<BTreeMap<PathBuf, Option<Stamp>>> {
-    let mut entries = fs::read_dir(directory).await?;
-    let mut found = BTreeMap::new();
-    while let Some(entry) = entries.next_entry().await? {
-        let Ok(name) = entry.file_name().into_string() else { continue };
+    let directory = directory.to_owned();
+    tokio::task::spawn_blocking(move || list_now(&directory)).await.map_err(io::Error::other)?
+}
+
+fn list_now(directory: &Path) -> io::Result<BTreeMap<PathBuf, Option<Stamp>>> {
+    let mut found: BTreeMap<PathBuf, Option<Stamp>> = BTreeMap::new();
+    for entry in std::fs::read_dir(directory)? {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
         let base = name.strip_suffix(STATUS_SUFFIX).unwrap_or(&name);
         let is_yaml = base.ends_with(".yaml") || base.ends_with(".yml");
         if !is_yaml || base.starts_with('.') {
             continue;
         }
         let path = directory.join(base);
-        let stamp = stamp(&path).await;
-        found.insert(path, stamp);
+        if !found.contains_key(&path) {
+            let stamp = Stamp { file: of(&path), status: of(&status_path(&path)) }.some();
+            found.insert(path, stamp);
+        }
     }
     Ok(found)
-}
-
-/// The stamp of a file; `None` when neither it nor its status is there.
-pub(super) async fn stamp(path: &Path) -> Option<Stamp> {
-    Stamp { file: of(path).await, status: of(&status_path(path)).await }.some()
 }
 
 /// The stamp after we wrote the status. The file's part stays as it was read: what somebody saved
 /// there meanwhile has not been read yet.
 pub(super) async fn stamp_of_written(path: &Path, read: Option<Stamp>) -> Option<Stamp> {
-    let file = read.and_then(|stamp| stamp.file);
-    Stamp { file, status: of(&status_path(path)).await }.some()
+    let (file, path) = (read.and_then(|stamp| stamp.file), status_path(path));
+    let status = tokio::task::spawn_blocking(move || of(&path)).await.ok().flatten();
+    Stamp { file, status }.some()
 }
 
-async fn of(path: &Path) -> Option<(SystemTime, u64)> {
-    let meta = fs::metadata(path).await.ok()?;
+fn of(path: &Path) -> Option<(SystemTime, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
     Some((meta.modified().ok()?, meta.len()))
 }
 
@@ -75,21 +78,29 @@ pub(super) async fn read(path: &Path) -> io::Result<(Option<String>, StatusFile)
     Ok((text, status))
 }
 
-/// Writes the status beside the file; takes it away when no hunt is left and the file is gone.
+/// Writes the status beside the file; takes it away when no hunt is left and the file is gone. Not
+/// synced: etcd has all that must not be lost.
 pub(super) async fn write(path: &Path, status: &StatusFile) -> io::Result<()> {
+    let path = path.to_owned();
+    let text = serde_yaml::to_string(status).map_err(io::Error::other)?;
+    let says_nothing = status.hunts.is_empty() && status.problems.is_empty();
+    let write = move || write_now(&path, &text, says_nothing);
+    tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
+}
+
+fn write_now(path: &Path, text: &str, says_nothing: bool) -> io::Result<()> {
     let target = status_path(path);
-    if status.hunts.is_empty() && status.problems.is_empty() && !fs::try_exists(path).await? {
-        return match fs::remove_file(&target).await {
+    if says_nothing && !std::fs::exists(path)? {
+        return match std::fs::remove_file(&target) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         };
     }
-    let text = serde_yaml::to_string(status).map_err(io::Error::other)?;
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let draft = target.with_file_name(name);
-    fs::write(&draft, text).await?;
-    fs::rename(&draft, &target).await
+    std::fs::write(&draft, text)?;
+    std::fs::rename(&draft, &target)
 }
 
 fn status_path(path: &Path) -> PathBuf {

@@ -77,11 +77,11 @@ struct Document {
 }
 
 /// Joins the file's text (`None` when the file is gone) with the status file of before.
-/// `elsewhere` are hunts that other files have, `origins` those of [`without_record`].
+/// `elsewhere` tells the hunts that other files have, `origins` those of [`without_record`].
 pub(super) fn join(
     text: Option<&str>,
     before: &StatusFile,
-    elsewhere: &BTreeSet<HuntName>,
+    elsewhere: impl Fn(&HuntName) -> bool,
     origins: &BTreeMap<HuntName, Origin>,
 ) -> Joined {
     let (documents, problems, whole) = match text.map(documents) {
@@ -96,7 +96,7 @@ pub(super) fn join(
     let mut observed = Vec::new();
     for document in documents {
         let taken = status.hunts.iter().any(|record| record.hunt == document.name);
-        if taken || elsewhere.contains(&document.name) {
+        if taken || elsewhere(&document.name) {
             status.problems.push(format!("hunt {} stands elsewhere already", document.name));
             continue;
         }
@@ -127,12 +127,12 @@ pub(super) fn join(
 pub(super) fn without_record(
     text: Option<&str>,
     before: &StatusFile,
-    elsewhere: &BTreeSet<HuntName>,
+    elsewhere: impl Fn(&HuntName) -> bool,
 ) -> BTreeSet<HuntName> {
     let named = text.and_then(|text| documents(text).ok()).map(|(named, _)| named);
     let names = named.into_iter().flatten().map(|document| document.name);
     let known: BTreeSet<&HuntName> = before.hunts.iter().map(|record| &record.hunt).collect();
-    names.filter(|name| !elsewhere.contains(name) && !known.contains(name)).collect()
+    names.filter(|name| !elsewhere(name) && !known.contains(name)).collect()
 }
 
 /// Takes a report in; `false` when the hunt is not there.

@@ -7,6 +7,10 @@ fn name(name: &str) -> HuntName {
     HuntName::new("default", name).unwrap()
 }
 
+fn nowhere(_: &HuntName) -> bool {
+    false
+}
+
 fn text(name: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: treasurehunt.dev/v1alpha1\nkind: TreasureHunt\nmetadata: {{name: {name}}}\nspec: {spec}\n"
@@ -14,10 +18,10 @@ fn text(name: &str, spec: &str) -> String {
 }
 
 fn run(text: Option<&str>, before: &StatusFile) -> Joined {
-    let new = without_record(text, before, &BTreeSet::new());
+    let new = without_record(text, before, nowhere);
     let origin = Origin { uid: "uid".to_owned(), newest: None };
     let origins = new.into_iter().map(|name| (name, origin.clone())).collect();
-    join(text, before, &BTreeSet::new(), &origins)
+    join(text, before, nowhere, &origins)
 }
 
 fn seen(joined: &Joined) -> Vec<(String, u64, bool)> {
@@ -71,10 +75,10 @@ fn a_file_that_cannot_be_read_deletes_nothing_and_says_why() {
 fn an_empty_file_deletes_but_a_hunt_of_another_file_is_left_to_it() {
     let first = run(Some(&text("a", "{}")), &StatusFile::default());
     assert!(seen(&run(Some(""), &first.status)).iter().all(|(_, _, deleting)| *deleting));
-    let elsewhere = BTreeSet::from([name("a")]);
+    let elsewhere = |hunt: &HuntName| *hunt == name("a");
     let (other, none) = (text("a", "{}"), StatusFile::default());
-    assert_eq!(without_record(Some(&other), &none, &elsewhere), BTreeSet::new());
-    let joined = join(Some(&other), &none, &elsewhere, &BTreeMap::new());
+    assert_eq!(without_record(Some(&other), &none, elsewhere), BTreeSet::new());
+    let joined = join(Some(&other), &none, elsewhere, &BTreeMap::new());
     assert_eq!(joined.observed, []);
     assert!(joined.status.problems[0].contains("elsewhere"));
 }
@@ -103,8 +107,7 @@ fn a_lost_status_file_makes_no_new_hunt_and_no_older_generation() {
         let newest = Some((Generation(5), written(json!({"heartbeat": {"misses": 3}}))));
         let origin = Origin { uid: "old".to_owned(), newest };
         let origins = BTreeMap::from([(name("a"), origin)]);
-        let joined =
-            join(Some(&text("a", spec)), &StatusFile::default(), &BTreeSet::new(), &origins);
+        let joined = join(Some(&text("a", spec)), &StatusFile::default(), nowhere, &origins);
         assert_eq!(seen(&joined), [("a".to_owned(), expected, false)], "{spec}");
         assert_eq!(joined.observed[0].uid, "old");
     };

@@ -4,9 +4,10 @@
 
 mod disk;
 mod files;
+mod held;
 mod origin;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,17 +15,26 @@ use std::time::Duration;
 use config_schemas::HuntName;
 use store::Store;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use futures::future::join_all;
+
 use self::disk::Stamp;
-use self::files::{Origin, Record, StatusFile};
+use self::files::{Origin, StatusFile};
+use self::held::{Held, Known};
 use super::{Report, Reported, SourceEvent, Target};
 use crate::metrics::Metrics;
 use crate::plan::Note;
 
 /// How often files are looked at: soon enough for a person, cheap enough for thousands.
 const POLL: Duration = Duration::from_millis(200);
+/// After a look, at least this many times as long as it took belongs to reports.
+const LOOKS_APART: u32 = 5;
+/// Files read at the same time: each new hunt asks etcd for its id.
+const READS_AT_ONCE: usize = 32;
+/// Reports written before the files are looked at again.
+const COMMANDS_AT_ONCE: usize = 64;
 /// Reports that may wait for the disk.
 const COMMANDS_WAITING_MAX: usize = 256;
 
@@ -36,7 +46,7 @@ pub fn open(path: PathBuf, store: Store, metrics: Metrics) -> (Outlet, Source) {
         store,
         metrics: metrics.clone(),
         waiting,
-        files: BTreeMap::new(),
+        held: Held::default(),
         listed: false,
         trouble: None,
     };
@@ -81,8 +91,7 @@ pub struct Source {
     store: Store,
     metrics: Metrics,
     waiting: mpsc::Receiver<Command>,
-    /// By the file's path.
-    files: BTreeMap<PathBuf, Known>,
+    held: Held,
     listed: bool,
     /// The last trouble that was told, so that it is told once.
     trouble: Option<String>,
@@ -90,21 +99,20 @@ pub struct Source {
 
 type Read = (Option<String>, StatusFile, BTreeMap<HuntName, Origin>);
 
-struct Known {
-    stamp: Option<Stamp>,
-    status: StatusFile,
-}
-
 impl Source {
     /// Runs until told to stop, or until nobody listens.
     pub async fn run(mut self, to: mpsc::Sender<SourceEvent>, stop: CancellationToken) {
-        let mut tick = interval(POLL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at = Instant::now();
         loop {
             let events = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => self.scan().await,
-                Some(command) = self.waiting.recv() => self.carry_out(command).await,
+                () = sleep_until(look_at) => {
+                    let began = Instant::now();
+                    let events = self.scan().await;
+                    look_at = Instant::now() + POLL.max(began.elapsed() * LOOKS_APART);
+                    events
+                }
+                Some(command) = self.waiting.recv() => self.carry_out_all(command).await,
             };
             for event in events {
                 if to.send(event).await.is_err() {
@@ -126,20 +134,22 @@ impl Source {
         };
         self.trouble = None;
         let mut events = Vec::new();
-        for (path, stamp) in found {
-            if self.files.get(&path).is_none_or(|known| known.stamp != stamp) {
-                events.extend(self.load(path, stamp).await);
+        let news: Vec<_> =
+            found.into_iter().filter(|(path, now)| self.held.is_news(path, now.as_ref())).collect();
+        for some in news.chunks(READS_AT_ONCE) {
+            let reads = join_all(some.iter().map(|(path, _)| self.read(path))).await;
+            for ((path, stamp), read) in some.iter().zip(reads) {
+                match read {
+                    Ok(read) => events.extend(self.load(path.clone(), stamp.clone(), read).await),
+                    Err(error) => self.trouble("read", format!("{}: {error}", path.display())),
+                }
             }
         }
         if !self.listed {
             self.listed = true;
-            events.push(SourceEvent::Listed(self.names()));
+            events.push(SourceEvent::Listed(self.held.names()));
         }
         events
-    }
-
-    fn names(&self) -> BTreeSet<HuntName> {
-        self.files.values().flat_map(|known| &known.status.hunts).map(Record::name).collect()
     }
 
     fn trouble(&mut self, kind: &str, text: String) {
@@ -150,18 +160,11 @@ impl Source {
         }
     }
 
-    /// Reads a file and its status file, and joins the two.
-    async fn load(&mut self, path: PathBuf, stamp: Option<Stamp>) -> Vec<SourceEvent> {
-        let elsewhere: BTreeSet<HuntName> = self
-            .files
-            .iter()
-            .filter(|(other, _)| **other != path)
-            .flat_map(|(_, known)| known.status.hunts.iter().map(Record::name))
-            .collect();
-        let Some((text, before, origins)) = self.read(&path, &elsewhere).await else {
-            return Vec::new();
-        };
-        let joined = files::join(text.as_deref(), &before, &elsewhere, &origins);
+    /// Joins a file's text with its status file, and takes both in.
+    async fn load(&mut self, path: PathBuf, stamp: Option<Stamp>, read: Read) -> Vec<SourceEvent> {
+        let (text, before, origins) = read;
+        let elsewhere = |hunt: &HuntName| self.held.elsewhere(&path, hunt);
+        let joined = files::join(text.as_deref(), &before, elsewhere, &origins);
         if joined.status != before
             && let Err(error) = disk::write(&path, &joined.status).await
         {
@@ -174,34 +177,35 @@ impl Source {
             false => disk::stamp_of_written(&path, stamp).await,
         };
         let events = joined.observed.into_iter().map(|o| SourceEvent::Seen(Box::new(o))).collect();
-        self.files.insert(path, Known { stamp, status: joined.status });
+        self.held.put(path, Known { stamp, status: joined.status });
         events
     }
 
     /// The file's text, its status file, and where hunts come from that have no record there.
-    async fn read(&mut self, path: &Path, elsewhere: &BTreeSet<HuntName>) -> Option<Read> {
-        let read = async {
-            let (text, before) = disk::read(path).await?;
-            let new = files::without_record(text.as_deref(), &before, elsewhere);
-            if new.is_empty() {
-                return Ok((text, before, BTreeMap::new()));
-            }
-            let mut origins = BTreeMap::new();
-            for name in new {
-                let origin = origin::find(&self.store, &name).await.map_err(io::Error::other)?;
-                origins.insert(name, origin);
-            }
-            // Another operator may have written the record while we asked.
-            let (_, before) = disk::read(path).await?;
-            Ok::<Read, io::Error>((text, before, origins))
-        };
-        match read.await {
-            Ok(read) => Some(read),
-            Err(error) => {
-                self.trouble("read", format!("{}: {error}", path.display()));
-                None
-            }
+    async fn read(&self, path: &Path) -> io::Result<Read> {
+        let elsewhere = |hunt: &HuntName| self.held.elsewhere(path, hunt);
+        let (text, before) = disk::read(path).await?;
+        let new = files::without_record(text.as_deref(), &before, elsewhere);
+        if new.is_empty() {
+            return Ok((text, before, BTreeMap::new()));
         }
+        let mut origins = BTreeMap::new();
+        for name in new {
+            let origin = origin::find(&self.store, &name).await.map_err(io::Error::other)?;
+            origins.insert(name, origin);
+        }
+        // Another operator may have written the record while we asked.
+        let (_, before) = disk::read(path).await?;
+        Ok((text, before, origins))
+    }
+
+    async fn carry_out_all(&mut self, first: Command) -> Vec<SourceEvent> {
+        let mut events = self.carry_out(first).await;
+        for _ in 1..COMMANDS_AT_ONCE {
+            let Ok(command) = self.waiting.try_recv() else { break };
+            events.extend(self.carry_out(command).await);
+        }
+        events
     }
 
     async fn carry_out(&mut self, command: Command) -> Vec<SourceEvent> {
@@ -231,25 +235,20 @@ impl Source {
         target: &Target,
         change: impl FnOnce(&mut StatusFile) -> bool,
     ) -> Reported {
-        let stands_in = |known: &Known| {
-            known.status.hunts.iter().any(|r| r.uid == target.uid && r.name() == target.name)
-        };
-        let Some((path, known)) = self.files.iter_mut().find(|(_, known)| stands_in(known)) else {
+        let Some((path, mut known)) = self.held.take(target) else {
             return Reported::Gone;
         };
-        if !change(&mut known.status) {
-            return Reported::Gone;
-        }
-        match disk::write(path, &known.status).await {
-            Ok(()) => {
-                known.stamp = disk::stamp_of_written(path, known.stamp.take()).await;
-                if known.status.hunts.is_empty() && known.stamp.is_none() {
-                    let path = path.clone();
-                    self.files.remove(&path);
+        let outcome = match change(&mut known.status) {
+            false => Reported::Gone,
+            true => match disk::write(&path, &known.status).await {
+                Ok(()) => {
+                    known.stamp = disk::stamp_of_written(&path, known.stamp.take()).await;
+                    Reported::Written(String::new())
                 }
-                Reported::Written(String::new())
-            }
-            Err(error) => Reported::Failed(error.to_string()),
-        }
+                Err(error) => Reported::Failed(error.to_string()),
+            },
+        };
+        self.held.put(path, known);
+        outcome
     }
 }
