@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::Admin;
 use crate::config::road::chain;
 use crate::core::{self, Core, CoreOptions, Standing};
-use crate::gateway::{self, Gateway, GatewayMetrics};
+use crate::gateway::{self, Gateway};
 use crate::identity::{self, IdentityError};
 use crate::metrics::{MetricsError, PlaneMetrics};
 use crate::options::Options;
@@ -93,8 +93,7 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     let plane_options = PlaneOptions { hunt: options.hunt.clone(), me: identity.me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone())?;
     let plane = plane::new::<M>(plane_options, &core, log, metrics);
-    let gateway = Gateway::new(plane.clone(), GatewayMetrics::register(&registry)?);
-    gateway.hot().register(&registry)?;
+    let gateway = Gateway::new(plane.clone());
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
     serve(&core, &gateway, &identity.me, (http, grpc), registry, &tasks);
     let ended = until_end(&core, &tasks).await;
@@ -132,7 +131,6 @@ fn serve(
         view: core.view.clone(),
         queues: core.queues.clone(),
         figures: core.figures.clone(),
-        hot: gateway.hot().clone(),
     };
     let router = admin::routes(registry, readiness)
         .merge(crate::admin::routes(shown))

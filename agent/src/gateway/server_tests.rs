@@ -74,7 +74,7 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
     let core = core::start(options, &store, log.retune(), &registry, &tasks).unwrap();
     let options = PlaneOptions { hunt: hunt(), me: me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone()).unwrap();
-    let plane = plane::new(options, &core, log, metrics);
+    let plane = plane::new::<events::HuntGame>(options, &core, log, metrics);
     let gateway = Gateway::new(plane.clone());
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
     let serving = grpc::serve(listener, gateway.clone(), tasks.stopping());
