@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use events::{HuntGame, Machine};
 use prometheus::Registry;
-use store::{Store, StoreError};
+use store::{Store, StoreError, StoreOptions};
 use telemetry::admin::{self, Readiness};
 use telemetry::tasks::Tasks;
 use tokio::net::TcpListener;
@@ -70,7 +70,7 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     let address = |listener: &TcpListener, wanted: SocketAddr| {
         listener.local_addr().unwrap_or(wanted).to_string()
     };
-    let store = Store::open(options.etcd.options())?;
+    let store = Store::open(StoreOptions { one_connection: true, ..options.etcd.options() })?;
     let registry = Registry::new();
     let tasks = Tasks::default();
     let log = Log::new(options.data_dir.clone(), options.hunt.clone());

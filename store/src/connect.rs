@@ -2,7 +2,7 @@
 //! limit of its own; tokens are refreshed here. I/O.
 //!
 //! Each endpoint has two connections: one for calls, one for watches and keepalives, so that a
-//! big read cannot starve a stream.
+//! big read cannot starve a stream; or one for both, where that is asked for.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -78,11 +78,17 @@ impl Store {
         seed: u64,
         connect: impl Fn(&Endpoint) -> tonic::transport::Channel,
     ) -> Result<Store, StoreError> {
+        let one_connection = options.one_connection;
         let members = options.resolve()?.into_iter().map(|endpoint| {
+            let calls = connect(&endpoint);
+            let streams = match one_connection {
+                true => calls.clone(),
+                false => connect(&endpoint),
+            };
             Ok(Member {
                 url: endpoint.uri().to_string(),
-                calls: Line::new(connect(&endpoint))?,
-                streams: Line::new(connect(&endpoint))?,
+                calls: Line::new(calls)?,
+                streams: Line::new(streams)?,
             })
         });
         let members = members.collect::<Result<Vec<_>, StoreError>>()?;

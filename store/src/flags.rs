@@ -57,7 +57,7 @@ impl EtcdFlags {
         let tls = self.etcd_ca.clone().map(|ca| TlsFiles { ca, identity, domain: None });
         let password = || std::env::var(PASSWORD).unwrap_or_default();
         let user = self.etcd_user.clone().map(|name| User { name, password: password() });
-        StoreOptions { endpoints: self.endpoints.clone(), tls, user }
+        StoreOptions { endpoints: self.endpoints.clone(), tls, user, one_connection: false }
     }
 }
 

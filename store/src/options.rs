@@ -59,6 +59,9 @@ pub struct StoreOptions {
     /// The user, where etcd has authentication with passwords. With client certificates the
     /// common name is the user and nothing is needed here.
     pub user: Option<User>,
+    /// Calls and streams share one connection, which halves what a client costs etcd. For clients
+    /// that read little: a big answer holds a watch's events up for as long as it takes.
+    pub one_connection: bool,
 }
 
 impl StoreOptions {

@@ -68,7 +68,9 @@ impl Fleet {
         connections: Connections,
         on_switch: OnSwitch,
     ) -> anyhow::Result<Fleet> {
-        let open = || Store::open(StoreOptions::plain([endpoint])).context("opening a store");
+        // As the agent's binary does.
+        let reach = StoreOptions { one_connection: true, ..StoreOptions::plain([endpoint]) };
+        let open = || Store::open(reach.clone()).context("opening a store");
         let (store, shared) = (open()?, open()?);
         let tasks = Tasks::default();
         let mut agents = Vec::with_capacity(count);
