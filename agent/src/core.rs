@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config_schemas::HuntName;
 use config_schemas::documents::{self, Ack, FORMAT, NodeMode, NodeRecord, Owner};
 use config_schemas::keys::{HuntKeys, Key};
+use config_schemas::{HuntName, LOAD_WINDOW};
 use prometheus::Registry;
 use store::{
     Claim, Entry, FollowOptions, FollowStatus, KeyRange, Session, SessionError, SessionOptions,
@@ -174,6 +174,7 @@ pub fn start(
         queues: queues.clone(),
         live: live.clone(),
         figures: figures_tx,
+        window: LOAD_WINDOW,
     };
     tasks.spawn("load", reporter.run(tasks.stopping()));
     tasks.spawn("registration", {

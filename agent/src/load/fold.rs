@@ -120,7 +120,11 @@ impl Figures {
         let costs: BTreeMap<_, _> = costs.collect();
         let latency = latency(&window.counted);
         let health = self.health.after(&Signs {
-            late_share: ratio(window.late.as_secs_f64(), window.lasted.as_secs_f64()),
+            // Of a full window: the first one is shorter, and chance weighs more in it.
+            late_share: ratio(
+                window.late.as_secs_f64(),
+                window.lasted.max(LOAD_WINDOW).as_secs_f64(),
+            ),
             work_ratio: speed.against_usual,
             longest_batch: window.counted.longest_batch,
             turn: means.turn,

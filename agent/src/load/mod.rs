@@ -10,5 +10,7 @@ pub mod health;
 mod latency;
 pub mod meter;
 pub mod reporter;
+#[cfg(test)]
+mod reporter_tests;
 
 pub use latency::Latencies;

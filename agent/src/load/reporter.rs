@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use config_schemas::Load;
 use config_schemas::documents::write;
-use config_schemas::{LOAD_WINDOW, Load};
 use rand::Rng as _;
 use rustix::time::{ClockId, clock_gettime};
 use store::{Claim, Session};
@@ -46,6 +46,8 @@ pub struct Reporter {
     pub live: Live,
     /// Where the figures go.
     pub figures: watch::Sender<Arc<Figures>>,
+    /// How long a window is: [`LOAD_WINDOW`](config_schemas::LOAD_WINDOW) but in tests.
+    pub window: Duration,
 }
 
 /// The figures of a node that starts with these settings.
@@ -79,11 +81,11 @@ impl Reporter {
         // What was counted before belongs to no window.
         self.meters.take();
         // Agents that start together need not write together for ever.
-        let mut length = LOAD_WINDOW.mul_f64(rand::rng().random_range(0.5..1.0));
+        let mut length = self.window.mul_f64(rand::rng().random_range(0.5..1.0));
         let mut unwritten = None;
         for window in 1_u32.. {
             let end = began + length;
-            length = LOAD_WINDOW;
+            length = self.window;
             let (late, ()) = tokio::join!(lateness(end), self.write(unwritten.take(), end));
             if window % LIMIT_EVERY == 0 {
                 cores = cores::available();
