@@ -9,9 +9,12 @@ use config_schemas::documents::{Owner, PartitionRecord};
 use config_schemas::rounded;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::report::{Report, config_json};
 use crate::config::shared::ViewReader;
+use crate::gateway::HotKeys;
+use crate::gateway::hotkeys::HotKey;
 use crate::load::fold::Figures;
 use crate::partitions::queues::Queues;
 
@@ -28,6 +31,8 @@ pub struct Admin {
     pub queues: Queues,
     /// What the node carries.
     pub figures: watch::Receiver<Arc<Figures>>,
+    /// Keys that are hot at this gateway.
+    pub hot: HotKeys,
 }
 
 /// The routes.
@@ -81,6 +86,21 @@ async fn partitions(State(admin): State<Admin>) -> Json<Value> {
             "cpu": load.cpu,
             "slow": load.slow,
         },
+        "hot": hot(&admin.hot),
         "partitions": list.collect::<Vec<_>>(),
     }))
+}
+
+fn hot(keys: &HotKeys) -> Vec<Value> {
+    let shown = |hot: HotKey| {
+        json!({
+            "key": hot.key,
+            "ordered": hot.ordered,
+            "perSecond": rounded(hot.load.per_second),
+            "share": rounded(hot.load.share),
+            "ofMeanNode": rounded(hot.load.of_mean_node),
+            "partitions": hot.fan,
+        })
+    };
+    keys.hot(Instant::now()).into_iter().map(shown).collect()
 }

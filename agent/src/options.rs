@@ -30,4 +30,10 @@ pub struct Options {
     /// Address of gRPC: treasurehunt.v1.
     #[arg(long, env = "TREASUREHUNT_GRPC", default_value = "127.0.0.1:8081")]
     pub grpc: SocketAddr,
+    /// Most connections of clients over HTTP and gRPC together. When there are so many, those that
+    /// have been idle the longest are closed to make room; when none is idle, new ones are not
+    /// taken. Fewer if the limit of open files asks for it.
+    #[arg(long, env = "TREASUREHUNT_CONNECTIONS", default_value_t = 12_288,
+        value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    pub connections: u32,
 }

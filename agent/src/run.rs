@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::Admin;
 use crate::config::road::chain;
 use crate::core::{self, Core, CoreOptions, Standing};
-use crate::gateway::{self, Gateway};
+use crate::gateway::listen::{Port, Speech};
+use crate::gateway::{self, Connections, Gateway, GatewayMetrics};
 use crate::identity::{self, IdentityError};
 use crate::metrics::{MetricsError, PlaneMetrics};
 use crate::options::Options;
@@ -93,9 +94,19 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     let plane_options = PlaneOptions { hunt: options.hunt.clone(), me: identity.me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone())?;
     let plane = plane::new::<M>(plane_options, &core, log, metrics);
-    let gateway = Gateway::new(plane.clone());
+    let gateway = Gateway::new(plane.clone(), GatewayMetrics::register(&registry)?);
+    gateway.hot().register(&registry)?;
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
-    serve(&core, &gateway, &identity.me, (http, grpc), registry, &tasks);
+    let connections = Connections::new(
+        gateway::connections_fitting(options.connections),
+        gateway.metrics().clone(),
+    );
+    let ports = [(http, Speech::Http), (grpc, Speech::Grpc)].map(|(listener, speech)| Port {
+        listener,
+        speech,
+        connections: connections.clone(),
+    });
+    serve(&core, &gateway, &identity.me, ports, registry, &tasks);
     let ended = until_end(&core, &tasks).await;
     if ended.is_ok() {
         hand_over(&core, &plane).await;
@@ -115,7 +126,7 @@ fn serve(
     core: &Core,
     gateway: &Gateway,
     me: &config_schemas::documents::Owner,
-    (http, grpc): (TcpListener, TcpListener),
+    [http, grpc]: [Port; 2],
     registry: Registry,
     tasks: &Tasks,
 ) {
@@ -131,6 +142,7 @@ fn serve(
         view: core.view.clone(),
         queues: core.queues.clone(),
         figures: core.figures.clone(),
+        hot: gateway.hot().clone(),
     };
     let router = admin::routes(registry, readiness)
         .merge(crate::admin::routes(shown))

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Longest time for a whole body: 4 MiB at 3 Mbit/s.
-const BODY_TIMEOUT: Duration = Duration::from_secs(12);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Why a body was not read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

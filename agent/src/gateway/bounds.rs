@@ -10,7 +10,9 @@ pub(crate) const GROUPS_AT_ONCE: usize = 64;
 pub(crate) const REQUESTS_MAX: usize = 1024;
 /// Batches from other nodes that are worked on at the same time.
 pub(crate) const HANDS_MAX: usize = 1024;
-/// Bytes of request bodies that are in memory at the same time, over HTTP.
+/// Streams of events that are open at the same time.
+pub(crate) const STREAMS_MAX: usize = 4096;
+/// Bytes of request bodies that are in memory at the same time, over HTTP and gRPC together.
 pub(crate) const BODIES_BYTES_MAX: usize = 64 << 20;
 /// Readers of outcomes that are followed at the same time.
 pub(crate) const READERS_MAX: usize = 1024;

@@ -6,11 +6,14 @@ use std::time::Duration;
 use config_schemas::PartitionId;
 use events::{Event, Vocabulary};
 use futures::StreamExt as _;
+use tokio::time::Instant;
 
 use super::answer::Refusal;
 use super::bounds::{BUSY_RETRY, GROUPS_AT_ONCE, LOG_RETRY, UNKNOWN_RETRY};
 use super::group::groups;
 use super::hold::{Attempt, Away, Delivery, Held, Limits};
+use super::hot::{HotKeys, count_spread};
+use super::metrics::GatewayMetrics;
 use super::peers::{Hand, Handed, Peers};
 use crate::config::live::Live;
 use crate::partitions::answer::{Accepted, NotTaken, Source};
@@ -24,12 +27,25 @@ pub(crate) struct Carrier {
     vocabulary: Vocabulary,
     peers: Peers,
     held: Held,
+    hot: HotKeys,
+    metrics: GatewayMetrics,
 }
 
 impl Carrier {
-    pub(crate) fn new(plane: Plane, vocabulary: Vocabulary) -> Carrier {
-        let held = Held::new(plane.metrics().held.clone());
-        Carrier { live: plane.live(), vocabulary, peers: Peers::default(), held, plane }
+    pub(crate) fn new(plane: Plane, vocabulary: Vocabulary, metrics: GatewayMetrics) -> Carrier {
+        Carrier {
+            live: plane.live(),
+            vocabulary,
+            peers: Peers::default(),
+            held: Held::new(plane.metrics().held.clone()),
+            hot: HotKeys::new(Instant::now()),
+            metrics,
+            plane,
+        }
+    }
+
+    pub(crate) fn hot(&self) -> &HotKeys {
+        &self.hot
     }
 
     /// Into how many partitions the hunt is cut; `None` while that is unknown.
@@ -47,7 +63,8 @@ impl Carrier {
         let count = events.len();
         let unserved = vec![Err(Refusal::NoOwner { retry_after: UNKNOWN_RETRY }); count];
         let Some(partitions) = self.partitions() else { return unserved };
-        let grouped = groups(events, &self.vocabulary, partitions);
+        let places = self.place(&events, partitions);
+        let grouped = groups(events, &places);
         let deliveries = grouped.into_iter().map(|group| async move {
             let results = self.carry_group(group.partition, group.events, source).await;
             (group.places, results)
@@ -60,6 +77,14 @@ impl Carrier {
             }
         }
         results
+    }
+
+    fn place(&self, events: &[Event], partitions: u32) -> Vec<PartitionId> {
+        let routes = self.plane.routes().borrow().clone();
+        let routing = &self.live.snapshot().config.routing;
+        let places = self.hot.place(events, &self.vocabulary, &routes, routing, Instant::now());
+        count_spread(events, &places, (&self.vocabulary, partitions), &self.metrics.spread);
+        places
     }
 
     /// Delivers the events of one partition in pieces that its queue can hold. After a piece that

@@ -33,8 +33,9 @@ pub(crate) async fn take(
     }
     let partitions = u32::try_from(routes.partitions.len()).unwrap_or(u32::MAX);
     let belongs = |event: &Event, vocabulary: &Vocabulary| {
+        // Where order does not matter, the gateway may have spread the key.
         let key = vocabulary.key(event).unwrap_or_default();
-        partition_of(key, partitions) == partition
+        !vocabulary.is_ordered(event) || partition_of(key, partitions) == partition
     };
     let mut sorted = gateway.intake(|intake| {
         let vocabulary = intake.vocabulary;

@@ -15,7 +15,11 @@ fn routes(node: Option<&str>, revision: u64) -> Arc<Routes> {
         epoch: Epoch(1),
         mine: false,
     };
-    Arc::new(Routes { partitions: vec![node.map(route)], revision: Revision::new(revision) })
+    Arc::new(Routes {
+        partitions: vec![node.map(route)],
+        revision: Revision::new(revision),
+        pass: None,
+    })
 }
 
 fn held() -> Held {

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use config_schemas::{Offset, PartitionId};
-use events::{Cursor, OutcomeRecord, Problem, parse_body};
+use events::{Cursor, Flaw, OutcomeRecord, Problem, parse_body};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{Answer, Sum, millis, sum};
 use super::body::{self, BodyError};
 use super::bounds::{BUSY_RETRY, RETRY_AFTER_MS};
+use super::layers::{Limits, Shed};
 use super::outcomes::{OutcomesError, PAGE_RECORDS_MAX, Page, Placed, Wanted, page};
 use super::publish::Gateway;
 use crate::config::road::chain;
@@ -35,19 +36,24 @@ struct Ports {
     stop: CancellationToken,
 }
 
-/// The routes. Waits for outcomes end at `stop`.
+/// The routes, behind the limits of the port. Waits for outcomes end at `stop`.
 pub fn routes(gateway: Gateway, stop: CancellationToken) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/v1/events", post(publish))
         .route("/v1/outcomes", get(outcomes))
-        .with_state(Ports { gateway, stop })
+        .with_state(Ports { gateway: gateway.clone(), stop });
+    Limits::new(shed, gateway.metrics().shed.clone()).around(routes)
 }
 
 async fn publish(State(Ports { gateway, .. }): State<Ports>, body: Body) -> Response {
-    let body = match body::collect(body, gateway.bodies()).await {
+    let bodies = gateway.bodies();
+    let body = match body::collect(body, &bodies).await {
         Ok(body) => body,
         Err(error) => {
-            gateway.count_unread(if error == BodyError::Busy { "overloaded" } else { "invalid" });
+            match unread(&error) {
+                Some(problem) => gateway.count_mistake(&problem),
+                None => gateway.count_unread("overloaded"),
+            }
             return refused_body(&error);
         }
     };
@@ -61,7 +67,7 @@ async fn publish(State(Ports { gateway, .. }): State<Ports>, body: Body) -> Resp
             answered(&gateway.publish_parsed(parsed.collect()).await)
         }
         Err(problem) => {
-            gateway.count_unread("invalid");
+            gateway.count_mistake(&problem);
             malformed(&problem)
         }
     }
@@ -98,14 +104,36 @@ fn refused_body(error: &BodyError) -> Response {
         BodyError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         BodyError::Slow => StatusCode::REQUEST_TIMEOUT,
         BodyError::Broken => StatusCode::BAD_REQUEST,
-        BodyError::Busy => {
-            let error = json!({"code": "OVERLOADED", "retryAfterMs": millis(BUSY_RETRY)});
-            return (StatusCode::TOO_MANY_REQUESTS, retry(BUSY_RETRY), failure(error))
-                .into_response();
-        }
+        BodyError::Busy => return busy(),
     };
-    let problem = Problem::new("body", error, "at most 4 MiB, sent without long pauses");
-    (status, failure(json!({"code": "INVALID", "problems": [problem]}))).into_response()
+    let problems: Vec<_> = unread(error).into_iter().collect();
+    (status, failure(json!({"code": "INVALID", "problems": problems}))).into_response()
+}
+
+/// What is wrong with a body that could not be read; nothing if there was no room for it.
+fn unread(error: &BodyError) -> Option<Problem> {
+    let flaw = match error {
+        BodyError::Busy => return None,
+        BodyError::TooLarge => Flaw::TooLarge,
+        BodyError::Slow | BodyError::Broken => Flaw::Malformed,
+    };
+    Some(Problem::new("body", error, "at most 4 MiB, sent without long pauses").of(flaw))
+}
+
+fn busy() -> Response {
+    let error = json!({"code": "OVERLOADED", "retryAfterMs": millis(BUSY_RETRY)});
+    (StatusCode::TOO_MANY_REQUESTS, retry(BUSY_RETRY), failure(error)).into_response()
+}
+
+/// What a request is told that did not get as far as its route, or not to the end of it.
+pub(crate) fn shed(shed: Shed) -> Response {
+    match shed {
+        Shed::Busy => busy(),
+        Shed::Late => {
+            let error = json!({"code": "LOG_UNAVAILABLE", "retryAfterMs": millis(BUSY_RETRY)});
+            (StatusCode::GATEWAY_TIMEOUT, retry(BUSY_RETRY), failure(error)).into_response()
+        }
+    }
 }
 
 fn malformed(problem: &Problem) -> Response {

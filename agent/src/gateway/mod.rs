@@ -1,21 +1,39 @@
 //! The way in for events and out for outcomes, on every node alike. `publish` answers each event,
 //! `carry` brings it to whoever serves its partition, `http` and `grpc` are the ports. I/O.
 
+mod admissible;
 pub mod answer;
 mod body;
 mod bounds;
 mod carry;
+mod connections;
+mod descriptors;
+mod framing;
 mod group;
 pub mod grpc;
 mod hand;
+mod handing;
 mod hold;
+mod hot;
+pub mod hotkeys;
 pub mod http;
+mod hunts;
+mod layers;
 pub mod listen;
+mod metered;
+mod metrics;
 mod outcomes;
+mod pass;
 mod peers;
 mod publish;
 mod sorted;
+mod status;
+mod steady;
 
+pub use connections::Connections;
+pub use descriptors::connections as connections_fitting;
+pub use hot::HotKeys;
+pub use metrics::GatewayMetrics;
 pub use publish::Gateway;
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use config_schemas::{Epoch, HuntName, Offset, PartitionId, Revision};
 use events::v1::peers_client::PeersClient;
 use events::{BODY_BYTES_MAX, Event, v1};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Request, Status};
 
 use super::answer::Refusal;
 use super::bounds::{HAND_BYTES_MAX, MAP_REVISION, RETRY_AFTER_MS};
 use super::hold::{Attempt, Away};
+use super::pass::PASS;
 use crate::partitions::answer::Accepted;
 use crate::partitions::routes::{Route, Routes};
 
@@ -63,6 +64,10 @@ impl Peers {
             epoch: route.epoch.0,
             events: hand.events.into_iter().map(v1::Event::from).collect(),
         };
+        let mut request = Request::new(request);
+        if let Some(pass) = routes.pass.as_ref().and_then(|pass| pass.parse().ok()) {
+            request.metadata_mut().insert(PASS, pass);
+        }
         let mut client = PeersClient::new(channel)
             .max_encoding_message_size(HAND_BYTES_MAX)
             .max_decoding_message_size(HAND_BYTES_MAX + BODY_BYTES_MAX);
@@ -141,7 +146,8 @@ fn read_status(status: &Status) -> Attempt<Handed> {
             let retry_after = retry_after.unwrap_or(RETRY_AFTER);
             Attempt::Over(Err(Refusal::Overloaded { retry_after }))
         }
-        Code::NotFound => Attempt::Away(Away::default()),
+        // Another hunt, or the same in another life: what we know of it is about to change.
+        Code::NotFound | Code::Unauthenticated => Attempt::Away(Away::default()),
         Code::Unavailable if never_connected(status) => Attempt::Away(Away::default()),
         Code::Unavailable => match retry_after {
             Some(retry_after) => Attempt::Over(Err(Refusal::LogUnavailable { retry_after })),
@@ -209,6 +215,7 @@ mod tests {
         check(Code::Unavailable, &[], away(true, None));
         check(Code::Internal, &[], away(true, None));
         check(Code::NotFound, &[], away(false, None));
+        check(Code::Unauthenticated, &[], away(false, None));
         check(
             Code::Unimplemented,
             &[],

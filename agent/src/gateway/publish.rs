@@ -6,13 +6,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use config_schemas::HuntName;
-use events::{Event, EventId, HuntGame, Intake, Machine as _, Vocabulary};
+use events::{Event, EventId, Intake, Problem, Vocabulary};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use super::admissible;
 use super::answer::{Answer, Refusal};
-use super::bounds::{BODIES_BYTES_MAX, BUSY_RETRY, HANDS_MAX, READERS_MAX, REQUESTS_MAX};
+use super::bounds::{
+    BODIES_BYTES_MAX, BUSY_RETRY, HANDS_MAX, READERS_MAX, REQUESTS_MAX, STREAMS_MAX,
+};
 use super::carry::Carrier;
-use super::group::too_large;
+use super::hot::HotKeys;
+use super::metrics::GatewayMetrics;
 use super::sorted::{Parsed, Sorted};
 use crate::config::live::Live;
 use crate::partitions::answer::Source;
@@ -30,21 +34,25 @@ struct Inner {
     carrier: Carrier,
     requests: Semaphore,
     hands: Semaphore,
-    bodies: Semaphore,
+    bodies: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     readers: Arc<Semaphore>,
+    metrics: GatewayMetrics,
 }
 
 impl Gateway {
     /// The gateway in front of `plane`.
-    pub fn new(plane: Plane) -> Gateway {
+    pub fn new(plane: Plane, metrics: GatewayMetrics) -> Gateway {
         Gateway(Arc::new(Inner {
             live: plane.live(),
-            vocabulary: HuntGame::vocabulary(),
-            carrier: Carrier::new(plane.clone(), HuntGame::vocabulary()),
+            vocabulary: plane.vocabulary(),
+            carrier: Carrier::new(plane.clone(), plane.vocabulary(), metrics.clone()),
             requests: Semaphore::new(REQUESTS_MAX),
             hands: Semaphore::new(HANDS_MAX),
-            bodies: Semaphore::new(BODIES_BYTES_MAX),
+            bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
+            metrics,
             plane,
         }))
     }
@@ -56,13 +64,12 @@ impl Gateway {
     }
 
     pub(crate) async fn publish_parsed(&self, parsed: Vec<Parsed>) -> Vec<Answer> {
-        let bound = self.0.live.snapshot().config.buffers.event;
+        let config = self.0.live.snapshot().config.clone();
+        let now = telemetry::clock::now_millis();
         let mut sorted = Sorted::new(parsed.into_iter().map(|parsed| {
             let event = parsed?;
-            match too_large(&event, bound) {
-                Some(problem) => Err((Some(event.id.into()), vec![problem])),
-                None => Ok(event),
-            }
+            let problems = admissible::problems(&event, &config, now);
+            if problems.is_empty() { Ok(event) } else { Err((Some(event.id.into()), problems)) }
         }));
         let results = self.0.carrier.carry(sorted.take_events(), Source::Producer).await;
         let answers = sorted.answered(results);
@@ -86,6 +93,22 @@ impl Gateway {
     /// Counts a request that was refused before its events were read.
     pub(crate) fn count_unread(&self, reason: &str) {
         self.0.plane.metrics().refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a request that breaks a rule of form as a whole.
+    pub(crate) fn count_mistake(&self, problem: &Problem) {
+        self.count_unread("invalid");
+        self.0.metrics.count_mistake(std::slice::from_ref(problem));
+    }
+
+    /// The keys that are hot at this gateway.
+    pub fn hot(&self) -> &HotKeys {
+        self.0.carrier.hot()
+    }
+
+    /// The gateway's figures.
+    pub fn metrics(&self) -> &GatewayMetrics {
+        &self.0.metrics
     }
 
     /// Lends what parsing needs: the vocabulary, the time, fresh ids.
@@ -125,14 +148,22 @@ impl Gateway {
     }
 
     /// Room for request bodies, in bytes.
-    pub(crate) fn bodies(&self) -> &Semaphore {
-        &self.0.bodies
+    pub(crate) fn bodies(&self) -> Arc<Semaphore> {
+        self.0.bodies.clone()
+    }
+
+    /// Room for one more stream of events, for as long as the permit is kept.
+    pub(crate) fn admit_stream(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.streams.clone().try_acquire_owned().ok()
     }
 
     fn count(&self, answers: &[Answer]) {
         for refusal in answers.iter().filter_map(|answer| answer.result.as_ref().err()) {
             let reason = refusal.code().to_ascii_lowercase();
             self.0.plane.metrics().refused.with_label_values(&[reason.as_str()]).inc();
+            if let Refusal::Invalid { problems } = refusal {
+                self.0.metrics.count_mistake(problems);
+            }
         }
     }
 }

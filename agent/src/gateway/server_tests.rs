@@ -25,7 +25,9 @@ use tonic::Code;
 use tower::ServiceExt as _;
 
 use super::bounds::{MAP_REVISION, OWNER_EPOCH};
-use super::{Gateway, grpc, http};
+use super::listen::{Port, Speech};
+use super::pass::PASS;
+use super::{Connections, Gateway, GatewayMetrics, grpc, http};
 use crate::core::{self, Core, CoreOptions};
 use crate::metrics::PlaneMetrics;
 use crate::partitions::log::Log;
@@ -75,9 +77,11 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
     let options = PlaneOptions { hunt: hunt(), me: me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone()).unwrap();
     let plane = plane::new::<events::HuntGame>(options, &core, log, metrics);
-    let gateway = Gateway::new(plane.clone());
+    let gateway = Gateway::new(plane.clone(), GatewayMetrics::register(&registry).unwrap());
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
-    let serving = grpc::serve(listener, gateway.clone(), tasks.stopping());
+    let connections = Connections::new(64, gateway.metrics().clone());
+    let port = Port { listener, speech: Speech::Grpc, connections };
+    let serving = grpc::serve(port, gateway.clone(), tasks.stopping());
     tasks.spawn("grpc", async move { serving.await.unwrap() });
     Agent { me, plane, gateway, grpc: address, tasks, _core: core }
 }
@@ -274,7 +278,7 @@ async fn bad_input_is_answered_by_the_event_or_by_the_request() {
     };
     check(good.into(), 200, r#""offset":0"#).await;
     check(format!("{good}\n{bad}").into(), 207, "INVALID").await;
-    check(bad.into(), 400, "one of join, move, solve, claim").await;
+    check(bad.into(), 400, "one of join, move, solve, claim, sight").await;
     check("nonsense".into(), 400, "INVALID").await;
     check(too_long, 413, "larger than").await;
     assert!(world.a.plane.metrics().refused.with_label_values(&["invalid"]).get() >= 4);
@@ -290,15 +294,44 @@ async fn bad_input_is_answered_by_the_event_or_by_the_request() {
 #[tokio::test]
 async fn a_hand_over_to_the_wrong_node_is_refused_with_what_it_knows() {
     let world = World::placed().await;
-    let mut peers = PeersClient::connect(format!("http://{}", world.a.grpc)).await.unwrap();
+    let pass = world.a.plane.routes().borrow().pass.clone().unwrap();
     for (partition, epoch, knows) in [(1, 1, "1"), (0, 2, "1")] {
-        let events = joins(1);
-        let hand = v1::HandRequest { hunt: hunt().to_string(), partition, epoch, events };
-        let status = peers.hand(hand).await.unwrap_err();
+        let status = hand(&world.a, partition, epoch, Some(&pass)).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!(status.metadata().get(OWNER_EPOCH).unwrap(), knows);
         assert!(status.metadata().contains_key(MAP_REVISION));
     }
+    world.end().await;
+}
+
+async fn hand(
+    agent: &Agent,
+    partition: u32,
+    epoch: u64,
+    pass: Option<&str>,
+) -> Result<v1::PublishResponse, tonic::Status> {
+    let events = joins(1);
+    let hand = v1::HandRequest { hunt: hunt().to_string(), partition, epoch, events };
+    let mut request = tonic::Request::new(hand);
+    if let Some(pass) = pass {
+        request.metadata_mut().insert(PASS, pass.parse().unwrap());
+    }
+    let mut peers = PeersClient::connect(format!("http://{}", agent.grpc)).await.unwrap();
+    peers.hand(request).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn only_who_knows_the_hunt_s_pass_hands_events_over() {
+    let world = World::placed().await;
+    let pass = world.a.plane.routes().borrow().pass.clone().unwrap();
+    let wrong = pass.replace(|c: char| c.is_ascii_digit(), "f");
+    // The raw id of the hunt in etcd is not the pass.
+    for shown in [None, Some(""), Some("epoch"), Some(wrong.as_str())] {
+        let status = hand(&world.a, 0, 1, shown).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{shown:?}");
+    }
+    assert_eq!(world.a.gateway.metrics().shed.with_label_values(&["no_pass"]).get(), 4);
+    assert!(hand(&world.a, 0, 1, Some(&pass)).await.is_ok());
     world.end().await;
 }
 

@@ -1,8 +1,12 @@
 //! Where an event's partition is served, by the records. In: the view. Out: a table for the
 //! gateway. Pure.
 
-use config_schemas::documents::Owner;
+use std::sync::Arc;
+
+use config_schemas::documents::{Meta, Owner};
 use config_schemas::{Epoch, NodeName, PartitionId, Revision};
+
+use sha2::{Digest as _, Sha256};
 
 use crate::config::view::View;
 
@@ -13,6 +17,9 @@ pub struct Routes {
     pub partitions: Vec<Option<Route>>,
     /// The newest record among them.
     pub revision: Option<Revision>,
+    /// What nodes of this hunt show each other when they hand events over; `None` while the hunt is
+    /// unknown.
+    pub pass: Option<Arc<str>>,
 }
 
 /// Who serves a partition.
@@ -52,5 +59,13 @@ pub fn routes(view: &View, me: &Owner) -> Routes {
     Routes {
         partitions: (0..count).map(route).collect(),
         revision: view.partitions.values().map(|at| at.revision).max(),
+        pass: view.meta.as_ref().map(|meta| pass(&meta.record)),
     }
+}
+
+/// Not the random id itself: that stays in etcd.
+fn pass(meta: &Meta) -> Arc<str> {
+    let digest =
+        Sha256::new().chain_update("treasurehunt.v1.Peers/").chain_update(&meta.store_epoch);
+    format!("{:x}", digest.finalize()).into()
 }

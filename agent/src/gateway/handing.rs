@@ -1,0 +1,36 @@
+//! `Peers` of treasurehunt.v1: what other nodes call. In: batches for one partition. Out: answers,
+//! or what this node knows of the partition's owner. I/O.
+
+use events::v1;
+use events::v1::peers_server::Peers;
+use tonic::{Request, Response, Status};
+
+use super::answer::Refusal;
+use super::bounds::BUSY_RETRY;
+use super::hand;
+use super::hunts::{Service, bounded, response};
+use super::status::{overloaded, unavailable, wrong_owner};
+
+#[tonic::async_trait]
+impl Peers for Service {
+    async fn hand(
+        &self,
+        request: Request<v1::HandRequest>,
+    ) -> Result<Response<v1::PublishResponse>, Status> {
+        let request = request.into_inner();
+        self.known(&request.hunt)?;
+        bounded(&self.gateway, request.events.len())?;
+        let _admitted = self.gateway.admit_hand().ok_or_else(|| overloaded(BUSY_RETRY))?;
+        match hand::take(&self.gateway, request).await {
+            Ok(answers) => Ok(Response::new(response(answers))),
+            Err(hand::Refused::WrongOwner { epoch, revision }) => Err(wrong_owner(epoch, revision)),
+            Err(hand::Refused::Events(Refusal::Overloaded { retry_after })) => {
+                Err(overloaded(retry_after))
+            }
+            Err(hand::Refused::Events(refusal)) => {
+                let retry_after = refusal.retry_after().unwrap_or(BUSY_RETRY);
+                Err(unavailable("the log cannot be written", retry_after))
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Which partition each event goes to: its key's, unless the key is hot and its kind needs no
+//! order. In: events, routes, settings, the time. Out: a partition for each, and the hot keys for
+//! metrics and people. No I/O.
+//!
+//! A spread event's partition follows from its id and the key's fan-out. So a retry finds the
+//! partition that knows its id as long as the fan-out is the same; after it doubled, half of them
+//! do. Kinds without order promise no more than that: a reader who has to count exactly goes by
+//! the event id that every outcome carries.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use config_schemas::{PartitionId, Routing};
+use events::{Event, Vocabulary, murmur2, partition_of};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{Gauge, IntCounter, IntGaugeVec, Opts, Registry};
+use tokio::time::Instant;
+
+use super::hotkeys::{HotKey, Spread, SpreadLimits};
+use crate::metrics::MetricsError;
+use crate::partitions::routes::Routes;
+
+/// What a gateway knows of the keys that pass it. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct HotKeys(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    spread: Spread,
+    limits: SpreadLimits,
+}
+
+impl HotKeys {
+    /// Nothing seen yet.
+    pub fn new(now: Instant) -> HotKeys {
+        let limits =
+            SpreadLimits { nodes: 1, partitions: 1, least_per_second: u64::MAX, spread: false };
+        HotKeys(Arc::new(Mutex::new(State { spread: Spread::new(now), limits })))
+    }
+
+    /// The hottest keys, the hottest first.
+    pub fn hot(&self, now: Instant) -> Vec<HotKey> {
+        let mut state = self.state();
+        let limits = state.limits;
+        state.spread.tick(now, &limits);
+        state.spread.hot().to_vec()
+    }
+
+    /// The partition of each of `events`, which count as seen.
+    pub(crate) fn place(
+        &self,
+        events: &[Event],
+        vocabulary: &Vocabulary,
+        routes: &Routes,
+        routing: &Routing,
+        now: Instant,
+    ) -> Vec<PartitionId> {
+        let partitions = u32::try_from(routes.partitions.len()).unwrap_or(u32::MAX);
+        let mut state = self.state();
+        for event in events {
+            let key = vocabulary.key(event).unwrap_or_default();
+            state.spread.see(key, vocabulary.is_ordered(event));
+        }
+        if state.spread.is_due(now) {
+            state.limits = limits(routes, routing, partitions);
+            let limits = state.limits;
+            state.spread.tick(now, &limits);
+        }
+        let fan = |event: &Event, key: &str| match vocabulary.is_ordered(event) {
+            true => 1,
+            false => state.spread.fan(key),
+        };
+        let place = |event: &Event| {
+            let key = vocabulary.key(event).unwrap_or_default();
+            placed(event, key, fan(event, key), partitions)
+        };
+        events.iter().map(place).collect()
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn limits(routes: &Routes, routing: &Routing, partitions: u32) -> SpreadLimits {
+    let nodes: BTreeSet<_> = routes.partitions.iter().flatten().map(|route| &route.node).collect();
+    SpreadLimits {
+        nodes: nodes.len(),
+        partitions,
+        least_per_second: routing.hot,
+        spread: routing.spread,
+    }
+}
+
+/// An event without a key (no parsed one is) goes as if its key were empty. The partitions of a
+/// spread key are neighbours by number, so that each is another one; whose they are is the
+/// planner's business.
+fn placed(event: &Event, key: &str, fan: u32, partitions: u32) -> PartitionId {
+    let home = partition_of(key, partitions);
+    let part = murmur2(event.id.as_str().as_bytes()) % fan.max(1);
+    PartitionId((home.0 + part) % partitions.max(1))
+}
+
+/// How many of `events` are not where their key alone would send them.
+pub(crate) fn count_spread(
+    events: &[Event],
+    places: &[PartitionId],
+    (vocabulary, partitions): (&Vocabulary, u32),
+    counter: &IntCounter,
+) {
+    let away = events.iter().zip(places).filter(|(event, place)| {
+        !vocabulary.is_ordered(event)
+            && partition_of(vocabulary.key(event).unwrap_or_default(), partitions) != **place
+    });
+    counter.inc_by(away.count() as u64);
+}
+
+/// The hot keys as figures, read at each scrape. Keys are no labels: they are people's names, and
+/// without end.
+struct HotFigures {
+    keys: HotKeys,
+    count: IntGaugeVec,
+    bound: Gauge,
+}
+
+impl HotKeys {
+    /// Registers the figures.
+    pub fn register(&self, registry: &Registry) -> Result<(), MetricsError> {
+        registry.register(Box::new(HotFigures {
+            keys: self.clone(),
+            count: IntGaugeVec::new(
+                Opts::new(
+                    "treasurehunt_agent_hot_keys",
+                    "Keys that ask for a tenth of a mean node or more, at this gateway.",
+                ),
+                &["ordered"],
+            )?,
+            bound: Gauge::new(
+                "treasurehunt_agent_hot_key_bound",
+                "What the hottest key that has to stay in order asks for, times a mean node. Above \
+                 1 no placement can be even.",
+            )?,
+        }))?;
+        Ok(())
+    }
+}
+
+impl Collector for HotFigures {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.count.desc(), self.bound.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let hot = self.keys.hot(Instant::now());
+        for ordered in [true, false] {
+            let count = hot.iter().filter(|hot| hot.ordered == ordered).count();
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.count.with_label_values(&[ordered.to_string()]).set(count);
+        }
+        let ordered = hot.iter().filter(|hot| hot.ordered).map(|hot| hot.load.of_mean_node);
+        self.bound.set(ordered.fold(0.0, f64::max));
+        [self.count.collect(), self.bound.collect()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partitions::routes::Route;
+    use config_schemas::{Config, Epoch, NodeName};
+    use events::{EventId, HuntGame, Kind, Machine as _};
+    use std::time::Duration;
+
+    fn event(kind: Kind, number: usize) -> Event {
+        Event {
+            player: Some("ana".to_owned()),
+            treasure: Some("gold".to_owned()),
+            ..Event::new(EventId::new(format!("e{number}")).unwrap(), kind, 0)
+        }
+    }
+
+    fn routes(nodes: usize, partitions: usize) -> Routes {
+        let route = |number: usize| Route {
+            node: NodeName::new(format!("n{}", number % nodes)).unwrap(),
+            grpc: String::new(),
+            epoch: Epoch(1),
+            mine: false,
+        };
+        Routes {
+            partitions: (0..partitions).map(|number| Some(route(number))).collect(),
+            ..Routes::default()
+        }
+    }
+
+    /// The partitions of `count` events after a second of the same.
+    fn places(kind: &Kind, partitions: usize, spread: bool) -> BTreeSet<u32> {
+        let start = Instant::now();
+        let keys = HotKeys::new(start);
+        let routing = Routing { spread, ..Config::default().routing };
+        let routes = routes(4, partitions);
+        let mut found = BTreeSet::new();
+        for second in 0..3 {
+            let events: Vec<_> =
+                (0..2000).map(|number| event(kind.clone(), second * 2000 + number)).collect();
+            let now = start + Duration::from_secs(second as u64);
+            let places = keys.place(&events, &HuntGame::vocabulary(), &routes, &routing, now);
+            let again = keys.place(&events, &HuntGame::vocabulary(), &routes, &routing, now);
+            assert_eq!(places, again, "a retry goes where the first try went");
+            found = places.iter().map(|id| id.0).collect();
+        }
+        assert_eq!(keys.hot(start)[0].ordered, *kind != Kind::Sight);
+        found
+    }
+
+    #[test]
+    fn only_what_needs_no_order_leaves_its_partition() {
+        let check = |kind, partitions, spread, expected: usize| {
+            let found = places(&kind, partitions, spread);
+            assert_eq!(found.len(), expected, "{kind} {found:?}");
+            let key = if kind == Kind::Sight { "gold" } else { "ana" };
+            let home = partition_of(key, u32::try_from(partitions).unwrap());
+            assert!(found.contains(&home.0));
+        };
+        // One key is everything: 4 mean nodes, and so 40 parts of a tenth.
+        check(Kind::Sight, 256, true, 64);
+        check(Kind::Sight, 24, true, 16);
+        check(Kind::Sight, 1, true, 1);
+        check(Kind::Sight, 256, false, 1);
+        check(Kind::Move, 256, true, 1);
+        check(Kind::Claim, 256, true, 1);
+    }
+}

@@ -1,0 +1,137 @@
+//! gRPC requests within bounds as they arrive: bytes of all of them together, records in each, and
+//! time for each message from its first byte to its last. What has not arrived takes no room, so a
+//! slow sender costs others nothing. In: request bodies. Out: the same, or an end with a status. I/O.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, BodyDataStream, Bytes};
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use events::{BATCH_EVENTS_MAX, Flaw, Problem};
+use futures::{Stream, StreamExt as _};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::body::BODY_TIMEOUT;
+use super::bounds::BUSY_RETRY;
+use super::framing::{Framing, Unfit};
+use super::publish::Gateway;
+use super::status::overloaded;
+
+/// Fields of a request that are no events and take a record each.
+const OTHER_RECORDS: usize = 16;
+
+/// `router` with every request's body metered.
+pub(crate) fn around(gateway: Gateway, router: Router) -> Router {
+    router.layer(from_fn_with_state(gateway, meter))
+}
+
+async fn meter(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    // Kept until the method has answered: what it works on was decoded from these bytes.
+    let room = Room::default();
+    let request = request.map(|body| {
+        let meter = Meter {
+            chunks: body.into_data_stream(),
+            framing: Framing::new(BATCH_EVENTS_MAX + OTHER_RECORDS),
+            since: Instant::now(),
+            bodies: gateway.bodies(),
+            room: room.clone(),
+            gateway,
+        };
+        Body::from_stream(meter.metered())
+    });
+    let response = next.run(request).await;
+    drop(room);
+    response
+}
+
+/// The room of a request's messages. What is drawn from it ends with the last clone.
+#[derive(Debug, Clone, Default)]
+struct Room(Arc<Mutex<Messages>>);
+
+#[derive(Debug, Default)]
+struct Messages {
+    /// Of messages that are whole: worked on, until the next bytes are asked for.
+    whole: Option<OwnedSemaphorePermit>,
+    /// Of the one that is arriving.
+    arriving: Option<OwnedSemaphorePermit>,
+}
+
+struct Meter {
+    chunks: BodyDataStream,
+    framing: Framing,
+    /// When the message that is arriving began.
+    since: Instant,
+    bodies: Arc<Semaphore>,
+    room: Room,
+    gateway: Gateway,
+}
+
+impl Meter {
+    fn metered(self) -> impl Stream<Item = Result<Bytes, Status>> + Send {
+        futures::stream::unfold(Some(self), |meter| async move {
+            let mut meter = meter?;
+            match meter.next().await? {
+                Ok(chunk) => Some((Ok(chunk), Some(meter))),
+                Err(status) => Some((Err(status), None)),
+            }
+        })
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, Status>> {
+        let chunk = if self.framing.is_inside() {
+            match tokio::time::timeout_at(self.since + BODY_TIMEOUT, self.chunks.next()).await {
+                Ok(chunk) => chunk?,
+                Err(_) => return Some(Err(self.too_slow())),
+            }
+        } else {
+            let chunk = self.chunks.next().await?;
+            self.since = Instant::now();
+            chunk
+        };
+        Some(match chunk {
+            Ok(chunk) => self.take(&chunk).map(|()| chunk),
+            Err(error) => Err(Status::cancelled(error.to_string())),
+        })
+    }
+
+    fn take(&mut self, chunk: &[u8]) -> Result<(), Status> {
+        let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        let after = self.framing.take(chunk).map_err(|unfit| self.unfit(unfit))?;
+        let mut messages = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // More is asked for only when what was whole has been answered.
+        messages.whole = None;
+        let drawn = self.bodies.clone().try_acquire_many_owned(size);
+        let drawn = drawn.map_err(|_| overloaded(BUSY_RETRY))?;
+        match &mut messages.arriving {
+            Some(arriving) => arriving.merge(drawn),
+            none => *none = Some(drawn),
+        }
+        if let Some(after) = after {
+            let next = messages.arriving.as_mut().and_then(|arriving| arriving.split(after));
+            messages.whole = std::mem::replace(&mut messages.arriving, next);
+        }
+        Ok(())
+    }
+
+    fn too_slow(&self) -> Status {
+        let problem =
+            Problem::new("message", "unfinished", format!("whole within {BODY_TIMEOUT:?}"));
+        self.gateway.count_mistake(&problem.of(Flaw::Malformed));
+        Status::deadline_exceeded(format!("the message did not arrive within {BODY_TIMEOUT:?}"))
+    }
+
+    fn unfit(&self, unfit: Unfit) -> Status {
+        let (flaw, message) = match unfit {
+            Unfit::TooMany(_) => {
+                (Flaw::TooMany, format!("at most {BATCH_EVENTS_MAX} events are taken at once"))
+            }
+            Unfit::Malformed => (Flaw::Malformed, unfit.to_string()),
+        };
+        self.gateway.count_mistake(&Problem::new("message", unfit, &*message).of(flaw));
+        Status::invalid_argument(message)
+    }
+}
