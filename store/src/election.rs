@@ -15,7 +15,7 @@ use crate::connect::Store;
 use crate::follow::{FollowOptions, Follower, follow};
 use crate::keys::{Entry, KeyRange};
 use crate::session::{Claim, Session, SessionError, SessionOptions};
-use crate::txn::Guard;
+use crate::txn::{Guard, Txn, Write};
 
 /// Candidates wait up to this long after the leader's key is gone, so that they do not all ask
 /// at the same instant.
@@ -26,7 +26,8 @@ const CANDIDATE_SPREAD: Duration = Duration::from_millis(50);
 pub struct Candidacy {
     /// The key whose creator leads.
     pub key: String,
-    /// Who we are; stands in the key for people to read. Let it name the incarnation too.
+    /// Who we are; stands in the key for people to read. It names the incarnation too: a key with
+    /// this very text is our own, so no two candidates may share it.
     pub identity: Bytes,
     /// How long a dead leader blocks the next one.
     pub ttl: Duration,
@@ -52,6 +53,7 @@ pub async fn campaign(store: &Store, candidacy: Candidacy) -> Result<Leadership,
             Ok(attached) => {
                 return Ok(Leadership::begin(store, key, attached.create_revision, session));
             }
+            Err(SessionError::Taken { by }) if by.value == identity => step_down(store, &by).await,
             Err(SessionError::Taken { .. }) => until_gone(store, &key).await,
             Err(SessionError::LeaseLost { .. }) => {}
             Err(SessionError::Store(error)) if error.retryable() => {
@@ -59,6 +61,18 @@ pub async fn campaign(store: &Store, candidacy: Candidacy) -> Result<Leadership,
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Takes away the key of our own earlier leadership, whose lease we lost: nobody can lead before
+/// etcd ends that lease, and a restarted etcd counts it from the beginning.
+async fn step_down(store: &Store, ours: &Entry) {
+    let txn = Txn {
+        guards: vec![Guard::as_found(&ours.key, Some(ours))],
+        writes: vec![Write::delete(ours.key.clone())],
+    };
+    if store.commit_decided(&txn).await.is_err() {
+        pause(store, WAIT_MAX).await;
     }
 }
 

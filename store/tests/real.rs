@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use servers::{Etcd, EtcdCluster, EtcdOptions, EtcdPrograms};
+use servers::{Certificates, Etcd, EtcdCluster, EtcdOptions, EtcdPrograms, Usage};
 use store::{
-    FollowOptions, Follower, Guard, KeyRange, Phase, Store, StoreError, StoreOptions, Txn, User,
-    Verdict, follow,
+    FollowOptions, Follower, Guard, KeyRange, Phase, Store, StoreError, StoreOptions, TlsFiles,
+    Txn, User, Verdict, follow,
 };
 use tokio::time::{Instant, timeout};
 
@@ -160,4 +160,57 @@ async fn a_dead_or_frozen_member_is_left_for_another_and_no_quorum_is_told() {
     cluster.ready().await.expect("quorum");
     store.commit_decided(&Txn::put(Guard::Exists("/h/a".into()), "y")).await.expect("decided");
     until(&mut follower, "/h/a", "y").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_s_common_name_is_the_user_where_etcd_asks_for_one() {
+    let programs = EtcdPrograms::shared().await.expect("an etcd");
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = Certificates::in_dir(&folder.path().join("certificates"));
+    certificates.make_authority().await.expect("an authority");
+    let sign = async |name: &str, usage| {
+        certificates.sign(name, &format!("/CN={name}"), usage).await.expect("a certificate")
+    };
+    let server = sign("etcd", Usage::Server).await;
+    let mut options = EtcdOptions::in_dir(folder.path()).expect("ports");
+    let secure = format!("https://127.0.0.1:{}", servers::free_port().expect("a port"));
+    let file = |path: &std::path::Path| path.display().to_string();
+    options.fsync = false;
+    // The plain port stays: the one who sets users up comes by it.
+    options.extra_args = vec![
+        format!("--listen-client-urls={},{secure}", options.endpoint()),
+        format!("--cert-file={}", file(&server.certificate)),
+        format!("--key-file={}", file(&server.key)),
+        format!("--trusted-ca-file={}", file(&certificates.authority())),
+        "--client-cert-auth".to_owned(),
+    ];
+    let etcd = Etcd::start(programs, options).await.expect("etcd starts");
+    for line in [
+        "user add root:canary-4711",
+        "user grant-role root root",
+        "user add --no-password ana",
+        "role add writer",
+        "role grant-permission writer --prefix=true readwrite /h/",
+        "user grant-role ana writer",
+        "auth enable",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        etcd.ctl(&words).await.unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+    let store = |identity: Option<servers::Certificate>| {
+        let identity = identity.map(|mine| (mine.certificate, mine.key));
+        let tls = TlsFiles { ca: certificates.authority(), identity, domain: None };
+        let options = StoreOptions { tls: Some(tls), ..StoreOptions::plain([secure.clone()]) };
+        Store::open(options).expect("options")
+    };
+    let ana = store(Some(sign("ana", Usage::Client).await));
+    let mut follower = follow(&ana, FollowOptions::new("ana", KeyRange::prefix("/h/")));
+    assert!(matches!(ana.commit(&put("/h/a")).await, Ok(Verdict::Committed(_))));
+    until(&mut follower, "/h/a", "x").await;
+    let elsewhere = ana.commit(&put("/other/a")).await;
+    assert!(matches!(elsewhere, Err(StoreError::PermissionDenied)), "{elsewhere:?}");
+    let stranger = store(Some(sign("stranger", Usage::Client).await)).read("/h/a").await;
+    assert!(stranger.is_err(), "a good certificate of nobody: {stranger:?}");
+    let nobody = store(None).read("/h/a").await;
+    assert!(nobody.is_err(), "no certificate: {nobody:?}");
 }

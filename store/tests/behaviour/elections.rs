@@ -58,3 +58,17 @@ pub(crate) async fn a_leader_without_lease_loses_and_its_writes_are_refused(back
     let now = backend.store().commit(&fenced(&second, "/h/a")).await;
     assert!(matches!(now, Ok(Verdict::Committed(_))), "{now:?}");
 }
+
+pub(crate) async fn who_lost_the_lease_need_not_wait_for_its_own_end(backend: Backend) {
+    let store = backend.store();
+    let mut long = candidacy("one");
+    long.ttl = 20 * PATIENCE;
+    let first = campaign(&store, long.clone()).await.expect("elected");
+    let (guard, before) = (first.guard(), first.create_revision());
+    // Its renewals end, but etcd counts on for a long time.
+    drop(first);
+    let again = timeout(PATIENCE, campaign(&store, long)).await.expect("in time").expect("elected");
+    assert!(again.create_revision() > before);
+    let late = Txn::put(Guard::Absent("/h/a".into()), "x").guarded_by(guard);
+    assert!(matches!(store.commit(&late).await, Ok(Verdict::Refused { .. })));
+}

@@ -63,4 +63,5 @@ cases! {
     sessions::a_usurped_key_is_given_up,
     elections::one_leads_and_the_next_follows_when_it_resigns,
     elections::a_leader_without_lease_loses_and_its_writes_are_refused,
+    elections::who_lost_the_lease_need_not_wait_for_its_own_end,
 }

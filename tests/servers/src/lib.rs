@@ -16,6 +16,7 @@
 
 mod programs;
 
+mod certificates;
 mod etcd;
 mod kube;
 mod proxy;
@@ -25,6 +26,7 @@ mod process;
 mod poll;
 mod port;
 
+pub use certificates::{Certificate, Certificates, Usage};
 pub use etcd::{Etcd, EtcdCluster, EtcdOptions, Restore};
 pub use kube::{KubeApi, KubeOptions};
 pub use poll::ServerError;
