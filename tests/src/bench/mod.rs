@@ -100,7 +100,9 @@ impl Scene {
     async fn open() -> anyhow::Result<Scene> {
         let programs = EtcdPrograms::shared().await.context("finding etcd")?;
         let folder = tempfile::tempdir().context("making a folder")?;
-        let options = EtcdOptions::in_dir(folder.path())?;
+        let mut options = EtcdOptions::in_dir(folder.path())?;
+        // Lets a figure have the garbage collected before it counts.
+        options.extra_args = vec!["--enable-pprof".to_owned()];
         let etcd = Etcd::start(programs, options).await?;
         Ok(Scene { etcd, _folder: folder })
     }

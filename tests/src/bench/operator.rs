@@ -111,7 +111,7 @@ pub(super) async fn metric(port: u16, name: &str) -> anyhow::Result<f64> {
     Ok(text.lines().filter(of_name).filter_map(value).sum())
 }
 
-async fn http_get(port: u16, path: &str) -> anyhow::Result<String> {
+pub(super) async fn http_get(port: u16, path: &str) -> anyhow::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.context("connecting")?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.context("asking")?;

@@ -9,7 +9,7 @@ use servers::ProcessStat;
 use tokio::time::Instant;
 
 use super::fleet::{Connections, Fleet};
-use super::operator::metric;
+use super::operator::{http_get, metric};
 use super::{Row, Scene, Setting};
 
 const AGENTS: usize = 1000;
@@ -28,10 +28,12 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
     Ok(())
 }
 
-/// etcd's memory: as the system counts it, and as Go uses it (heap and stacks).
+/// etcd's memory: as the system counts it, as Go uses it (heap and stacks), and what of that is
+/// still in use right after a collection: Go lets the heap grow to twice that before the next.
 struct Memory {
     resident: f64,
     in_use: f64,
+    live: f64,
 }
 
 async fn at_rest(
@@ -76,6 +78,11 @@ async fn at_rest(
             "kB",
         ),
         Row::new(of("etcd heap and stacks, per agent"), each(after.in_use - before.in_use), "kB"),
+        Row::new(
+            of("etcd heap after a collection, and stacks"),
+            each(after.live - before.live),
+            "kB",
+        ),
         Row::new(of("of a core, per agent"), percent(own), "%").at_most(CPU_PERCENT_GOAL),
         Row::new(of("of a core in etcd, per agent"), percent(etcd), "%"),
         Row::new(of("all started at once, registered after"), start, "s"),
@@ -87,7 +94,10 @@ async fn memory(scene: &Scene) -> anyhow::Result<Memory> {
     let port = scene.etcd.options().client_port;
     let heap = metric(port, "go_memstats_heap_inuse_bytes").await?;
     let stacks = metric(port, "go_memstats_stack_inuse_bytes").await?;
-    Ok(Memory { resident: scene.etcd.rss_bytes() as f64, in_use: heap + stacks })
+    let resident = scene.etcd.rss_bytes() as f64;
+    http_get(port, "/debug/pprof/heap?gc=1").await?;
+    let live = metric(port, "go_memstats_heap_alloc_bytes").await?;
+    Ok(Memory { resident, in_use: heap + stacks, live: live + stacks })
 }
 
 fn own_cpu() -> anyhow::Result<Duration> {
