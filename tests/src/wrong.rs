@@ -114,4 +114,3 @@ async fn is_forgotten(world: &World, wrong: &Wrong) -> anyhow::Result<()> {
     ensure!(seen.has_event("EditMended", &key), "no Event; there are {:?}", seen.events);
     Ok(())
 }
-
