@@ -44,7 +44,7 @@ use crate::embedded::writer::{Place, Writer};
 use crate::error::Error;
 use crate::traits::{Broker, LogKind};
 
-pub use crate::embedded::owned::EmbeddedOwned;
+pub use crate::embedded::owned::{EmbeddedOwned, EmbeddedSubmitted};
 pub use crate::embedded::reader::EmbeddedReader;
 pub use crate::embedded::snapshots::Snapshot;
 pub use crate::embedded::tuning::Tuning;

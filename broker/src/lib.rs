@@ -9,7 +9,9 @@ mod records;
 mod traits;
 
 pub use claim::Claim;
-pub use embedded::{Embedded, EmbeddedOptions, EmbeddedOwned, EmbeddedReader, Snapshot, Tuning};
+pub use embedded::{
+    Embedded, EmbeddedOptions, EmbeddedOwned, EmbeddedReader, EmbeddedSubmitted, Snapshot, Tuning,
+};
 pub use error::Error;
 pub use records::{Chunk, RECORD_BYTES_MAX, Record, Records};
 pub use traits::{Broker, LogKind, Owned, Reader};

@@ -52,6 +52,9 @@ pub trait Broker: Clone + Send + Sync + 'static {
 
 /// A partition held under an epoch. Clones are the same holding.
 pub trait Owned: Clone + Send + Sync + 'static {
+    /// An append that is in line.
+    type Submitted: Future<Output = Result<Vec<Offset>, Error>> + Send + Unpin + 'static;
+
     /// Which partition.
     fn partition(&self) -> PartitionId;
 
@@ -66,6 +69,15 @@ pub trait Owned: Clone + Send + Sync + 'static {
         log: LogKind,
         records: Records,
     ) -> impl Future<Output = Result<Vec<Offset>, Error>> + Send;
+
+    /// Puts records in line, in the order of the calls, and returns before they are durable; what
+    /// [`append`](Self::append) promises, the answer does. Waits only while too much is in line.
+    /// Dropping the answer does not take the records back.
+    fn submit(
+        &self,
+        log: LogKind,
+        records: Records,
+    ) -> impl Future<Output = Result<Self::Submitted, Error>> + Send;
 
     /// The offset that the next durable record will have.
     fn end(&self, log: LogKind) -> Offset;

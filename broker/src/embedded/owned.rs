@@ -1,13 +1,15 @@
 //! The owner's handle: hands batches to the commit threads and waits for their answer. Thin, async.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use config_schemas::{Epoch, Offset, PartitionId};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::embedded::Shared;
 use crate::embedded::format::{frame, framed_len};
-use crate::embedded::log::Log;
+use crate::embedded::log::{Answer, Log};
 use crate::error::Error;
 use crate::records::{RECORD_BYTES_MAX, Records};
 use crate::traits::{LogKind, Owned};
@@ -88,7 +90,20 @@ fn checked_len(records: &Records) -> Result<u32, Error> {
     fits.ok_or(Error::TooLarge { bytes })
 }
 
+/// An append that waits for the disk.
+pub struct EmbeddedSubmitted(oneshot::Receiver<Answer>);
+
+impl Future for EmbeddedSubmitted {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(Error::Closed)))
+    }
+}
+
 impl Owned for EmbeddedOwned {
+    type Submitted = EmbeddedSubmitted;
+
     fn partition(&self) -> PartitionId {
         self.partition
     }
@@ -98,18 +113,24 @@ impl Owned for EmbeddedOwned {
     }
 
     async fn append(&self, log: LogKind, records: Records) -> Result<Vec<Offset>, Error> {
+        self.submit(log, records).await?.await
+    }
+
+    async fn submit(&self, log: LogKind, records: Records) -> Result<EmbeddedSubmitted, Error> {
+        let (reply, answer) = oneshot::channel();
         if records.is_empty() {
-            return Ok(Vec::new());
+            // its receiver is here
+            let _ = reply.send(Ok(Vec::new()));
+            return Ok(EmbeddedSubmitted(answer));
         }
         let bytes = checked_len(&records)?;
         let room = Arc::clone(&self.room[place(log)]);
         let room = room.acquire_many_owned(bytes).await.map_err(|_| Error::Closed)?;
         let log = &self.logs[place(log)];
-        let (reply, answer) = oneshot::channel();
         if log.enqueue(|into| frame(&records, into), records.len(), room, reply)? {
             self.schedule(log);
         }
-        answer.await.unwrap_or(Err(Error::Closed))
+        Ok(EmbeddedSubmitted(answer))
     }
 
     fn end(&self, log: LogKind) -> Offset {
