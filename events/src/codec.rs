@@ -160,6 +160,7 @@ impl From<Outcome> for Wire {
                 Wire::ClaimLost(v1::ClaimLost { player, treasure, winner })
             }
             Outcome::Refused(refusal) => Wire::Refused(refusal.into()),
+            Outcome::DeadLetter { why } => Wire::DeadLetter(v1::DeadLetter { why }),
             Outcome::Duplicate { of_source_offset } => {
                 Wire::Duplicate(v1::Duplicate { of_source_offset: of_source_offset.0 })
             }
@@ -198,6 +199,7 @@ impl TryFrom<Wire> for Outcome {
                 Outcome::ClaimLost { player, treasure, winner }
             }
             Wire::Refused(refused) => Outcome::Refused(refused.try_into()?),
+            Wire::DeadLetter(v1::DeadLetter { why }) => Outcome::DeadLetter { why },
             Wire::Duplicate(v1::Duplicate { of_source_offset }) => {
                 Outcome::Duplicate { of_source_offset: Offset(of_source_offset) }
             }
@@ -225,7 +227,6 @@ impl From<Refusal> for v1::Refused {
             Refusal::CoolingDown { millis } => ("cooling_down", millis, String::new()),
             Refusal::AlreadyYours => ("already_yours", 0, String::new()),
             Refusal::UnknownKind => ("unknown_kind", 0, String::new()),
-            Refusal::Undecodable { why } => ("undecodable", 0, why),
             Refusal::ChainTooLong => ("chain_too_long", 0, String::new()),
             Refusal::Custom { why } => ("custom", 0, why),
         };
@@ -248,7 +249,6 @@ impl TryFrom<v1::Refused> for Refusal {
             "cooling_down" => Refusal::CoolingDown { millis: wire.number },
             "already_yours" => Refusal::AlreadyYours,
             "unknown_kind" => Refusal::UnknownKind,
-            "undecodable" => Refusal::Undecodable { why: wire.detail },
             "chain_too_long" => Refusal::ChainTooLong,
             "custom" => Refusal::Custom { why: wire.detail },
             _ => return Err(DecodeError::Missing("a reason")),

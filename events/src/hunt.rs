@@ -158,6 +158,7 @@ impl Machine for HuntGame {
             Outcome::Lost { .. }
             | Outcome::ClaimLost { .. }
             | Outcome::Refused(_)
+            | Outcome::DeadLetter { .. }
             | Outcome::Duplicate { .. }
             | Outcome::Delivered { .. }
             | Outcome::Custom { .. } => {}

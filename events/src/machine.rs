@@ -37,6 +37,11 @@ impl Decision {
         Decision::only(Outcome::Refused(reason))
     }
 
+    /// The event can never be played, such as for a payload that no build of this machine reads.
+    pub fn dead_letter(why: &str) -> Decision {
+        Decision::only(Outcome::dead_letter(why))
+    }
+
     /// The same with one more event for another partition.
     pub fn forwarding(mut self, event: Event) -> Decision {
         self.forwards.push(event);
@@ -72,9 +77,12 @@ pub trait Machine: Send + Sync + 'static {
     /// What it takes of the hunt's section `rules`, which people edit while it runs.
     fn rules(settings: &config_schemas::Rules) -> Self::Rules;
 
-    /// Decides. Must depend on nothing but its arguments.
+    /// Decides. Must depend on nothing but its arguments. If it panics, the event becomes a dead
+    /// letter, and so it does if the outcome is larger than
+    /// [`OUTCOME_BYTES_MAX`](crate::OUTCOME_BYTES_MAX) or a forwarded event has no key.
     fn decide(state: &Self::State, input: &Input<'_>, rules: &Self::Rules) -> Decision;
 
-    /// Takes one record in, in log order. Must depend on nothing but its arguments.
+    /// Takes one record in, in log order. Must depend on nothing but its arguments. If it panics,
+    /// the event becomes a dead letter instead.
     fn fold(state: &mut Self::State, record: &OutcomeRecord);
 }

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, EventId};
 
-/// Why an event was refused by the rules. Refusals are outcomes: the event was handled.
+/// Why an event was refused by the rules. Refusals are outcomes: the event was handled and its id
+/// is spent, whatever changes afterwards. Sent again under the same id it is a duplicate of its
+/// refusal, so that a retry can never do what the first try did not; who wants to try once more,
+/// such as after a cooldown, sends a new event under a new id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Refusal {
@@ -38,11 +41,6 @@ pub enum Refusal {
     AlreadyYours,
     /// The machine does not know this kind of event.
     UnknownKind,
-    /// The record in the log is not an event (poison).
-    Undecodable {
-        /// What the decoder said.
-        why: String,
-    },
     /// Events caused by events, too many in a row.
     ChainTooLong,
     /// A reason of another machine.
@@ -51,6 +49,9 @@ pub enum Refusal {
         why: String,
     },
 }
+
+/// Longest reason of a dead letter, in characters: a panic's message, not its backtrace.
+pub const DEAD_LETTER_WHY_MAX: usize = 256;
 
 /// What became of one event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +129,13 @@ pub enum Outcome {
     },
     /// The rules said no.
     Refused(Refusal),
-    /// This event id was handled before.
+    /// The event could not be played: it is no event, or the machine failed on it, as it would
+    /// again. It stays where it is in the event log, and the partition goes on behind it.
+    DeadLetter {
+        /// The reason, at most [`DEAD_LETTER_WHY_MAX`] characters.
+        why: String,
+    },
+    /// This event id was handled before, be it that it was refused.
     Duplicate {
         /// There.
         of_source_offset: Offset,
@@ -145,6 +152,21 @@ pub enum Outcome {
         /// One JSON value, compact.
         data_json: String,
     },
+}
+
+impl Outcome {
+    /// A dead letter, with the reason cut to its bound.
+    pub fn dead_letter(why: &str) -> Outcome {
+        Outcome::DeadLetter { why: why.chars().take(DEAD_LETTER_WHY_MAX).collect() }
+    }
+
+    /// Whether it is the partition's own: the machine is not asked to fold it.
+    pub(crate) fn is_of_the_partition(&self) -> bool {
+        matches!(
+            self,
+            Outcome::DeadLetter { .. } | Outcome::Duplicate { .. } | Outcome::Delivered { .. }
+        )
+    }
 }
 
 /// One record of a partition's outcome log.

@@ -1,12 +1,34 @@
 //! A partition at work: the machine's state and the ledger together. In: events at their offsets.
 //! Out: one outcome record per event, to be folded at once and answered when durable. Pure.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use config_schemas::{Epoch, Offset, PartitionId};
 
 use crate::event::{Event, EventId};
 use crate::ledger::Ledger;
 use crate::machine::{Decision, Input, Machine};
 use crate::outcome::{Outcome, OutcomeRecord, Refusal};
+
+/// Largest outcome of an event, forwarded events included, in bytes: half of what any log takes as
+/// one record.
+pub const OUTCOME_BYTES_MAX: usize = 512 << 10;
+
+/// The machine panicked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the machine panicked: {said}")]
+pub struct Panicked {
+    said: String,
+}
+
+impl Panicked {
+    fn of(panic: &(dyn Any + Send)) -> Panicked {
+        let said = panic.downcast_ref::<&str>().map(|said| (*said).to_owned());
+        let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+        Panicked { said: said.unwrap_or_else(|| "with no message".to_owned()) }
+    }
+}
 
 /// What is stamped on every record of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +40,9 @@ pub struct Stamp {
     /// The configuration that the batch runs under.
     pub config_revision: u64,
 }
+
+/// What a forwarded event takes beside its payload, at most: id, kind, keys and numbers.
+const FORWARD_BYTES: usize = 1 << 10;
 
 /// What folding did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +99,7 @@ impl<M: Machine> PartitionState<M> {
         }
         let decision = match self.ledger.seen(&event.id) {
             Some(of_source_offset) => Decision::only(Outcome::Duplicate { of_source_offset }),
-            None => name_forwards(M::decide(&self.game, &Input { offset, event }, rules), event),
+            None => self.ask(&Input { offset, event }, rules),
         };
         Some(OutcomeRecord {
             partition: stamp.partition,
@@ -88,11 +113,22 @@ impl<M: Machine> PartitionState<M> {
         })
     }
 
-    /// The outcome of a record in the event log that is no event. `None` as in `decide`.
-    pub fn refuse_poison(
+    /// The machine's decision, or a dead letter if it fails.
+    fn ask(&self, input: &Input<'_>, rules: &M::Rules) -> Decision {
+        // a decision takes nothing but shared references, so that nothing is left half done
+        let decide = AssertUnwindSafe(|| M::decide(&self.game, input, rules));
+        match catch_unwind(decide) {
+            Ok(decision) => check::<M>(name_forwards(decision, input.event)),
+            Err(panic) => Decision::dead_letter(&Panicked::of(panic.as_ref()).to_string()),
+        }
+    }
+
+    /// The outcome of a record in the event log that cannot be played. `None` as in `decide`.
+    pub fn dead_letter(
         &self,
         offset: Offset,
-        why: String,
+        event_id: Option<EventId>,
+        why: &str,
         at_millis: u64,
         stamp: Stamp,
     ) -> Option<OutcomeRecord> {
@@ -100,10 +136,10 @@ impl<M: Machine> PartitionState<M> {
             partition: stamp.partition,
             epoch: stamp.epoch,
             source_offset: Some(offset),
-            event_id: None,
+            event_id,
             at_millis,
             config_revision: stamp.config_revision,
-            outcome: Outcome::Refused(Refusal::Undecodable { why }),
+            outcome: Outcome::dead_letter(why),
             forwards: Vec::new(),
         })
     }
@@ -129,8 +165,41 @@ impl<M: Machine> PartitionState<M> {
             return Folded::Stale;
         }
         self.ledger.fold(record);
-        M::fold(&mut self.game, record);
+        if !record.outcome.is_of_the_partition() {
+            M::fold(&mut self.game, record);
+        }
         Folded::Taken
+    }
+
+    /// The same for a machine that may fail. After an error the state is half of something: throw
+    /// it away and fold the log anew.
+    pub fn try_fold(&mut self, record: &OutcomeRecord) -> Result<Folded, Panicked> {
+        catch_unwind(AssertUnwindSafe(|| self.fold(record)))
+            .map_err(|panic| Panicked::of(panic.as_ref()))
+    }
+}
+
+/// A decision that no log takes, or whose forwarded events would never arrive, is none.
+fn check<M: Machine>(decision: Decision) -> Decision {
+    let said = match &decision.outcome {
+        Outcome::Custom { name, data_json } => name.len() + data_json.len(),
+        Outcome::Refused(Refusal::Custom { why }) => why.len(),
+        _ => 0,
+    };
+    let payload =
+        |event: &Event| event.payload_json.as_ref().map_or(0, String::len) + FORWARD_BYTES;
+    let bytes = said + decision.forwards.iter().map(payload).sum::<usize>();
+    if bytes > OUTCOME_BYTES_MAX {
+        let why = format!("an outcome of {bytes} bytes, and at most {OUTCOME_BYTES_MAX} are kept");
+        return Decision::dead_letter(&why);
+    }
+    let vocabulary = M::vocabulary();
+    match decision.forwards.iter().find(|event| vocabulary.key(event).is_none()) {
+        Some(event) => {
+            let why = format!("forwards a {} event that is unknown or has no key", event.kind);
+            Decision::dead_letter(&why)
+        }
+        None => decision,
     }
 }
 

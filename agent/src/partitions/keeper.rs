@@ -19,6 +19,7 @@ use super::ownership::Order;
 use super::rebuild::{RebuildError, Rebuilt};
 use super::seat::{Door, SeatContext};
 use super::snapshots::Keeping;
+use super::worker::Condemned;
 use crate::config::road::chain;
 
 /// Wait before a take-over or a hand-over that failed is tried again.
@@ -38,6 +39,8 @@ pub(crate) struct Keeper<M: Machine> {
     door: Door,
     /// While it is served: how far its snapshots reach.
     keeping: Mutex<Option<Keeping>>,
+    /// The event on which the machine failed last.
+    condemned: Mutex<Option<Condemned>>,
     machine: PhantomData<fn() -> M>,
 }
 
@@ -69,7 +72,8 @@ impl OpenError {
 
 impl<M: Machine> Keeper<M> {
     pub(crate) fn new(context: Arc<SeatContext>, partition: PartitionId, door: Door) -> Self {
-        Keeper { context, partition, door, keeping: Mutex::default(), machine: PhantomData }
+        let (keeping, condemned) = (Mutex::default(), Mutex::default());
+        Keeper { context, partition, door, keeping, condemned, machine: PhantomData }
     }
 
     /// Carries out one order after the other.
@@ -257,6 +261,15 @@ impl<M: Machine> Keeper<M> {
         if tokio::time::timeout(LAST_SNAPSHOT, last).await.is_err() {
             tracing::warn!(partition = %self.partition, "no time left for a last snapshot");
         }
+    }
+
+    /// The next worker makes a dead letter of it.
+    pub(super) fn condemn(&self, event: Condemned) {
+        *self.condemned.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+    }
+
+    pub(super) fn condemned(&self) -> Option<Condemned> {
+        self.condemned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn set_door(&self, intake: Option<Intake>) {

@@ -4,6 +4,7 @@
 
 pub mod answer;
 pub mod credits;
+mod flight;
 mod intake;
 mod keeper;
 pub mod log;

@@ -3,7 +3,7 @@
 
 use broker::{Embedded, Reader};
 use config_schemas::{Offset, PartitionId};
-use events::{DecodeError, Machine, OutcomeRecord, PartitionState};
+use events::{DecodeError, Machine, OutcomeRecord, Panicked, PartitionState};
 
 use crate::config::road::chain;
 
@@ -22,6 +22,12 @@ pub(crate) enum RebuildError {
         at: Offset,
         #[source]
         source: DecodeError,
+    },
+    #[error("the machine cannot fold the record at offset {at} of the outcome log")]
+    Fold {
+        at: Offset,
+        #[source]
+        source: Panicked,
     },
     #[error("the outcome log says that it ends at {end}, and there is nothing at {at}")]
     Short { at: Offset, end: Offset },
@@ -79,7 +85,8 @@ impl<M: Machine> Rebuilt<M> {
             for record in &chunk.records {
                 let outcome = OutcomeRecord::decode(&record.payload)
                     .map_err(|source| RebuildError::Decode { at: record.offset, source })?;
-                self.state.fold(&outcome);
+                let folded = self.state.try_fold(&outcome);
+                folded.map_err(|source| RebuildError::Fold { at: record.offset, source })?;
                 self.next = record.offset.next();
             }
         }

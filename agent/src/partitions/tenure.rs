@@ -1,6 +1,7 @@
 //! One ownership of a partition: intake, worker, outbox and snapshots side by side, until ordered
 //! away. In: an open log, a state, orders. Out: the partition drained and handed over. I/O.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use broker::{Broker as _, EmbeddedOwned, LogKind, Owned as _};
@@ -9,13 +10,14 @@ use config_schemas::{Epoch, Revision};
 use events::{Event, Machine};
 use tokio::time::Instant;
 
+use super::flight::Pace;
 use super::intake::Intake;
 use super::keeper::{Keeper, Orders, RETRY};
 use super::outbox::Outbox;
 use super::ownership::Order;
 use super::rebuild::Rebuilt;
 use super::snapshots::Keeping;
-use super::worker::{Worker, WorkerEnd};
+use super::worker::{Condemned, Worker, WorkerEnd};
 
 /// A move away that this tenure has seen.
 struct Leaving {
@@ -54,25 +56,29 @@ impl<M: Machine> Keeper<M> {
             self.context.live.clone(),
             self.context.metrics.clone(),
         );
+        let next = rebuilt.state.ledger().next_offset();
         let mut live = self.context.live.clone();
         let version = live.load().version;
         let worker = Worker::<M> {
             owned: owned.clone(),
             events: log.reader(self.partition, LogKind::Events),
             state: rebuilt.state,
+            condemned: self.condemned(),
             intake: intake.clone(),
             outbox: outbox.clone(),
             line: self.context.board.join(self.partition, version),
             live,
             turns: self.context.turns.clone(),
             metrics: self.context.metrics.clone(),
+            flights: VecDeque::new(),
+            pace: Pace::new(next),
         };
         self.set_door(Some(intake.clone()));
         self.set_keeping(Some(keeping.clone()));
         self.context.metrics.served.inc();
         tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "serving");
         let ended = tokio::select! {
-            end = worker.run() => self.worker_ended(&end, orders),
+            end = worker.run() => self.worker_ended(end, orders),
             () = outbox.run(self.context.forward.as_ref()) => Ok(()),
             () = keeping.run::<M>(&owned, &self.context.snapshots) => Ok(()),
             ended = self.until_ordered_away(&owned, &intake, orders) => ended,
@@ -85,7 +91,7 @@ impl<M: Machine> Keeper<M> {
         ended
     }
 
-    fn worker_ended(&self, end: &WorkerEnd, orders: &mut Orders) -> Result<(), Duration> {
+    fn worker_ended(&self, end: WorkerEnd, orders: &mut Orders) -> Result<(), Duration> {
         match end {
             // Somebody newer owns it, and the records will say so; or we closed the log ourselves to
             // hand over, and the worker, which had a delivery to note, saw it first: that order stands.
@@ -98,6 +104,12 @@ impl<M: Machine> Keeper<M> {
             WorkerEnd::Failed(why) => {
                 tracing::error!(partition = %self.partition, %why, "the worker ended; opening anew");
                 Err(RETRY)
+            }
+            WorkerEnd::Poisoned(condemned) => {
+                let Condemned { offset, why } = &condemned;
+                tracing::error!(partition = %self.partition, %offset, %why, "an event is a dead letter");
+                self.condemn(condemned);
+                Err(Duration::ZERO)
             }
         }
     }

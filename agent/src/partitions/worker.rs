@@ -1,14 +1,18 @@
 //! The worker of one partition: reads events behind the log's end, decides, appends outcomes,
-//! gives credits back. One configuration per batch, stamped on every outcome. I/O; what is
-//! decided is decided in the crate `events`.
+//! gives credits back. It does not wait for the disk: each batch builds upon the one before it,
+//! and counts when that is durable. One configuration per batch, stamped on every outcome. I/O;
+//! what is decided is decided in the crate `events`.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use broker::{EmbeddedOwned, EmbeddedReader, LogKind, Owned as _, Reader as _, Record, Records};
 use config_schemas::Offset;
 use events::{Event, Machine, OutcomeRecord, PartitionState, Stamp};
+use futures::FutureExt as _;
 use tokio::time::Instant;
 
+use super::flight::{Flight, Pace, landing};
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::turns::Turns;
@@ -18,6 +22,9 @@ use crate::metrics::PlaneMetrics;
 
 /// Bytes read at once: a few hundred small events, or a few large ones.
 const READ_BYTES: usize = 256 << 10;
+/// Batches that wait for the disk at the same time; the log bounds their bytes too. At 64 events
+/// each and 5 ms a sync that is three million events per second.
+const FLIGHTS_MAX: usize = 256;
 
 /// Why a worker ended.
 #[derive(Debug)]
@@ -26,6 +33,16 @@ pub(crate) enum WorkerEnd {
     Fenced,
     /// The log failed; the state has to be rebuilt from it.
     Failed(String),
+    /// The machine cannot fold what it decided on this event: the state has to be rebuilt, and
+    /// the event is to be a dead letter.
+    Poisoned(Condemned),
+}
+
+/// An event that is not to be played, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Condemned {
+    pub(crate) offset: Offset,
+    pub(crate) why: String,
 }
 
 impl From<broker::Error> for WorkerEnd {
@@ -43,19 +60,25 @@ impl From<broker::Error> for WorkerEnd {
 pub(crate) struct Worker<M: Machine> {
     pub(crate) owned: EmbeddedOwned,
     pub(crate) events: EmbeddedReader,
+    /// Runs ahead of the log by what is in flight.
     pub(crate) state: PartitionState<M>,
+    pub(crate) condemned: Option<Condemned>,
     pub(crate) intake: Intake,
     pub(crate) outbox: Outbox,
     pub(crate) line: Line,
     pub(crate) live: Live,
     pub(crate) turns: Turns,
     pub(crate) metrics: PlaneMetrics,
+    /// What is decided and not yet durable, oldest first.
+    pub(crate) flights: VecDeque<Flight>,
+    pub(crate) pace: Pace,
 }
 
 enum Woken {
     Events,
     Settings,
     Deliveries,
+    Landed,
 }
 
 impl<M: Machine> Worker<M> {
@@ -76,6 +99,7 @@ impl<M: Machine> Worker<M> {
                 self.line.switched(version);
             }
             Woken::Deliveries => self.note_deliveries().await?,
+            Woken::Landed => self.landed()?,
             Woken::Events => {
                 let turns = self.turns.clone();
                 let _turn = turns.take().await;
@@ -87,24 +111,53 @@ impl<M: Machine> Worker<M> {
 
     async fn woken(&mut self) -> Result<Woken, WorkerEnd> {
         let next = self.next();
-        // A full outbox stops the reading of events until some are delivered.
-        let full = self.state.ledger().outbox_is_full();
+        let room = self.has_room();
         tokio::select! {
             biased;
             () = self.live.changed() => Ok(Woken::Settings),
-            () = self.outbox.noteworthy() => Ok(Woken::Deliveries),
-            there = self.events.wait_beyond(next), if !full => {
-                there?;
-                Ok(Woken::Events)
+            landed = landing(&mut self.flights) => {
+                landed?;
+                Ok(Woken::Landed)
             }
+            () = self.outbox.noteworthy(), if self.flights.len() < FLIGHTS_MAX => {
+                Ok(Woken::Deliveries)
+            }
+            () = self.owned.wait_beyond(LogKind::Events, next), if room => Ok(Woken::Events),
         }
     }
 
-    /// Works on this partition until there is nothing more or its time is over.
+    /// Whether further events may be decided. A full outbox stops that until some are delivered.
+    fn has_room(&self) -> bool {
+        self.flights.len() < FLIGHTS_MAX && !self.state.ledger().outbox_is_full()
+    }
+
+    /// The oldest batch is durable, and perhaps some after it.
+    fn landed(&mut self) -> Result<(), WorkerEnd> {
+        let mut next = None;
+        while let Some(mut flight) = self.flights.pop_front() {
+            if next.is_some() {
+                match (&mut flight.answer).now_or_never() {
+                    Some(durable) => drop(durable?),
+                    None => {
+                        self.flights.push_front(flight);
+                        break;
+                    }
+                }
+            }
+            self.metrics.outcomes.inc_by(flight.outcomes);
+            self.outbox.send(flight.forwards);
+            next = Some(flight.next);
+        }
+        if let Some(next) = next {
+            self.intake.played(next, self.pace.speed(next));
+        }
+        Ok(())
+    }
+
+    /// Works on this partition until there is nothing more, no room, or its time is over.
     async fn turn(&mut self) -> Result<(), WorkerEnd> {
         let started = Instant::now();
         let mut counted = started;
-        let from = self.next();
         loop {
             let chunk = self.events.read(self.next(), READ_BYTES).await?;
             if chunk.records.is_empty() {
@@ -121,45 +174,69 @@ impl<M: Machine> Worker<M> {
                 counted += busy;
                 self.intake.meter().played(now.len(), decided, busy);
                 rest = later;
-                self.intake.played(self.next(), speed(from, self.next(), started.elapsed()));
-                let full = self.state.ledger().outbox_is_full();
-                if full || started.elapsed() >= running.config.workers.turn {
+                if !self.has_room() || started.elapsed() >= running.config.workers.turn {
                     return Ok(());
                 }
             }
         }
     }
 
-    /// Decides on a batch under one configuration and makes its outcomes durable. Out: the time
+    /// Decides on a batch under one configuration and puts its outcomes in line. Out: the time
     /// spent on deciding.
     async fn play(&mut self, batch: &[Record], running: &Running) -> Result<Duration, WorkerEnd> {
         let started = Instant::now();
         let rules = M::rules(&running.config.rules);
         let stamp = self.stamp(running);
+        let before = self.next();
         let mut records = Records::new();
         let mut forwards = Vec::new();
         for record in batch {
-            let outcome = match Event::decode(&record.payload) {
-                Ok(event) => self.state.decide(record.offset, &event, &rules, stamp),
-                Err(error) => {
-                    self.metrics.poison.inc();
-                    self.state.refuse_poison(
-                        record.offset,
-                        error.to_string(),
-                        telemetry::clock::now_millis(),
-                        stamp,
-                    )
-                }
-            };
-            let Some(outcome) = outcome else { continue };
-            self.state.fold(&outcome);
+            let Some(outcome) = self.decide(record, &rules, stamp) else { continue };
+            if let Err(panicked) = self.state.try_fold(&outcome) {
+                let (offset, why) = (record.offset, panicked.to_string());
+                return Err(WorkerEnd::Poisoned(Condemned { offset, why }));
+            }
             forwards.extend(outcome.forwards.iter().cloned());
             records.push_with(|into| outcome.encode(into));
         }
         let decided = started.elapsed();
-        self.append(records).await?;
-        self.outbox.send(forwards);
+        if self.flights.is_empty() {
+            self.pace = Pace::new(before);
+        }
+        self.submit(records, forwards).await?;
         Ok(decided)
+    }
+
+    /// What becomes of one record of the event log; `None` if that is known already.
+    fn decide(&self, record: &Record, rules: &M::Rules, stamp: Stamp) -> Option<OutcomeRecord> {
+        let condemned = self.condemned.as_ref().filter(|it| it.offset == record.offset);
+        let outcome = match (Event::decode(&record.payload), condemned) {
+            (Ok(event), None) => return self.played(record.offset, &event, rules, stamp),
+            (Ok(event), Some(Condemned { why, .. })) => {
+                let (id, at) = (Some(event.id), event.received_millis);
+                self.state.dead_letter(record.offset, id, why, at, stamp)
+            }
+            (Err(error), _) => {
+                let at = telemetry::clock::now_millis();
+                self.state.dead_letter(record.offset, None, &error.to_string(), at, stamp)
+            }
+        };
+        self.metrics.poison.inc();
+        outcome
+    }
+
+    fn played(
+        &self,
+        offset: Offset,
+        event: &Event,
+        rules: &M::Rules,
+        stamp: Stamp,
+    ) -> Option<OutcomeRecord> {
+        let outcome = self.state.decide(offset, event, rules, stamp)?;
+        if matches!(outcome.outcome, events::Outcome::DeadLetter { .. }) {
+            self.metrics.poison.inc();
+        }
+        Some(outcome)
     }
 
     async fn note_deliveries(&mut self) -> Result<(), WorkerEnd> {
@@ -174,14 +251,15 @@ impl<M: Machine> Worker<M> {
         self.state.fold(&record);
         let mut records = Records::new();
         records.push_with(|into| record.encode(into));
-        self.append(records).await
+        self.submit(records, Vec::new()).await
     }
 
-    async fn append(&self, records: Records) -> Result<(), WorkerEnd> {
-        let count = records.len() as u64;
-        if count > 0 {
-            self.owned.append(LogKind::Outcomes, records).await?;
-            self.metrics.outcomes.inc_by(count);
+    async fn submit(&mut self, records: Records, forwards: Vec<Event>) -> Result<(), WorkerEnd> {
+        let outcomes = records.len() as u64;
+        if outcomes > 0 {
+            let answer = self.owned.submit(LogKind::Outcomes, records).await?;
+            let next = self.next();
+            self.flights.push_back(Flight { answer, next, outcomes, forwards });
         }
         Ok(())
     }
@@ -197,9 +275,4 @@ impl<M: Machine> Worker<M> {
     fn next(&self) -> Offset {
         self.state.ledger().next_offset()
     }
-}
-
-fn speed(from: Offset, to: Offset, elapsed: Duration) -> u64 {
-    let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1);
-    to.0.saturating_sub(from.0).saturating_mul(1_000_000) / micros
 }
