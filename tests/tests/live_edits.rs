@@ -19,6 +19,11 @@ use tests::wrong;
 
 /// A machine that compiles beside the tests is slow.
 const SOON: Duration = Duration::from_secs(10);
+/// The least time between two changes of what an agent runs.
+const CHANGE_GAP: Duration = Duration::from_millis(3);
+/// A burst: faster than agents may change.
+const WRITERS: u32 = 16;
+const EDITS_EACH: u32 = 40;
 /// Tries at making three edits arrive within a few milliseconds.
 const FLIP_ROUNDS: u32 = 8;
 /// How soon a refusal is told in all places, and forgotten once it is mended.
@@ -144,12 +149,39 @@ async fn each_of_20_edits_in_a_second_is_accounted_for_and_a_flip_back_costs_not
         assert_eq!(all, 20.0, "edits accounted for of 20");
         assert_eq!(changes, 20.0 - superseded, "each edit is applied or superseded");
     }
-    // What arrives at once: one agent sleeps while a setting changes and another flips there and
-    // back. The first edit does not wait; the flip falls into the gap behind it. Where the machine
-    // is too busy to read all three within that gap, the flip is seen and costs two changes.
+    let before = accounts(&world).await;
+    let began = tokio::time::Instant::now();
+    let writers = (1..=WRITERS).map(|writer| {
+        let world = &world;
+        async move {
+            for turn in 0..EDITS_EACH {
+                world.edit("hunt/buffers/events", (writer * 1000 + turn).to_string()).await?;
+            }
+            anyhow::Ok(())
+        }
+    });
+    futures::future::try_join_all(writers).await.unwrap();
+    let revision = world.edit("hunt/buffers/events", "120").await.unwrap();
+    until("the burst is over", SOON, async || {
+        world.all_run("buffers.events", &json!(120), revision).await
+    })
+    .await;
+    let most = began.elapsed().as_secs_f64() / CHANGE_GAP.as_secs_f64() + 2.0;
+    for [all, _, changes] in since(&world, &before).await {
+        tests::say(&format!("{all} edits in a burst, {changes} changes, at most {most:.0}"));
+        assert_eq!(all, f64::from(WRITERS * EDITS_EACH + 1), "edits accounted for");
+        assert!(changes <= most, "{changes} changes, more than one every few milliseconds");
+    }
+    flip_back(&mut world).await;
+}
+
+/// One agent sleeps while a setting changes and another flips there and back, so that all of it
+/// arrives at once: the flip is never carried out. Where the machine is too busy to read all three
+/// together, it is seen and costs two changes.
+async fn flip_back(world: &mut World) {
     let mut seen = Vec::new();
     for round in 0..FLIP_ROUNDS {
-        let before = accounts(&world).await;
+        let before = accounts(world).await;
         world.agents[0].freeze().await.unwrap();
         world.edit("hunt/workers/batch", (10 + round).to_string()).await.unwrap();
         world.edit("hunt/buffers/events", "500").await.unwrap();
@@ -159,7 +191,7 @@ async fn each_of_20_edits_in_a_second_is_accounted_for_and_a_flip_back_costs_not
             world.all_run("buffers.events", &json!(120), revision).await
         })
         .await;
-        let [all, _, changes] = since(&world, &before).await[0];
+        let [all, _, changes] = since(world, &before).await[0];
         assert_eq!(all, 3.0, "edits accounted for of 3");
         seen.push(changes);
         if changes == 1.0 {
