@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use config_schemas::HuntName;
-use events::{Event, EventId, Intake, Problem, Vocabulary};
+use config_schemas::{HuntName, PartitionId};
+use events::{Event, EventId, Intake, Problem, Vocabulary, partition_of};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::admissible;
@@ -169,6 +169,11 @@ impl Gateway {
 }
 
 impl Forward for Gateway {
+    fn destination(&self, event: &Event) -> Option<PartitionId> {
+        let key = self.0.vocabulary.key(event)?;
+        Some(partition_of(key, self.partitions()?))
+    }
+
     fn forward(&self, events: Vec<Event>) -> Pin<Box<dyn Future<Output = Vec<bool>> + Send + '_>> {
         Box::pin(async move {
             let results = self.0.carrier.carry(events, Source::Outbox).await;

@@ -7,6 +7,7 @@ pub mod credits;
 mod flight;
 mod intake;
 mod keeper;
+mod lanes;
 pub mod log;
 pub mod outbox;
 pub mod ownership;

@@ -48,7 +48,7 @@ impl<M: Machine> Keeper<M> {
         let log = self.context.log.embedded().ok_or(RETRY)?;
         let place = self.context.queues.join(self.partition);
         let keeping = Keeping::new(&log, &owned, &rebuilt);
-        let outbox = Outbox::default();
+        let outbox = Outbox::new(self.context.forward.clone());
         outbox.send(rebuilt.state.ledger().outbox().cloned().collect::<Vec<Event>>());
         let intake = Intake::new(
             owned.clone(),
@@ -79,7 +79,7 @@ impl<M: Machine> Keeper<M> {
         tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "serving");
         let ended = tokio::select! {
             end = worker.run() => self.worker_ended(end, orders),
-            () = outbox.run(self.context.forward.as_ref()) => Ok(()),
+            () = outbox.run() => Ok(()),
             () = keeping.run::<M>(&owned, &self.context.snapshots) => Ok(()),
             ended = self.until_ordered_away(&owned, &intake, orders) => ended,
         };
