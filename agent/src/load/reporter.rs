@@ -36,7 +36,7 @@ pub struct Reporter {
     pub key: String,
     /// The node's lease.
     pub session: Session,
-    /// Whether the node is registered: before that nothing is written.
+    /// Whether the node is registered: otherwise nothing is written.
     pub standing: watch::Receiver<Standing>,
     /// What is counted.
     pub meters: Meters,
@@ -56,7 +56,7 @@ pub fn first(incarnation: &str, live: &Live) -> Figures {
 }
 
 impl Reporter {
-    /// Reports until `stop`, or until the name is another's.
+    /// Measures until `stop`, and reports while the node is registered.
     pub async fn run(mut self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -65,28 +65,17 @@ impl Reporter {
     }
 
     async fn report(&mut self) {
-        let registered = self.standing.wait_for(|standing| *standing != Standing::Registering);
-        if registered.await.map_or(true, |standing| *standing != Standing::Registered) {
-            return;
-        }
-        let mut written = self.figures.borrow().load.clone();
-        let anybodys = Claim::or_if(|_| true);
-        let attached = self.session.attach(self.key.clone(), write(&written), anybodys).await;
-        if let Err(error) = attached {
-            tracing::error!(error = %chain(&error), "cannot report this node's load");
-            return;
-        }
+        let mut reported = Reported { attached: false, load: None };
+        let mut news = Some(self.figures.borrow().load.clone());
         let mut cores = cores::available();
         let (mut began, mut cpu) = (Instant::now(), own_cpu());
-        // What was counted before belongs to no window.
-        self.meters.take();
         // Agents that start together need not write together for ever.
         let mut length = self.window.mul_f64(rand::rng().random_range(0.5..1.0));
-        let mut unwritten = None;
         for window in 1_u32.. {
             let end = began + length;
             length = self.window;
-            let (late, ()) = tokio::join!(lateness(end), self.write(unwritten.take(), end));
+            let (late, ()) =
+                tokio::join!(lateness(end), self.write(news.take(), &mut reported, end));
             if window % LIMIT_EVERY == 0 {
                 cores = cores::available();
             }
@@ -100,10 +89,8 @@ impl Reporter {
             };
             (began, cpu) = (now, cpu_now);
             let load = self.take(&window, cores);
-            if is_news(&written, &load) {
-                written = load.clone();
-                unwritten = Some(load);
-            }
+            let is_news = reported.load.as_ref().is_none_or(|reported| is_news(reported, &load));
+            news = is_news.then_some(load);
         }
     }
 
@@ -124,15 +111,35 @@ impl Reporter {
         load
     }
 
-    /// Waits for the answer until `end` at most: from then on the session itself writes the newest
-    /// value as soon as the store answers.
-    async fn write(&self, load: Option<Load>, end: Instant) {
+    /// Hands the report to the session as soon as the node is registered, and waits for the answer,
+    /// both until `end` at most: what the session has, it writes as soon as the store answers.
+    async fn write(&self, load: Option<Load>, reported: &mut Reported, end: Instant) {
         let Some(load) = load else { return };
-        let written = self.session.update(self.key.clone(), write(&load));
+        let mut standing = self.standing.clone();
+        let registered = standing.wait_for(|standing| *standing == Standing::Registered);
+        if !matches!(timeout_at(end, registered).await, Ok(Ok(_))) {
+            return;
+        }
+        let (key, value) = (self.key.clone(), write(&load));
+        let attached = std::mem::replace(&mut reported.attached, true);
+        reported.load = Some(load);
+        let written = async {
+            match attached {
+                true => self.session.update(key, value).await,
+                false => self.session.attach(key, value, Claim::or_if(|_| true)).await,
+            }
+        };
         if let Ok(Err(error)) = timeout_at(end, written).await {
-            tracing::warn!(error = %chain(&error), "cannot report this node's load");
+            tracing::warn!(error = %chain(&error), "cannot report this node's load; trying again");
+            *reported = Reported { attached: false, load: None };
         }
     }
+}
+
+/// What the session has been given.
+struct Reported {
+    attached: bool,
+    load: Option<Load>,
 }
 
 /// Waits until `end`; how much later than asked for the process ran, over all looks.

@@ -65,11 +65,17 @@ struct Alone {
     meters: Meters,
     figures: watch::Receiver<Arc<Figures>>,
     tasks: Tasks,
+    standing: watch::Sender<Standing>,
     _settings: Publisher,
-    _standing: watch::Sender<Standing>,
 }
 
 impl Alone {
+    async fn registered() -> Alone {
+        let alone = Alone::start().await;
+        alone.standing.send_replace(Standing::Registered);
+        alone
+    }
+
     async fn start() -> Alone {
         let etcd = SimEtcd::new();
         let store = store_on(&etcd).await;
@@ -77,7 +83,7 @@ impl Alone {
             SessionOptions { ttl: Duration::from_secs(60), interval: Duration::from_secs(20) };
         let (settings, live) = channel(Config::default());
         let (figures, seen) = watch::channel(Arc::new(first("life", &live)));
-        let (standing, registered) = watch::channel(Standing::Registered);
+        let (standing, registered) = watch::channel(Standing::Registering);
         let (meters, tasks) = (Meters::default(), Tasks::default());
         let reporter = Reporter {
             incarnation: "life".to_owned(),
@@ -91,7 +97,7 @@ impl Alone {
             window: WINDOW,
         };
         tasks.spawn("load", reporter.run(tasks.stopping()));
-        Alone { etcd, meters, figures: seen, tasks, _settings: settings, _standing: standing }
+        Alone { etcd, meters, figures: seen, tasks, standing, _settings: settings }
     }
 
     /// Lets so many windows pass.
@@ -103,18 +109,22 @@ impl Alone {
 
     /// The report, once `is` holds for it.
     async fn until(&mut self, is: impl Fn(&Load) -> bool) -> (Load, i64) {
-        loop {
-            self.windows(1).await;
-            if let Some(found) = report(&self.etcd).filter(|(load, _)| is(load)) {
-                return found;
+        let found = async {
+            loop {
+                self.windows(1).await;
+                if let Some(found) = report(&self.etcd).filter(|(load, _)| is(load)) {
+                    return found;
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, found).await.unwrap()
     }
 }
 
 #[tokio::test]
 async fn at_rest_the_weight_is_written_once_and_then_nothing() {
-    let mut alone = Alone::start().await;
+    let mut alone = Alone::registered().await;
+    alone.until(|_| true).await;
     alone.windows(WINDOWS).await;
     let (load, version) = report(&alone.etcd).unwrap();
     assert_eq!((version, load.next_ms, &*load.incarnation), (1, None, "life"));
@@ -123,8 +133,22 @@ async fn at_rest_the_weight_is_written_once_and_then_nothing() {
 }
 
 #[tokio::test]
-async fn a_node_that_works_reports_each_window_and_once_more_when_it_rests_again() {
+async fn before_the_node_is_registered_it_measures_and_writes_nothing() {
     let mut alone = Alone::start().await;
+    let meter = alone.meters.join(BUSY);
+    meter.shed(7);
+    let measured = alone.figures.wait_for(|figures| figures.load.shed == 7);
+    drop(tokio::time::timeout(PATIENCE, measured).await.unwrap().unwrap());
+    alone.windows(3).await;
+    assert_eq!(report(&alone.etcd), None);
+    alone.standing.send_replace(Standing::Registered);
+    alone.until(|load| load.incarnation == "life").await;
+    alone.tasks.finish().await;
+}
+
+#[tokio::test]
+async fn a_node_that_works_reports_each_window_and_once_more_when_it_rests_again() {
+    let mut alone = Alone::registered().await;
     let meter = alone.meters.join(BUSY);
     let _idle = alone.meters.join(PartitionId(1));
     let works = async {
@@ -147,7 +171,7 @@ async fn a_node_that_works_reports_each_window_and_once_more_when_it_rests_again
 
 #[tokio::test]
 async fn a_process_that_did_not_run_says_so_when_it_does_again() {
-    let mut alone = Alone::start().await;
+    let mut alone = Alone::registered().await;
     alone.windows(2).await;
     // What a pause of the process or a blocked event loop looks like from inside.
     std::thread::sleep(LOAD_WINDOW / 4);
