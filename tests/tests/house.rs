@@ -13,7 +13,7 @@ const LINES_MAX: usize = 400;
 
 /// Our crates from the lowest to the highest; each may use those before it. The operator and the
 /// agent never use each other; `servers` is a tool of `tests` and `hunt`.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 12] = [
     ("config-schemas", &[]),
     ("crds", &["config-schemas"]),
     ("store", &["config-schemas"]),
@@ -23,6 +23,8 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("servers", &[]),
     ("operator", &["config-schemas", "crds", "store", "telemetry"]),
     ("agent", &["config-schemas", "store", "events", "broker", "telemetry"]),
+    // what a library user writes: another machine in the same agent
+    ("auction", &["config-schemas", "events", "telemetry", "agent"]),
     ("hunt", &["config-schemas", "crds", "store", "events", "telemetry", "servers"]),
     (
         "tests",
