@@ -8,11 +8,15 @@ use config_schemas::Offset;
 use events::Event;
 use tokio::time::Instant;
 
+use crate::config::live::Version;
+
 /// A batch between its decision and the disk.
 pub(crate) struct Flight {
     pub(crate) answer: EmbeddedSubmitted,
     /// When it is durable, every event before this has its outcome.
     pub(crate) next: Offset,
+    /// The configuration that it was decided under.
+    pub(crate) version: Version,
     pub(crate) outcomes: u64,
     /// May go out when it is durable.
     pub(crate) forwards: Vec<Event>,

@@ -16,7 +16,7 @@ use super::flight::{Flight, Pace, landing};
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::turns::Turns;
-use crate::config::live::{Live, Running};
+use crate::config::live::{Live, Running, Version};
 use crate::config::switched::Line;
 use crate::metrics::PlaneMetrics;
 
@@ -94,10 +94,7 @@ impl<M: Machine> Worker<M> {
 
     async fn step(&mut self) -> Result<(), WorkerEnd> {
         match self.woken().await? {
-            Woken::Settings => {
-                let version = self.live.load().version;
-                self.line.switched(version);
-            }
+            Woken::Settings => self.switched(),
             Woken::Deliveries => self.note_deliveries().await?,
             Woken::Landed => self.landed()?,
             Woken::Events => {
@@ -131,6 +128,15 @@ impl<M: Machine> Worker<M> {
         self.flights.len() < FLIGHTS_MAX && !self.state.ledger().outbox_is_full()
     }
 
+    /// Says which configuration runs here: not before every outcome under the one before is
+    /// durable, lest one of them appear after the node has acked.
+    fn switched(&mut self) {
+        let version = self.live.load().version;
+        if self.flights.front().is_none_or(|oldest| oldest.version >= version) {
+            self.line.switched(version);
+        }
+    }
+
     /// The oldest batch is durable, and perhaps some after it.
     fn landed(&mut self) -> Result<(), WorkerEnd> {
         let mut next = None;
@@ -150,6 +156,7 @@ impl<M: Machine> Worker<M> {
         }
         if let Some(next) = next {
             self.intake.played(next, self.pace.speed(next));
+            self.switched();
         }
         Ok(())
     }
@@ -166,7 +173,7 @@ impl<M: Machine> Worker<M> {
             let mut rest = chunk.records.as_slice();
             while !rest.is_empty() {
                 let running = self.live.load().clone();
-                self.line.switched(running.version);
+                self.switched();
                 let batch = usize::try_from(running.config.workers.batch).unwrap_or(usize::MAX);
                 let (now, later) = rest.split_at(rest.len().min(batch));
                 let decided = self.play(now, &running).await?;
@@ -203,7 +210,7 @@ impl<M: Machine> Worker<M> {
         if self.flights.is_empty() {
             self.pace = Pace::new(before);
         }
-        self.submit(records, forwards).await?;
+        self.submit(records, forwards, running.version).await?;
         Ok(decided)
     }
 
@@ -251,15 +258,20 @@ impl<M: Machine> Worker<M> {
         self.state.fold(&record);
         let mut records = Records::new();
         records.push_with(|into| record.encode(into));
-        self.submit(records, Vec::new()).await
+        self.submit(records, Vec::new(), running.version).await
     }
 
-    async fn submit(&mut self, records: Records, forwards: Vec<Event>) -> Result<(), WorkerEnd> {
+    async fn submit(
+        &mut self,
+        records: Records,
+        forwards: Vec<Event>,
+        version: Version,
+    ) -> Result<(), WorkerEnd> {
         let outcomes = records.len() as u64;
         if outcomes > 0 {
             let answer = self.owned.submit(LogKind::Outcomes, records).await?;
             let next = self.next();
-            self.flights.push_back(Flight { answer, next, outcomes, forwards });
+            self.flights.push_back(Flight { answer, next, version, outcomes, forwards });
         }
         Ok(())
     }
