@@ -15,6 +15,7 @@ mod report;
 mod rest;
 mod restart;
 mod sightings;
+mod worker;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub enum Figure {
     Apply,
     /// What ten thousand unchanged hunts cost the operator.
     Hunts,
+    /// What one partition's worker plays, beside what the bare log appends and reads.
+    Worker,
 }
 
 /// How to measure.
@@ -86,6 +89,7 @@ impl Figure {
             Figure::Restart => restart::take(setting, rows).await,
             Figure::Apply => apply::take(setting, rows).await,
             Figure::Hunts => hunts::take(setting, rows).await,
+            Figure::Worker => worker::take(setting, rows).await,
         }
     }
 }
