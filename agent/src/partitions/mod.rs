@@ -25,6 +25,8 @@ mod worker;
 #[cfg(test)]
 mod handover_tests;
 #[cfg(test)]
+mod poison_tests;
+#[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]
 mod world_tests;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use broker::LogKind;
 use events::Outcome;
 
-use super::world_tests::{Node, World, first_segment, moves};
+use super::world_tests::{Node, World, first_segment, moves, until};
 
 /// Enough for a snapshot at the stop.
 const MANY: u32 = 6_000;
@@ -76,4 +76,23 @@ async fn a_damaged_a_newer_or_no_snapshot_means_a_full_replay() {
     let world = played().await;
     std::fs::remove_file(world.folder().join(world.files("state").remove(0))).unwrap();
     goes_on(&world).await;
+}
+
+#[tokio::test]
+async fn snapshots_are_made_while_it_is_served_and_old_ones_go() {
+    let world = World::new().await;
+    let a = world.node("a", 1);
+    world.own(&a.me, 1);
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..4 {
+        publish(&a, round * 9_000..(round + 1) * 9_000).await;
+        until("another snapshot is there", || {
+            world.files("state").iter().any(|name| !seen.contains(name))
+        })
+        .await;
+        seen.extend(world.files("state"));
+        assert!(world.files("state").iter().filter(|name| name.ends_with("snapshot")).count() <= 3);
+    }
+    a.stop().await;
+    assert_eq!(world.files("state").len(), 2);
 }

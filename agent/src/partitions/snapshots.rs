@@ -13,8 +13,8 @@ use super::rebuild::{RebuildError, Rebuilt};
 use crate::config::road::chain;
 
 /// A snapshot is made after this many outcomes: a take-over replays at most about as many, which
-/// takes some tenths of a second.
-const OUTCOMES: u64 = 262_144;
+/// takes some tenths of a second. Tests make do with fewer.
+const OUTCOMES: u64 = if cfg!(test) { 8_192 } else { 262_144 };
 /// A large state is written less often: one outcome for this many bytes of the last snapshot, so
 /// that snapshots cost about as much as the log itself.
 const BYTES_PER_OUTCOME: u64 = 64;

@@ -201,7 +201,8 @@ impl<M: Machine> Worker<M> {
             let Some(outcome) = self.decide(record, &rules, stamp) else { continue };
             if let Err(panicked) = self.state.try_fold(&outcome) {
                 let (offset, why) = (record.offset, panicked.to_string());
-                return Err(WorkerEnd::Poisoned(Condemned { offset, why }));
+                let event = Condemned { offset, why };
+                return Err(self.poisoned(records, running.version, event).await);
             }
             forwards.extend(outcome.forwards.iter().cloned());
             records.push_with(|into| outcome.encode(into));
@@ -212,6 +213,20 @@ impl<M: Machine> Worker<M> {
         }
         self.submit(records, forwards, running.version).await?;
         Ok(decided)
+    }
+
+    /// Ends on an event that cannot be folded, after all that came before it is durable: the next
+    /// worker remembers only this one.
+    async fn poisoned(&mut self, before: Records, version: Version, event: Condemned) -> WorkerEnd {
+        if let Err(end) = self.submit(before, Vec::new(), version).await {
+            return end;
+        }
+        while let Some(flight) = self.flights.pop_front() {
+            if let Err(error) = flight.answer.await {
+                return error.into();
+            }
+        }
+        WorkerEnd::Poisoned(event)
     }
 
     /// What becomes of one record of the event log; `None` if that is known already.

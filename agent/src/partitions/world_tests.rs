@@ -11,7 +11,7 @@ use broker::{LogKind, Reader as _};
 use config_schemas::documents::{FORMAT, Meta, Owner, PartitionRecord, write};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{Epoch, HuntName, NodeName, Offset, PartitionId, Warm};
-use events::{Event, EventId, HuntGame, Kind, OutcomeRecord};
+use events::{Event, EventId, HuntGame, Kind, Machine, OutcomeRecord};
 use prometheus::Registry;
 use store::sim::SimEtcd;
 use store::{Store, StoreOptions};
@@ -87,6 +87,10 @@ impl World {
     }
 
     pub(super) fn node(&self, name: &str, life: u32) -> Node {
+        self.node_with::<HuntGame>(name, life)
+    }
+
+    pub(super) fn node_with<M: Machine>(&self, name: &str, life: u32) -> Node {
         let me = life_of(name, life);
         let store = Store::open(StoreOptions::plain([format!("http://{}", self.at)])).unwrap();
         let (registry, tasks) = (Registry::new(), Tasks::default());
@@ -102,7 +106,7 @@ impl World {
         let core = core::start(options, &store, log.retune(), &registry, &tasks).unwrap();
         let options = PlaneOptions { hunt: hunt(), me: me.clone() };
         let metrics = PlaneMetrics::register(&registry, core.meters.clone()).unwrap();
-        let plane = plane::new::<HuntGame>(options, &core, log, metrics);
+        let plane = plane::new::<M>(options, &core, log, metrics);
         let back = Arc::new(Back(Arc::new(Mutex::new(Some(plane.clone())))));
         plane.serve(&store, &core, back, &tasks);
         Node { me, plane, tasks, core }
