@@ -170,7 +170,7 @@ async fn damage_at_any_byte_and_any_cut_is_seen_and_the_one_before_counts() {
         fs::write(&path, bytes).expect("written");
         assert_eq!(world.newest().await, Some("1:1".into()), "{why}");
     }
-    assert_eq!(decode(PartitionId(4), name, good.clone()).is_err(), true, "another partition's");
+    assert!(decode(PartitionId(4), name, good.clone()).is_err(), "another partition's");
     fs::write(&path, good).expect("written");
     assert_eq!(world.newest().await, Some("1:2".into()));
 }
