@@ -37,7 +37,7 @@ impl Carrier {
             live: plane.live(),
             vocabulary,
             peers: Peers::default(),
-            held: Held::new(plane.metrics().held.clone()),
+            held: Held::new(plane.metrics().held.clone(), metrics.held.clone()),
             hot: HotKeys::new(Instant::now()),
             metrics,
             plane,

@@ -23,7 +23,7 @@ pub fn connections(wanted: u32) -> usize {
 }
 
 /// The limit on open files; `None` if there is none.
-fn raised() -> Option<u64> {
+pub(crate) fn raised() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         Ok(()) => maximum,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use config_schemas::{PartitionId, Revision};
-use prometheus::IntGauge;
+use prometheus::{IntCounterVec, IntGauge};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -52,6 +52,8 @@ pub(crate) struct Away {
 pub(crate) struct Held {
     count: Arc<AtomicU64>,
     gauge: IntGauge,
+    /// How it ended, by event: delivered, expired, or no room to hold it.
+    ended: IntCounterVec,
 }
 
 /// Some of them, until dropped.
@@ -62,8 +64,12 @@ struct Holding<'a> {
 }
 
 impl Held {
-    pub(crate) fn new(gauge: IntGauge) -> Held {
-        Held { count: Arc::default(), gauge }
+    pub(crate) fn new(gauge: IntGauge, ended: IntCounterVec) -> Held {
+        Held { count: Arc::default(), gauge, ended }
+    }
+
+    fn ended(&self, how: &str, events: u64) {
+        self.ended.with_label_values(&[how]).inc_by(events);
     }
 
     fn enter(&self, events: u64, limit: u64) -> Option<Holding<'_>> {
@@ -107,7 +113,12 @@ impl<L: Fn() -> Limits> Delivery<'_, L> {
             let again = match routes.of(self.partition) {
                 None => None,
                 Some(route) => match attempt(route.clone()).await {
-                    Attempt::Over(result) => return result,
+                    Attempt::Over(result) => {
+                        if holding.is_some() {
+                            self.held.ended("delivered", self.events);
+                        }
+                        return result;
+                    }
                     Attempt::Away(away) => {
                         ambiguous |= away.ambiguous;
                         asking_again(away, routes.revision, &mut opening)
@@ -120,6 +131,11 @@ impl<L: Fn() -> Limits> Delivery<'_, L> {
                 holding = self.held.enter(self.events, limits.held);
             }
             if holding.is_none() || Instant::now() >= until {
+                // Who holds nothing on purpose has not lost anything.
+                if !limits.hold.is_zero() {
+                    let how = if holding.is_some() { "expired" } else { "no_room" };
+                    self.held.ended(how, self.events);
+                }
                 return Err(gave_up(ambiguous));
             }
             tokio::select! {
@@ -127,7 +143,10 @@ impl<L: Fn() -> Limits> Delivery<'_, L> {
                     Ok(()) => opening = OPENING_MIN,
                     Err(_) => return Err(gave_up(ambiguous)),
                 },
-                () = tokio::time::sleep_until(until) => return Err(gave_up(ambiguous)),
+                () = tokio::time::sleep_until(until) => {
+                    self.held.ended("expired", self.events);
+                    return Err(gave_up(ambiguous));
+                }
                 () = pause(again) => {}
             }
         }

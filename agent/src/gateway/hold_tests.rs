@@ -23,7 +23,8 @@ fn routes(node: Option<&str>, revision: u64) -> Arc<Routes> {
 }
 
 fn held() -> Held {
-    Held::new(IntGauge::new("held", "held").unwrap())
+    let ended = IntCounterVec::new(prometheus::Opts::new("ended", "ended"), &["how"]).unwrap();
+    Held::new(IntGauge::new("held", "held").unwrap(), ended)
 }
 
 fn delivery<'a>(
@@ -58,6 +59,12 @@ async fn without_a_route_it_waits_for_one_and_asks_nobody() {
     assert_eq!(began.elapsed(), Duration::from_millis(500));
     assert_eq!(*asked.borrow(), ["b"]);
     assert_eq!((held.gauge.get(), held.count.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!(ended(&held), [4, 0, 0]);
+}
+
+/// How many events were delivered after a hold, expired, and found no room.
+fn ended(held: &Held) -> [u64; 3] {
+    ["delivered", "expired", "no_room"].map(|how| held.ended.with_label_values(&[how]).get())
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,7 +77,7 @@ async fn it_gives_up_after_the_hold_and_says_whether_the_events_may_be_there() {
             .await;
         assert_eq!(result.unwrap_err().code(), code);
         assert_eq!(began.elapsed(), LIMITS.hold);
-        assert_eq!(held.gauge.get(), 0);
+        assert_eq!((held.gauge.get(), ended(&held)), (0, [0, 4, 0]));
     }
 }
 
@@ -93,12 +100,14 @@ async fn an_owner_that_still_opens_is_asked_again_and_one_that_knows_more_is_not
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_held_beyond_the_bounds() {
-    for limits in [Limits { hold: Duration::ZERO, ..LIMITS }, Limits { held: 3, ..LIMITS }] {
+    let cases = [(Limits { hold: Duration::ZERO, ..LIMITS }, 0), (Limits { held: 3, ..LIMITS }, 4)];
+    for (limits, no_room) in cases {
         let (held, table) = (held(), watch::Sender::new(routes(None, 1)));
         let began = Instant::now();
         let result = delivery(&held, &table, limits).deliver(async |_| Attempt::Over(Ok(()))).await;
         assert_eq!(result.unwrap_err().code(), "NO_OWNER");
         assert_eq!(began.elapsed(), Duration::ZERO, "{limits:?}");
+        assert_eq!(ended(&held), [0, 0, no_room]);
     }
     let held = held();
     let first = held.enter(6, 10);

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::answer::{Answer, Sum, sum};
 use super::bounds::BUSY_RETRY;
 use super::outcomes::{OutcomesError, Placed, Wanted, follow};
+use super::patient::patient;
 use super::publish::Gateway;
 use super::sorted::Parsed;
 use super::status::{overloaded, unavailable, unreadable};
@@ -84,14 +85,14 @@ impl Hunts for Service {
         let admitted = self.gateway.admit_reader().ok_or_else(|| overloaded(BUSY_RETRY))?;
         let followed = follow(self.gateway.plane(), &wanted).map_err(|error| unreadable(&error))?;
         let stop = self.stop.clone().cancelled_owned();
-        let ended = unavailable("the agent stops; resume on another one", BUSY_RETRY);
+        let ended = unavailable("the agent stops, or you read nothing; resume", BUSY_RETRY);
         let watched = followed
             .map(move |placed| {
                 let _for_as_long_as_the_stream = &admitted;
                 placed.map(watched).map_err(|error| unreadable(&error))
             })
-            .take_until(stop)
-            .chain(futures::stream::once(async { Err(ended) }));
+            .take_until(stop);
+        let watched = patient(watched, Err(ended));
         Ok(Response::new(Box::pin(watched)))
     }
 }

@@ -2,22 +2,28 @@
 //! (the rest is shed at once), and how long one may take. In: requests. Out: answers, or that there
 //! is no room or no time. I/O.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
 use prometheus::IntCounterVec;
 use tokio::sync::Semaphore;
+
+use super::bounds::{READERS_MAX, REQUESTS_MAX, STREAMS_MAX};
 
 /// Requests of one port whose answer has not ended, streams included: what each holds in memory is
 /// bounded elsewhere, this bounds their number.
 pub(crate) const UNDER_WAY_MAX: usize = 8192;
+// Streams, which stay, leave room for short requests.
+const _: () = assert!(UNDER_WAY_MAX > STREAMS_MAX + READERS_MAX + REQUESTS_MAX);
 /// Longest time until an answer begins: above the longest hold and forward that can be set.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Deadline of a gRPC caller, by the protocol: up to eight digits and a unit.
@@ -79,11 +85,33 @@ async fn limit(State(limits): State<Limits>, request: Request, next: Next) -> Re
 }
 
 /// `body`, which keeps `guard` until it has ended.
-pub(crate) fn held(body: Body, guard: impl Send + 'static) -> Body {
-    Body::new(body.map_frame(move |frame| {
-        let _until_the_end = &guard;
-        frame
-    }))
+pub(crate) fn held(body: Body, guard: impl Send + Unpin + 'static) -> Body {
+    Body::new(Held { body, _until_the_end: guard })
+}
+
+struct Held<G> {
+    body: Body,
+    _until_the_end: G,
+}
+
+impl<G: Unpin> HttpBody for Held<G> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
@@ -107,6 +135,7 @@ fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::to_bytes;
     use axum::http::StatusCode;
     use axum::routing::get;
     use prometheus::Opts;
@@ -135,7 +164,8 @@ mod tests {
         assert_eq!(ask(&router, "/", "").await.status(), StatusCode::TOO_MANY_REQUESTS);
         drop(one);
         assert_eq!(ask(&router, "/", "").await.status(), StatusCode::OK);
-        assert_eq!(two.into_body().collect().await.unwrap().to_bytes(), "answer");
+        assert_eq!(two.body().size_hint().exact(), Some(6), "no chunks where the length is known");
+        assert_eq!(to_bytes(two.into_body(), 100).await.unwrap(), "answer");
         assert_eq!(limits.under_way.available_permits(), 2);
         assert_eq!(limits.counter.with_label_values(&["busy"]).get(), 1);
     }

@@ -27,7 +27,7 @@ use super::steady::Steady;
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 /// How often idle connections are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
-/// Longest time for a client to send the head of a request.
+/// Longest time for a client to send the head of a request, unless the port says otherwise.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest head of a request, and so what a slow sender can hold: our own are a few hundred bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -51,16 +51,28 @@ pub enum Speech {
     Grpc,
 }
 
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// For the head of a request.
+    head: Duration,
+    /// Without any request.
+    idle: Duration,
+    /// Idle connections are looked for this often.
+    sweep: Duration,
+}
+
 impl Speech {
-    /// How long a connection may be idle. gRPC clients keep theirs for the next call.
-    fn idle_max(self) -> Duration {
-        match self {
+    /// gRPC clients keep an idle connection for the next call.
+    fn patience(self) -> Patience {
+        let idle = match self {
             Speech::Http => Duration::from_secs(30),
             Speech::Grpc => Duration::from_secs(300),
-        }
+        };
+        Patience { head: HEAD_TIMEOUT, idle, sweep: SWEEP }
     }
 
-    fn builder(self) -> Builder<TokioExecutor> {
+    fn builder(self, patience: Patience) -> Builder<TokioExecutor> {
         let mut builder = Builder::new(TokioExecutor::new());
         if self == Speech::Grpc {
             builder = builder.http2_only();
@@ -68,7 +80,7 @@ impl Speech {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(patience.head)
             .max_buf_size(HEAD_BYTES_MAX);
         builder
             .http2()
@@ -96,11 +108,17 @@ pub struct Port {
 /// Serves `router` until `stop`: then nothing new is taken, clients are told to go (GOAWAY, or
 /// `connection: close`), and requests under way have a bounded time to end.
 pub async fn serve(port: Port, router: Router, stop: CancellationToken) {
+    let patience = port.speech.patience();
+    serve_with(port, router, stop, patience).await;
+}
+
+async fn serve_with(port: Port, router: Router, stop: CancellationToken, patience: Patience) {
     let tracker = TaskTracker::new();
     // Cancelled when those that did not end in time are cut.
     let cut = CancellationToken::new();
     let _cut_at_the_end = cut.clone().drop_guard();
-    let terms = Arc::new(Terms { builder: port.speech.builder(), router, stop: stop.clone(), cut });
+    let terms =
+        Arc::new(Terms { builder: port.speech.builder(patience), router, stop: stop.clone(), cut });
     let accepting = async {
         loop {
             let stream = accept(&port.listener).await;
@@ -112,7 +130,7 @@ pub async fn serve(port: Port, router: Router, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = accepting => {}
-        () = sweep(&port.connections, port.speech.idle_max()) => {}
+        () = sweep(&port.connections, patience) => {}
     }
     drop(port.listener);
     tracker.close();
@@ -143,10 +161,10 @@ fn of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn sweep(connections: &Connections, idle_max: Duration) {
+async fn sweep(connections: &Connections, patience: Patience) {
     loop {
-        tokio::time::sleep(SWEEP).await;
-        connections.end_idle(idle_max);
+        tokio::time::sleep(patience.sweep).await;
+        connections.end_idle(patience.idle);
     }
 }
 
@@ -186,3 +204,7 @@ fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
         tracing::debug!(%error, "a connection ended early");
     }
 }
+
+#[cfg(test)]
+#[path = "listen_tests.rs"]
+mod tests;

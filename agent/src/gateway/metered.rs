@@ -39,7 +39,7 @@ async fn meter(State(gateway): State<Gateway>, request: Request, next: Next) -> 
             since: Instant::now(),
             bodies: gateway.bodies(),
             room: room.clone(),
-            gateway,
+            mistaken: Box::new(move |problem| gateway.count_mistake(&problem)),
         };
         Body::from_stream(meter.metered())
     });
@@ -67,7 +67,7 @@ struct Meter {
     since: Instant,
     bodies: Arc<Semaphore>,
     room: Room,
-    gateway: Gateway,
+    mistaken: Box<dyn Fn(Problem) + Send + Sync>,
 }
 
 impl Meter {
@@ -120,7 +120,7 @@ impl Meter {
     fn too_slow(&self) -> Status {
         let problem =
             Problem::new("message", "unfinished", format!("whole within {BODY_TIMEOUT:?}"));
-        self.gateway.count_mistake(&problem.of(Flaw::Malformed));
+        (self.mistaken)(problem.of(Flaw::Malformed));
         Status::deadline_exceeded(format!("the message did not arrive within {BODY_TIMEOUT:?}"))
     }
 
@@ -131,7 +131,94 @@ impl Meter {
             }
             Unfit::Malformed => (Flaw::Malformed, unfit.to_string()),
         };
-        self.gateway.count_mistake(&Problem::new("message", unfit, &*message).of(flaw));
+        (self.mistaken)(Problem::new("message", unfit, &*message).of(flaw));
         Status::invalid_argument(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tonic::Code;
+
+    const ROOM: usize = 1000;
+
+    fn metered(
+        chunks: impl Stream<Item = Vec<u8>> + Send + 'static,
+        bodies: &Arc<Semaphore>,
+    ) -> impl Stream<Item = Result<Bytes, Status>> + Unpin {
+        let body = Body::from_stream(chunks.map(Ok::<_, std::io::Error>));
+        let meter = Meter {
+            chunks: body.into_data_stream(),
+            framing: Framing::new(3),
+            since: Instant::now(),
+            bodies: bodies.clone(),
+            room: Room::default(),
+            mistaken: Box::new(|problem| assert_ne!(problem.flaw, Flaw::Value)),
+        };
+        Box::pin(meter.metered())
+    }
+
+    /// A message of `size` bytes, one record.
+    fn message(size: usize) -> Vec<u8> {
+        let length = u32::try_from(size).unwrap().to_be_bytes();
+        let record = u8::try_from(size - 2).unwrap();
+        [[0].as_slice(), &length, &[0x12, record], &vec![7; size - 2]].concat()
+    }
+
+    #[tokio::test]
+    async fn messages_take_room_until_the_next_one_is_asked_for() {
+        let bodies = Arc::new(Semaphore::new(ROOM));
+        let two_and_a_half = [message(100), message(60), message(40)[..20].to_vec()].concat();
+        let chunks = [two_and_a_half, message(40)[20..].to_vec(), message(10)];
+        let mut stream = metered(futures::stream::iter(chunks), &bodies);
+        for left in [105 + 65 + 20, 45, 15] {
+            stream.next().await.unwrap().unwrap();
+            assert_eq!(ROOM - bodies.available_permits(), left);
+        }
+        assert!(stream.next().await.is_none());
+        assert_eq!(bodies.available_permits(), ROOM);
+    }
+
+    async fn refused(chunks: impl Stream<Item = Vec<u8>> + Send + 'static) -> Code {
+        let bodies = Arc::new(Semaphore::new(ROOM));
+        let mut stream = metered(chunks, &bodies);
+        let status = loop {
+            match stream.next().await.unwrap() {
+                Ok(_) => {}
+                Err(status) => break status,
+            }
+        };
+        assert!(stream.next().await.is_none());
+        assert_eq!(bodies.available_permits(), ROOM, "its room returns");
+        status.code()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_much_or_too_slow_is_ended_with_its_reason() {
+        let large = [vec![0, 0, 0, 255, 255, 0x12, 0xff, 0xff, 0x03], vec![0; 2000]];
+        assert_eq!(refused(futures::stream::iter(large)).await, Code::ResourceExhausted);
+        let many = [0, 0, 0, 0, 8, 0x12, 0, 0x12, 0, 0x12, 0, 0x12, 0].to_vec();
+        assert_eq!(refused(futures::stream::iter([many])).await, Code::InvalidArgument);
+        let drip = futures::stream::unfold(0, |sent| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let header = [0, 0, 0, 0, 200, 0x12, 198];
+            Some((vec![header.get(sent).copied().unwrap_or(7)], sent + 1))
+        });
+        assert_eq!(refused(drip).await, Code::DeadlineExceeded);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_rest_between_messages() {
+        let bodies = Arc::new(Semaphore::new(ROOM));
+        let resting = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(10 * BODY_TIMEOUT).await;
+            Some((message(50), ()))
+        });
+        let mut stream = metered(resting, &bodies);
+        for _ in 0..3 {
+            stream.next().await.unwrap().unwrap();
+        }
     }
 }

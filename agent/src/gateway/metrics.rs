@@ -13,6 +13,8 @@ pub struct GatewayMetrics {
     pub mistakes: IntCounterVec,
     /// Events of hot keys that went to another partition than their key's.
     pub spread: IntCounter,
+    /// Events that were held, or should have been, by how that ended.
+    pub held: IntCounterVec,
     /// Connections that are open.
     pub connections: IntGauge,
     /// Connections that the agent ended or did not take, by reason.
@@ -36,6 +38,14 @@ impl GatewayMetrics {
                 "treasurehunt_agent_events_spread_total",
                 "Events of hot keys that went to another partition than their key's own.",
             )?,
+            held: IntCounterVec::new(
+                Opts::new(
+                    "treasurehunt_agent_events_held_total",
+                    "Events whose partition was between two owners: delivered after a while, \
+                     expired, or refused for want of room to hold them.",
+                ),
+                &["ended"],
+            )?,
             connections: IntGauge::new(
                 "treasurehunt_agent_connections",
                 "Connections of clients and of other nodes that are open.",
@@ -57,6 +67,7 @@ impl GatewayMetrics {
         };
         registry.register(Box::new(metrics.mistakes.clone()))?;
         registry.register(Box::new(metrics.spread.clone()))?;
+        registry.register(Box::new(metrics.held.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.closed.clone()))?;
         registry.register(Box::new(metrics.shed.clone()))?;

@@ -24,6 +24,7 @@ mod metered;
 mod metrics;
 mod outcomes;
 mod pass;
+mod patient;
 mod peers;
 mod publish;
 mod sorted;
@@ -37,4 +38,8 @@ pub use metrics::GatewayMetrics;
 pub use publish::Gateway;
 
 #[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
 mod server_tests;
+#[cfg(test)]
+mod spread_tests;

@@ -35,26 +35,26 @@ use crate::partitions::plane::{self, Plane, PlaneOptions};
 
 const PARTITIONS: u32 = 4;
 /// Far above what anything here takes; a test that hangs ends.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Agent {
+pub(super) struct Agent {
     me: Owner,
-    plane: Plane,
-    gateway: Gateway,
-    grpc: SocketAddr,
-    tasks: Tasks,
+    pub(super) plane: Plane,
+    pub(super) gateway: Gateway,
+    pub(super) grpc: SocketAddr,
+    pub(super) tasks: Tasks,
     _core: Core,
 }
 
-struct World {
-    etcd: SimEtcd,
-    keys: HuntKeys,
-    a: Agent,
-    b: Agent,
+pub(super) struct World {
+    pub(super) etcd: SimEtcd,
+    pub(super) keys: HuntKeys,
+    pub(super) a: Agent,
+    pub(super) b: Agent,
     _data: tempfile::TempDir,
 }
 
-fn hunt() -> HuntName {
+pub(super) fn hunt() -> HuntName {
     HuntName::new("default", "harbour").unwrap()
 }
 
@@ -88,7 +88,7 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
 
 impl World {
     /// Two agents, and no hunt yet.
-    async fn new() -> World {
+    pub(super) async fn new() -> World {
         let etcd = SimEtcd::new();
         let (at, _) = etcd.serve_tcp().await.unwrap();
         let data = tempfile::tempdir().unwrap();
@@ -97,7 +97,7 @@ impl World {
     }
 
     /// The same with a hunt, whose even partitions are A's and the odd ones B's.
-    async fn placed() -> World {
+    pub(super) async fn placed() -> World {
         let world = World::new().await;
         world.found();
         for number in 0..PARTITIONS {
@@ -126,28 +126,28 @@ impl World {
         self.put(&Key::Meta, &write(&meta));
     }
 
-    fn place(&self, number: u32, agent: &Agent, epoch: u64) {
+    pub(super) fn place(&self, number: u32, agent: &Agent, epoch: u64) {
         let record = PartitionRecord::Own { owner: agent.me.clone(), epoch: Epoch(epoch) };
         self.put(&Key::Partition(PartitionId(number)), &write(&record));
     }
 
-    fn put(&self, key: &Key, value: &[u8]) {
+    pub(super) fn put(&self, key: &Key, value: &[u8]) {
         let value = std::str::from_utf8(value).unwrap();
         self.etcd.change(|store| store.write(&self.keys.key(key), value));
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.a.tasks.finish().await;
         self.b.tasks.finish().await;
     }
 }
 
-async fn hunts(agent: &Agent) -> HuntsClient<tonic::transport::Channel> {
+pub(super) async fn hunts(agent: &Agent) -> HuntsClient<tonic::transport::Channel> {
     HuntsClient::connect(format!("http://{}", agent.grpc)).await.unwrap()
 }
 
 /// Joins of `count` players, who spread over all partitions.
-fn joins(count: usize) -> Vec<v1::Event> {
+pub(super) fn joins(count: usize) -> Vec<v1::Event> {
     let join = |number| v1::Event {
         id: format!("e{number}"),
         kind: "join".to_owned(),
@@ -157,12 +157,12 @@ fn joins(count: usize) -> Vec<v1::Event> {
     (0..count).map(join).collect()
 }
 
-fn request(events: Vec<v1::Event>) -> v1::PublishRequest {
+pub(super) fn request(events: Vec<v1::Event>) -> v1::PublishRequest {
     v1::PublishRequest { hunt: String::new(), events }
 }
 
 /// How many of the results are accepted, by partition.
-fn accepted(response: &v1::PublishResponse) -> BTreeMap<u32, usize> {
+pub(super) fn accepted(response: &v1::PublishResponse) -> BTreeMap<u32, usize> {
     let mut counts = BTreeMap::new();
     for result in &response.results {
         match &result.result {
@@ -175,9 +175,13 @@ fn accepted(response: &v1::PublishResponse) -> BTreeMap<u32, usize> {
     counts
 }
 
-async fn ask(agent: &Agent, request: Request<Body>) -> (StatusCode, Option<String>, String) {
+pub(super) async fn send(agent: &Agent, request: Request<Body>) -> axum::response::Response {
     let router = http::routes(agent.gateway.clone(), agent.tasks.stopping());
-    let response = router.oneshot(request).await.unwrap();
+    router.oneshot(request).await.unwrap()
+}
+
+async fn ask(agent: &Agent, request: Request<Body>) -> (StatusCode, Option<String>, String) {
+    let response = send(agent, request).await;
     let next = response.headers().get(http::NEXT_CURSOR);
     let next = next.map(|cursor| cursor.to_str().unwrap().to_owned());
     let status = response.status();
@@ -185,11 +189,11 @@ async fn ask(agent: &Agent, request: Request<Body>) -> (StatusCode, Option<Strin
     (status, next, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn get(agent: &Agent, path: &str) -> (StatusCode, Option<String>, String) {
+pub(super) async fn get(agent: &Agent, path: &str) -> (StatusCode, Option<String>, String) {
     ask(agent, Request::get(path).body(Body::empty()).unwrap()).await
 }
 
-async fn post(agent: &Agent, body: impl Into<Body>) -> (StatusCode, String) {
+pub(super) async fn post(agent: &Agent, body: impl Into<Body>) -> (StatusCode, String) {
     let request = Request::post("/v1/events").body(body.into()).unwrap();
     let (status, _, text) = ask(agent, request).await;
     (status, text)

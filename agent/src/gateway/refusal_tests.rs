@@ -1,0 +1,231 @@
+//! What producers are told when it does not go on: typed, counted by reason, with a delay where
+//! coming back helps, and nothing of it kept. Through whole agents.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use events::v1;
+use futures::StreamExt as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::bounds::{BODIES_BYTES_MAX, REQUESTS_MAX};
+use super::server_tests::{Agent, PATIENCE, World, hunts, joins, post, request, send};
+
+fn mistakes(agent: &Agent, flaw: &str) -> u64 {
+    agent.gateway.metrics().mistakes.with_label_values(&[flaw]).get()
+}
+
+fn accepted(agent: &Agent) -> u64 {
+    agent.plane.metrics().accepted.get()
+}
+
+#[tokio::test]
+async fn without_room_all_are_told_when_to_come_back_and_nothing_is_queued() {
+    let world = World::placed().await;
+    let all: Vec<_> = (0..REQUESTS_MAX).map(|_| world.a.gateway.admit().unwrap()).collect();
+    let status = hunts(&world.a).await.publish(request(joins(3))).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(delay >= Duration::from_millis(1));
+    for name in ["retry-after-ms", "grpc-retry-pushback-ms"] {
+        let told = status.metadata().get(name).unwrap().to_str().unwrap();
+        assert_eq!(told, delay.as_millis().to_string());
+    }
+    let body = Body::from(r#"{"kind":"join","player":"ana"}"#);
+    let response = send(&world.a, Request::post("/v1/events").body(body).unwrap()).await;
+    assert_eq!(response.status(), 429);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    drop(all);
+    assert_eq!(accepted(&world.a) + accepted(&world.b), 0);
+    assert!(hunts(&world.a).await.publish(request(joins(3))).await.is_ok());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn each_mistake_is_answered_in_its_place_and_counted_by_its_kind() {
+    let world = World::placed().await;
+    let event = |more: &str| format!(r#"{{"kind":"join","player":"ana"{more}}}"#);
+    let check = async |body: String, status: u16, flaw: &str| {
+        let before = mistakes(&world.a, flaw);
+        let shown: String = body.chars().take(80).collect();
+        let (found, text) = post(&world.a, body).await;
+        assert!(found == status && text.contains("INVALID"), "{shown}: {found} {text}");
+        assert_eq!(mistakes(&world.a, flaw), before + 1, "{shown} as {flaw}: {text}");
+    };
+    check("nonsense".to_owned(), 400, "malformed").await;
+    check(String::new(), 400, "malformed").await;
+    check(" ".repeat(events::BODY_BYTES_MAX + 1), 413, "too_large").await;
+    check(event(&format!(r#","payload":"{}""#, "x".repeat(5000))), 400, "too_large").await;
+    check("{}\n".repeat(events::BATCH_EVENTS_MAX + 1), 400, "too_many").await;
+    check(event(&format!(r#","payload":{}1{}"#, "[".repeat(9), "]".repeat(9))), 400, "too_deep")
+        .await;
+    check(event(r#","at_millis":1"#), 400, "too_old").await;
+    check(event(r#","player":"eve""#), 400, "twice").await;
+    check(event(r#","colour":"red""#), 400, "unknown_field").await;
+    check(r#"{"kind":"jump","player":"ana"}"#.to_owned(), 400, "unknown_kind").await;
+    check(r#"{"kind":"join"}"#.to_owned(), 400, "missing").await;
+    check(event(r#","id":"a b""#), 400, "value").await;
+    assert_eq!(accepted(&world.a) + accepted(&world.b), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn mistakes_over_grpc_are_refused_by_the_event_or_as_a_whole() {
+    let world = World::placed().await;
+    let mut client = hunts(&world.a).await;
+    let of = |change: fn(&mut v1::Event)| {
+        let mut event = joins(1).remove(0);
+        change(&mut event);
+        event
+    };
+    for (flaw, event) in [
+        ("missing", of(|event| event.player = String::new())),
+        ("unknown_kind", of(|event| event.kind = "jump".to_owned())),
+        ("too_old", of(|event| event.at_millis = 1)),
+        ("too_deep", of(|event| event.payload_json = "[".repeat(50))),
+        ("twice", of(|event| event.payload_json = r#"{"a":1,"a":2}"#.to_owned())),
+        ("malformed", of(|event| event.payload_json = "{".to_owned())),
+        ("value", of(|event| event.id = "~".to_owned())),
+    ] {
+        let response = client.publish(request(vec![event])).await.unwrap().into_inner();
+        let Some(v1::publish_result::Result::Rejected(rejected)) = &response.results[0].result
+        else {
+            panic!("{flaw}: {response:?}");
+        };
+        assert_eq!(rejected.code(), v1::rejected::Code::Invalid);
+        assert_eq!(mistakes(&world.a, flaw), 1, "{flaw}");
+    }
+    // Two bytes each on the wire: counted before they become a hundred times as much.
+    let many = request(vec![v1::Event::default(); 1_000_000]);
+    let status = client.publish(many).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(mistakes(&world.a, "too_many"), 1);
+    let large = v1::Event { payload_json: "x".repeat(5 << 20), ..v1::Event::default() };
+    let status = client.publish(request(vec![large])).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    let other = v1::PublishRequest { hunt: "default/forest".to_owned(), events: joins(1) };
+    assert_eq!(client.publish(other).await.unwrap_err().code(), Code::NotFound);
+    let refused = &world.a.plane.metrics().refused;
+    assert_eq!(refused.with_label_values(&["unknown_hunt"]).get(), 1);
+    assert_eq!(accepted(&world.a) + accepted(&world.b), 0);
+    world.end().await;
+}
+
+/// Bodies that are nearly right, or not at all. The seed is fixed, so that a failure comes again.
+#[tokio::test]
+async fn whatever_is_sent_is_answered_and_its_room_returns() {
+    let world = World::placed().await;
+    let mut random = StdRng::seed_from_u64(7);
+    let words = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\n",
+        "\"",
+        "\"kind\":\"join\"",
+        "\"player\":\"ana\"",
+        "\"payload\":",
+        "null",
+        "1e400",
+        "\u{0}",
+        "\\ud800",
+        "{\"kind\":\"join\",\"player\":\"ana\"}\n",
+    ];
+    for _ in 0..400 {
+        let mut body = Vec::new();
+        for _ in 0..random.random_range(0..40) {
+            match random.random_range(0..20) {
+                0 => body.push(random.random()),
+                _ => body.extend_from_slice(words.choose(&mut random).unwrap().as_bytes()),
+            }
+        }
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let (status, _) = post(&world.a, body).await;
+        assert!([200, 207, 400].contains(&status.as_u16()), "{status}: {shown}");
+    }
+    assert_eq!(world.a.gateway.bodies().available_permits(), BODIES_BYTES_MAX);
+    let all: Vec<_> = (0..REQUESTS_MAX).map(|_| world.a.gateway.admit()).collect();
+    assert!(all.iter().all(Option::is_some), "a request kept its place");
+    drop(all);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_port_tells_what_it_offers_and_how_it_is() {
+    use tonic_health::pb::health_client::HealthClient;
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+    let world = World::placed().await;
+    let address = format!("http://{}", world.a.grpc);
+    let channel = tonic::transport::Endpoint::from_shared(address).unwrap().connect_lazy();
+    let mut health = HealthClient::new(channel.clone());
+    let asked = HealthCheckRequest { service: "treasurehunt.v1.Hunts".to_owned() };
+    let told = health.check(asked).await.unwrap().into_inner();
+    assert_eq!(told.status(), ServingStatus::Serving);
+    let asked = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let mut told = reflection
+        .server_reflection_info(futures::stream::iter([asked]))
+        .await
+        .unwrap()
+        .into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        told.next().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list of services");
+    };
+    let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+    for name in ["treasurehunt.v1.Hunts", "treasurehunt.v1.Peers", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_held_is_answered_although_the_agent_stops() {
+    let world = World::placed().await;
+    let parked = config_schemas::documents::PartitionRecord::Parked {
+        epoch: config_schemas::Epoch(1),
+        reason: "a test".to_owned(),
+    };
+    for number in 0..4 {
+        let key = config_schemas::keys::Key::Partition(config_schemas::PartitionId(number));
+        world.put(&key, &config_schemas::documents::write(&parked));
+    }
+    let mut routes = world.a.plane.routes();
+    let gone = |routes: &std::sync::Arc<crate::partitions::routes::Routes>| {
+        routes.partitions.iter().all(Option::is_none)
+    };
+    tokio::time::timeout(PATIENCE, routes.wait_for(gone)).await.unwrap().unwrap();
+    let mut client = hunts(&world.a).await;
+    let publishing = tokio::spawn(async move { client.publish(request(joins(4))).await });
+    let held = &world.a.plane.metrics().held;
+    let is_held = async {
+        while held.get() < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_held).await.unwrap();
+    world.a.tasks.finish().await;
+    let status = publishing.await.unwrap().unwrap_err();
+    // Its own answer, with its delay, and no broken connection.
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().is_some(), "{status:?}");
+    assert_eq!(held.get(), 0);
+    world.b.tasks.finish().await;
+}
