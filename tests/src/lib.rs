@@ -6,6 +6,7 @@ pub mod world;
 pub mod checker;
 pub mod http;
 pub mod players;
+pub mod probes;
 pub mod recorder;
 pub mod trap;
 pub mod wait;

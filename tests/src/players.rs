@@ -107,7 +107,7 @@ impl Player {
         let mut last = anyhow::anyhow!("nothing was answered");
         while Instant::now() < give_up {
             match self.gateways.publish(&event).await {
-                Ok(Published::Durable { partition }) => {
+                Ok(Published::Durable { partition, .. }) => {
                     self.acked.fetch_add(1, Ordering::Relaxed);
                     self.sent.push(Acked { id, player: self.name.clone(), partition, claim });
                     return Ok(());
@@ -127,19 +127,21 @@ impl Player {
     }
 }
 
-enum Published {
-    Durable { partition: u32 },
+/// What became of one event.
+pub(crate) enum Published {
+    Durable { partition: u32, epoch: u64 },
     Again(Duration, String),
 }
 
-struct Gateways {
-    ports: Vec<u16>,
-    at: usize,
-    http: Http,
+/// The agents as one producer uses them: one of them, until it fails.
+pub(crate) struct Gateways {
+    pub(crate) ports: Vec<u16>,
+    pub(crate) at: usize,
+    pub(crate) http: Http,
 }
 
 impl Gateways {
-    async fn publish(&self, event: &Json) -> Result<Published> {
+    pub(crate) async fn publish(&self, event: &Json) -> Result<Published> {
         let port = self.ports[self.at % self.ports.len()];
         let (status, body) = self.http.post(port, "/v1/events", event.to_string()).await?;
         let answer: Json = serde_json::from_str(body.trim())
@@ -147,7 +149,8 @@ impl Gateways {
         let error = &answer["error"];
         if error.is_null() {
             let partition = answer["partition"].as_u64().context("no partition in the answer")?;
-            return Ok(Published::Durable { partition: u32::try_from(partition)? });
+            let epoch = answer["epoch"].as_u64().context("no epoch in the answer")?;
+            return Ok(Published::Durable { partition: u32::try_from(partition)?, epoch });
         }
         ensure!(error["code"] != "INVALID", "a good event is called invalid: {answer}");
         match error["retryAfterMs"].as_u64() {

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use config_schemas::HuntName;
 use config_schemas::keys::{HuntKeys, Key};
 use serde_json::{Value as Json, json};
-use servers::{Etcd, EtcdCluster, EtcdPrograms, KubeApi, KubePrograms};
+use servers::{Etcd, EtcdCluster, EtcdOptions, EtcdPrograms, KubeApi, KubePrograms};
 use store::{Store, StoreOptions, Txn, Verdict, Write};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -53,6 +53,10 @@ pub struct Setup {
     pub source: Source,
     /// Three members of etcd instead of one.
     pub cluster: bool,
+    /// A single etcd waits for the disk on each write, as by default; tests need not.
+    pub durable: bool,
+    /// The programs, if not those that are built for this test.
+    pub programs: Option<Place>,
     /// The hunt's `spec`.
     pub spec: Json,
 }
@@ -66,7 +70,15 @@ impl Setup {
             "buffers": {"events": 1000},
             "rules": {"cooldown": "0s", "clues": 2},
         });
-        Setup { agents, operators: 1, source: Source::Directory, cluster: false, spec }
+        Setup {
+            agents,
+            operators: 1,
+            source: Source::Directory,
+            cluster: false,
+            durable: false,
+            programs: None,
+            spec,
+        }
     }
 
     /// With this in the hunt's spec, as `section.field`.
@@ -144,11 +156,18 @@ impl World {
         static PERMITS: OnceLock<Semaphore> = OnceLock::new();
         let permits = PERMITS.get_or_init(|| Semaphore::new(WORLDS_AT_ONCE));
         let permit = permits.acquire().await?;
-        let place = place().await?;
+        let place = match setup.programs.clone() {
+            Some(programs) => programs,
+            None => place().await?,
+        };
         let folder = tempfile::Builder::new().prefix("world-").tempdir()?;
         std::fs::create_dir_all(folder.path().join("hunts"))?;
         let programs = EtcdPrograms::shared().await?;
         let members = match setup.cluster {
+            false if setup.durable => {
+                let options = EtcdOptions::in_dir(&folder.path().join("etcd"))?;
+                Members::One(Box::new(Etcd::start(programs, options).await?))
+            }
             false => Members::One(Box::new(Etcd::temporary(programs).await?)),
             true => Members::Three(EtcdCluster::temporary(programs).await?),
         };
