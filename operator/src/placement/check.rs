@@ -2,7 +2,7 @@
 //! none of its code, so that one mistake is not made twice. In: the scene and the steps. Out:
 //! what is wrong with them; nothing, or the plan must not land. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use config_schemas::documents::{NodeMode, Owner, PartitionRecord};
@@ -53,7 +53,7 @@ pub fn check(scene: &Scene<'_>, steps: &[Step]) -> Vec<Violation> {
 
 struct Judge<'a> {
     scene: &'a Scene<'a>,
-    nodes: BTreeMap<&'a NodeName, &'a Member>,
+    nodes: HashMap<&'a NodeName, &'a Member>,
     found: Vec<Violation>,
 }
 
@@ -184,6 +184,9 @@ impl<'a> Judge<'a> {
             }
         }
         self.budget(&budgeted);
+        if ends.is_empty() {
+            return;
+        }
         let in_flight = self.in_flight(steps);
         let busy = ends.iter().any(|node| in_flight.get(*node) > Some(&policy.moves));
         if busy {
@@ -212,7 +215,10 @@ impl<'a> Judge<'a> {
         records.extend(steps.iter().map(|step| (step.partition, &step.record)));
         let mut count = BTreeMap::new();
         for record in records.values() {
-            if let PartitionRecord::Mov { owner, to, .. } = record {
+            // What a dead node was to hand over waits for the brake, not for a hand-over.
+            if let PartitionRecord::Mov { owner, to, .. } = record
+                && self.member(owner).is_some()
+            {
                 let nodes = [owner, to].into_iter().filter_map(|end| self.member(end));
                 nodes.for_each(|member| *count.entry(&member.owner.node).or_default() += 1);
             }

@@ -1,7 +1,7 @@
 //! A plan in the making: where each partition is, moves under way and planned ones counted as
 //! done, and what each node carries then. The strategies read and change it. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use config_schemas::documents::{NodeMode, Owner, PartitionRecord};
 use config_schemas::{Epoch, NodeName, PartitionId};
@@ -66,7 +66,7 @@ pub(super) struct Draft<'a> {
     pub(super) ownerless: Vec<Ownerless>,
     pub(super) steps: Vec<Step>,
     pub(super) left: Budget,
-    by_name: BTreeMap<&'a NodeName, usize>,
+    by_name: HashMap<&'a NodeName, usize>,
 }
 
 impl<'a> Draft<'a> {
@@ -235,9 +235,8 @@ impl<'a> Draft<'a> {
 
     /// The place that takes another partition of that cost best: by number the one with the
     /// fewest, of equals one that lacks some; by load the one that is then filled least.
-    pub(super) fn best(&self, cost: f64, but: Option<usize>) -> Option<usize> {
-        let others =
-            self.places.iter().enumerate().filter(|(at, place)| place.takes && Some(*at) != but);
+    pub(super) fn best(&self, cost: f64) -> Option<usize> {
+        let others = self.places.iter().enumerate().filter(|(_, place)| place.takes);
         let by_load = matches!(self.scene.policy.aim, Aim::Load | Aim::Nothing);
         let best = others.min_by(|(_, a), (_, b)| {
             let number = |place: &Place<'_>| (place.is_full(), place.count);

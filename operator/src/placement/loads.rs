@@ -1,7 +1,7 @@
 //! What the nodes' reports tell: what each partition costs, how much each node can take, how well
 //! it does. In: reports as they arrive, timed by our own clock. Out: costs for one round. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use config_schemas::documents::Owner;
@@ -17,6 +17,12 @@ const SETTLES_IN: Duration = LOAD_WINDOW.saturating_mul(2);
 /// The least that a partition counts, of the mean: one at rest costs files and memory too, and
 /// those at rest must not all end on one node.
 const LEAST_OF_MEAN: f64 = 0.05;
+/// A cost that changed by more than this part of itself, and of the mean, since the last round has
+/// jumped: noise does not do that.
+const JUMP_OF_ITSELF: f64 = 0.4;
+const JUMP_OF_MEAN: f64 = 0.3;
+/// Of a jump a moving average shows this part after one window, and of what is left each time more.
+const SHOWN: f64 = 0.5;
 /// What a report may say at most, in cores: more is no measurement, and would drown all others.
 const COST_MAX: f64 = 1e4;
 const WEIGHT_MIN: f64 = 0.01;
@@ -26,7 +32,16 @@ const WEIGHT_MIN: f64 = 0.01;
 pub struct Loads {
     reports: BTreeMap<NodeName, Report>,
     /// The last cost of each partition that was worth believing.
-    believed: BTreeMap<PartitionId, f64>,
+    believed: Vec<Option<Belief>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Belief {
+    /// As its owner said.
+    reported: f64,
+    /// What that average is on its way to.
+    expected: f64,
+    since: Timestamp,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -100,24 +115,60 @@ impl Loads {
         owned: impl Iterator<Item = (PartitionId, &'a Owner, Option<Timestamp>)>,
         now: Timestamp,
     ) {
+        let mean = self.mean();
+        let known: HashMap<&NodeName, &Report> =
+            self.reports.iter().filter(|(_, report)| !report.is_silent(now)).collect();
         let mut heard = Vec::new();
         for (id, owner, since) in owned {
-            let Some(report) = self.of(owner).filter(|report| !report.is_silent(now)) else {
-                continue;
-            };
+            let same = |report: &&&Report| report.load.incarnation == owner.incarnation;
+            let Some(report) = known.get(&owner.node).filter(same) else { continue };
             let served = since.map(|since| report.arrived.duration_since(since));
             let served = served.map(|served| Duration::try_from(served).unwrap_or_default());
             let settled = served.is_none_or(|served| served >= SETTLES_IN);
-            if settled || !self.believed.contains_key(&id) {
-                heard.push((id, report.load.cost_of(id).clamp(0.0, COST_MAX)));
+            let before = self.believed.get(id.0 as usize).copied().flatten();
+            if settled || before.is_none() {
+                let reported = report.load.cost_of(id).clamp(0.0, COST_MAX);
+                let expected =
+                    before.map_or(reported, |before| before.now_expects(reported, mean, now));
+                heard.push((id, Belief { reported, expected, since: now }));
             }
         }
-        self.believed.extend(heard);
+        drop(known);
+        for (id, belief) in heard {
+            let place = id.0 as usize;
+            if self.believed.len() <= place {
+                self.believed.resize(place + 1, None);
+            }
+            self.believed[place] = Some(belief);
+        }
     }
 
     /// The cost of each of so many partitions.
     pub fn costs(&self, partitions: u32) -> Costs {
-        Costs::of_known(partitions, |id| self.believed.get(&id).copied())
+        Costs::of_known(partitions, |id| {
+            self.believed.get(id.0 as usize)?.map(|belief| belief.expected)
+        })
+    }
+
+    fn mean(&self) -> f64 {
+        let known = self.believed.iter().flatten();
+        let total: f64 = known.clone().map(|belief| belief.reported).sum();
+        total / known.count().max(1) as f64
+    }
+}
+
+impl Belief {
+    /// A moving average shows a jump bit by bit; half of a hot spot is no ground to place it by.
+    fn now_expects(&self, reported: f64, mean: f64, now: Timestamp) -> f64 {
+        let change = reported - self.reported;
+        let jumps =
+            change.abs() > JUMP_OF_ITSELF * self.reported && change.abs() > JUMP_OF_MEAN * mean;
+        if !jumps {
+            return reported;
+        }
+        let windows = now.duration_since(self.since).as_secs_f64() / LOAD_WINDOW.as_secs_f64();
+        let shown = 1.0 - (1.0 - SHOWN).powf(windows.max(1.0));
+        (self.reported + change / shown).clamp(0.0, COST_MAX)
     }
 }
 

@@ -56,7 +56,7 @@ fn place_ownerless(draft: &mut Draft<'_>) {
     for wanted in &waiting {
         let back = wanted.rather.as_ref().and_then(|node| draft.ready(node));
         let back = back.filter(|at| can_have_back(draft, *at, wanted.cost, most));
-        let at = draft.pin(wanted.id).or(back).or_else(|| draft.best(wanted.cost, None));
+        let at = draft.pin(wanted.id).or(back).or_else(|| draft.best(wanted.cost));
         let Some(at) = at else { return };
         draft.grant(wanted, at);
     }
@@ -83,7 +83,7 @@ fn drain(draft: &mut Draft<'_>) {
     leaving.sort_by(|a, b| draft.spots[*b].cost.total_cmp(&draft.spots[*a].cost));
     for spot in leaving {
         let (id, cost) = (draft.spots[spot].id, draft.spots[spot].cost);
-        let Some(to) = draft.pin(id).or_else(|| draft.best(cost, None)) else { return };
+        let Some(to) = draft.pin(id).or_else(|| draft.best(cost)) else { return };
         draft.order(spot, to, StepCause::Drain);
     }
 }
@@ -104,3 +104,7 @@ fn pins(draft: &mut Draft<'_>) {
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod load_tests;

@@ -79,6 +79,8 @@ struct Round {
     ends: Timestamp,
     aim: Aim,
     costs: Costs,
+    /// A plan was made in it.
+    planned: bool,
 }
 
 /// How often a partition's move was called off, and until when it is left in peace.
@@ -212,7 +214,7 @@ impl Rounds {
         let costs = self.loads.costs(u32::try_from(placed.len()).unwrap_or(u32::MAX));
         let aim = self.aim(members, &costs, now);
         let ends = after(now, rounds(setup, 1));
-        self.round = Some(Round { started: now, ends, aim, costs });
+        self.round = Some(Round { started: now, ends, aim, costs, planned: false });
     }
 
     fn aim(&self, members: &[Member], costs: &Costs, now: Timestamp) -> Aim {
@@ -327,7 +329,12 @@ impl Rounds {
         setup: &Setup,
         now: Timestamp,
     ) {
-        self.running = running;
+        // Only new figures end it: that a plan's own moves even things out is a guess so far.
+        let before = match &mut self.round {
+            Some(round) => std::mem::replace(&mut round.planned, true) && self.running,
+            None => false,
+        };
+        self.running = running || before;
         let drain = SignedDuration::try_from(setup.drain).unwrap_or(SignedDuration::MAX);
         for step in steps.iter().filter(|step| step.cause == StepCause::Overdue) {
             let Some(Placed::Recorded(PartitionRecord::Mov { owner, since, .. })) =

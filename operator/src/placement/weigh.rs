@@ -158,10 +158,9 @@ pub(super) fn relieve(draft: &mut Draft<'_>) {
         own.sort_by(|a, b| draft.spots[*b].cost.total_cmp(&draft.spots[*a].cost));
         for spot in own {
             let cost = draft.spots[spot].cost;
-            let to = draft.best(cost, Some(from)).filter(|to| draft.may_move(*to));
-            let Some(to) = to.filter(|_| draft.may_move(from) && !draft.left.is_spent()) else {
-                break;
-            };
+            let to = extreme(draft, |place| -place.with(cost));
+            let may = draft.may_move(from) && !draft.left.is_spent();
+            let Some(to) = to.filter(|_| may) else { break };
             if draft.places[to].with(cost) <= most || draft.places[to].count == 0 {
                 draft.left.spend(cost);
                 draft.order(spot, to, StepCause::Slow);
