@@ -9,6 +9,7 @@ mod hunts;
 mod machine;
 mod numbers;
 mod operator;
+mod placement;
 mod queue;
 mod raw;
 mod report;
@@ -47,6 +48,8 @@ pub enum Figure {
     Hunts,
     /// What one partition's worker plays, beside what the bare log appends and reads.
     Worker,
+    /// How evenly partitions are placed, beside other ways, and how long that takes.
+    Placement,
 }
 
 /// How to measure.
@@ -90,6 +93,7 @@ impl Figure {
             Figure::Apply => apply::take(setting, rows).await,
             Figure::Hunts => hunts::take(setting, rows).await,
             Figure::Worker => worker::take(setting, rows).await,
+            Figure::Placement => placement::take(setting, rows).await,
         }
     }
 }
