@@ -181,10 +181,6 @@ fn every_file_says_first_what_it_holds() {
     assert!(silent.is_empty(), "files that do not open with //!: {silent:#?}");
 }
 
-/// Files that are too long and wait to be cut. They may only shrink; nothing is added here.
-const STILL_LONG: [(&str, usize); 2] =
-    [("store/src/follow/machine.rs", 510), ("store/src/session/task.rs", 660)];
-
 #[test]
 fn no_file_is_longer_than_a_reader_s_patience() {
     let is_test = |path: &Path| {
@@ -195,15 +191,11 @@ fn no_file_is_longer_than_a_reader_s_patience() {
     };
     let lines =
         |text: &str| text.split("#[cfg(test)]\nmod tests {").next().unwrap().lines().count();
-    let allowed = |path: &Path| {
-        let known = STILL_LONG.iter().find(|(long, _)| path == Path::new(long));
-        known.map_or(LINES_MAX, |(_, lines)| *lines)
-    };
     let long: Vec<String> = sources()
         .into_iter()
         .filter(|(path, _)| !is_test(path))
         .map(|(path, text)| (lines(&text), path))
-        .filter(|(count, path)| *count > allowed(path))
+        .filter(|(count, _)| *count > LINES_MAX)
         .map(|(count, path)| format!("{}: {count} lines", path.display()))
         .collect();
     assert!(long.is_empty(), "longer than {LINES_MAX} lines: {long:#?}");

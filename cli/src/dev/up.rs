@@ -262,6 +262,8 @@ fn write_environment(world: &World) -> Result<(), Failure> {
 fn link(to: &Path, at: &Path) -> Result<(), Failure> {
     let failed =
         |error: std::io::Error| Failure::caused(&format!("linking {}", at.display()), &error);
+    // In a shell that has sourced the file before, the program on PATH is this very link.
+    let to = std::fs::canonicalize(to).map_err(failed)?;
     match std::fs::remove_file(at) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}

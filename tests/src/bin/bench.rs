@@ -16,7 +16,7 @@ struct Flags {
     /// Which figures; all without a name.
     #[arg(value_enum)]
     figures: Vec<Figure>,
-    /// Where the JSON goes.
+    /// Where the JSON goes; `bench.json` in the target folder by default.
     #[arg(long)]
     json: Option<PathBuf>,
     /// A tenth of everything: shows that it works; the numbers are no figures.
@@ -43,9 +43,9 @@ async fn main() -> ExitCode {
 
 /// Fails when a figure could not be taken; a goal that is missed is told, and is no failure.
 async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
-    let beside = std::env::current_exe()
-        .context("finding this program")?
-        .with_file_name("treasurehunt-operator");
+    let this = std::env::current_exe().context("finding this program")?;
+    let beside = this.with_file_name("treasurehunt-operator");
+    let json_beside = this.parent().unwrap_or(&this).with_file_name("bench.json");
     let operator = flags.operator.unwrap_or(beside);
     let setting = Setting { quick: flags.quick, operator, agents_max: flags.agents_max.max(1) };
     let machine = Machine::here();
@@ -57,11 +57,10 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
         print!("{}", table(&one));
         taken.push(one);
     }
-    if let Some(path) = flags.json {
-        let text = serde_json::to_string_pretty(&json(&machine, setting.quick, &taken))?;
-        std::fs::write(&path, text + "\n")
-            .with_context(|| format!("writing {}", path.display()))?;
-    }
+    let path = flags.json.unwrap_or(json_beside);
+    let text = serde_json::to_string_pretty(&json(&machine, setting.quick, &taken))?;
+    std::fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+    println!("as JSON: {}", path.display());
     let complete = taken.iter().all(|one| one.failed.is_none());
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
