@@ -152,9 +152,11 @@ mod tests {
                 delivered.extend(outbox.delivered());
             }
         };
+        let hour = std::time::Duration::from_secs(3600);
         tokio::select! {
             () = collect => {}
             () = outbox.run() => {}
+            () = tokio::time::sleep(hour) => {}
         }
         assert_eq!(delivered.len(), count);
     }
