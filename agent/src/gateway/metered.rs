@@ -171,9 +171,11 @@ mod tests {
     async fn messages_take_room_until_the_next_one_is_asked_for() {
         let bodies = Arc::new(Semaphore::new(ROOM));
         let two_and_a_half = [message(100), message(60), message(40)[..20].to_vec()].concat();
-        let chunks = [two_and_a_half, message(40)[20..].to_vec(), message(10)];
+        let last = message(10);
+        let chunks =
+            [two_and_a_half, message(40)[20..].to_vec(), last[..6].to_vec(), last[6..].to_vec()];
         let mut stream = metered(futures::stream::iter(chunks), &bodies);
-        for left in [105 + 65 + 20, 45, 15] {
+        for left in [105 + 65 + 20, 45, 6, 15] {
             stream.next().await.unwrap().unwrap();
             assert_eq!(ROOM - bodies.available_permits(), left);
         }

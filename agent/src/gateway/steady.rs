@@ -105,7 +105,8 @@ mod tests {
         let (written, ()) = tokio::join!(ours.write_all(&[7; 64]), slow);
         written.unwrap();
         let before = tokio::time::Instant::now();
-        let error = ours.write_all(&[7; 17]).await.unwrap_err();
+        let writing = tokio::time::timeout(2 * WRITE_STALL_MAX, ours.write_all(&[7; 17])).await;
+        let error = writing.expect("it waits for ever").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(before.elapsed(), WRITE_STALL_MAX);
     }
