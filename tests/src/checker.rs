@@ -29,6 +29,40 @@ pub struct Line {
     pub record: OutcomeRecord,
 }
 
+/// How many acknowledged events went wrong, by the three ways that matter to a producer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Without an outcome.
+    pub lost: usize,
+    /// Played more than once.
+    pub doubled: usize,
+    /// Played before an event of the same player that was acknowledged earlier.
+    pub reordered: usize,
+}
+
+/// Counts for a table what [`check`] tells in words.
+pub fn tally(acked: &[Acked], lines: &[Line]) -> Tally {
+    let mut played: HashMap<&str, (usize, u64)> = HashMap::new();
+    for line in lines {
+        let duplicate = matches!(line.record.outcome, Outcome::Duplicate { .. });
+        if let Some(id) = line.record.event_id.as_ref().filter(|_| !duplicate) {
+            played.entry(id.as_str()).or_insert((0, line.offset)).0 += 1;
+        }
+    }
+    let mut tally = Tally::default();
+    let mut last: HashMap<&str, u64> = HashMap::new();
+    for event in acked {
+        let Some((times, offset)) = played.get(event.id.as_str()) else {
+            tally.lost += 1;
+            continue;
+        };
+        tally.doubled += usize::from(*times > 1);
+        let before = last.insert(&event.player, *offset);
+        tally.reordered += usize::from(before.is_some_and(|before| before >= *offset));
+    }
+    tally
+}
+
 /// Most findings that are told.
 const FINDINGS_MAX: usize = 12;
 
@@ -220,6 +254,22 @@ mod tests {
             lines[1] = line(0, 1, 1, "p.0", played_outcome(0));
         };
         damaged(&swapped, "was played before");
+    }
+
+    #[test]
+    fn what_went_wrong_is_counted_by_its_kind() {
+        let counted = |damage: &dyn Fn(&mut Vec<Line>)| {
+            let mut lines = played();
+            damage(&mut lines);
+            let Tally { lost, doubled, reordered } = tally(&acked(), &lines);
+            (lost, doubled, reordered)
+        };
+        assert_eq!(counted(&|_| ()), (0, 0, 0));
+        assert_eq!(counted(&|lines| drop(lines.remove(0))), (1, 0, 0));
+        let again = line(0, 3, 2, "p.0", played_outcome(0));
+        assert_eq!(counted(&|lines| lines.push(again.clone())), (0, 1, 0));
+        let late = line(0, 5, 1, "p.0", played_outcome(0));
+        assert_eq!(counted(&|lines| lines[0] = late.clone()), (0, 0, 1));
     }
 
     fn played_outcome(at: usize) -> Json {

@@ -164,7 +164,8 @@ pub fn changes(takes: &[Take]) -> impl Iterator<Item = (Instant, Duration)> + '_
     gaps(takes).zip(changed).filter(|(_, changed)| *changed).map(|(gap, _)| gap)
 }
 
-fn gaps(takes: &[Take]) -> impl Iterator<Item = (Instant, Duration)> + '_ {
+/// Each time between two acknowledgements, and when it began.
+pub fn gaps(takes: &[Take]) -> impl Iterator<Item = (Instant, Duration)> + '_ {
     takes.windows(2).map(|pair| (pair[0].at, pair[1].at.duration_since(pair[0].at)))
 }
 

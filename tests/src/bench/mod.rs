@@ -7,6 +7,7 @@ mod fleet;
 mod heartbeat;
 mod hunts;
 mod machine;
+mod moves;
 mod numbers;
 mod operator;
 mod placement;
@@ -50,6 +51,8 @@ pub enum Figure {
     Worker,
     /// How evenly partitions are placed, beside other ways, and how long that takes.
     Placement,
+    /// What producers see of moves, of a rolling restart and of a crash.
+    Moves,
 }
 
 /// How to measure.
@@ -94,6 +97,7 @@ impl Figure {
             Figure::Hunts => hunts::take(setting, rows).await,
             Figure::Worker => worker::take(setting, rows).await,
             Figure::Placement => placement::take(setting, rows).await,
+            Figure::Moves => moves::take(setting, rows).await,
         }
     }
 }
