@@ -447,6 +447,30 @@ fn a_wiped_store_is_written_again_as_a_new_life() {
 }
 
 #[test]
+fn live_edits_that_went_with_the_store_come_back_and_deleted_ones_do_not() {
+    let mut world = running();
+    world.set("override/hunt/buffers/events", "128");
+    world.set("override/hunt/workers/batch", "8");
+    world.settle();
+    world.unset("override/hunt/workers/batch");
+    world.settle();
+    let lose = |world: &mut World| {
+        let keys: Vec<String> = world.entries.keys().cloned().collect();
+        world.entries.clear();
+        world.hunt.memory.store_rewound();
+        keys.iter().for_each(|key| world.fold(key));
+    };
+    lose(&mut world);
+    world.settle();
+    assert_eq!(world.entries[&world.key("override/hunt/buffers/events")].value, "128");
+    assert!(!world.has("override/hunt/workers/batch"), "somebody deleted it");
+    lose(&mut world);
+    world.resource_of("uid-2", 1, spec("1s"));
+    world.settle();
+    assert!(!world.has("override/hunt/buffers/events"), "those were another resource's");
+}
+
+#[test]
 fn a_store_restored_from_before_gets_the_newer_generation_again() {
     let mut world = running();
     let backup = world.entries.clone();

@@ -191,6 +191,28 @@ async fn a_wiped_etcd_resets_nothing_and_is_filled_again() {
     record.check("workers.batch", &[json!(32), json!(64)]).unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_edits_outlive_a_wiped_etcd_where_the_operator_lives() {
+    let mut world = running(Setup::agents(2)).await;
+    let life = world.entry(&Key::Meta).await.unwrap().unwrap().value;
+    let recorder = Recorder::start(&world);
+    world.etcd().wipe().await.unwrap();
+    timed("the live edit stands in the new life of the keys", PATIENCE, async || {
+        let meta = world.entry(&Key::Meta).await?.context("no meta")?.value;
+        ensure!(meta != life, "still the old life");
+        let edit = Key::Override("hunt/workers/batch".to_owned());
+        let edit = world.entry(&edit).await?.context("no edit")?;
+        ensure!(edit.value == "32", "{:?}", edit.value);
+        Ok(())
+    })
+    .await;
+    recovered(&world, 2, 1100).await;
+    edits_in_effect(&world, 32, 10_000, &["workers.batch"]).await;
+    let record = recorder.finish().await;
+    record.check("workers.batch", &[json!(32)]).unwrap();
+    record.check("buffers.events", &[json!(1100)]).unwrap();
+}
+
 async fn restored(how: Restore) {
     let mut world = running(Setup::agents(2)).await;
     let backup = world.path("backup");

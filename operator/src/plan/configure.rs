@@ -32,6 +32,7 @@ pub fn configure(wanted: &Wanted, view: &HuntView<'_>, memory: &Memory, fresh: &
     let document = draft.document(wanted, memory, &life, fresh);
     draft.rollout(wanted, document, &life);
     draft.others(wanted, memory, &life);
+    draft.edits(wanted, memory, &life);
     draft.finish(wanted, &life)
 }
 
@@ -211,6 +212,23 @@ impl<'a> Draft<'a> {
                 self.put(&what, original.clone());
             }
             _ => {}
+        }
+    }
+
+    /// Live edits that went with the store are people's, and come back with its new life: in the
+    /// same transaction, so that no agent ever runs without them.
+    fn edits(&mut self, wanted: &Wanted, memory: &Memory, life: &Life) {
+        let begins = matches!(life, Life::New | Life::MarkerGone(_));
+        if !begins || memory.edits_of.as_ref() != Some(&wanted.uid) {
+            return;
+        }
+        let lost = memory.edits.iter().filter(|(rest, _)| !self.view.edits.contains_key(*rest));
+        for (rest, text) in lost {
+            let what = Key::Override(rest.clone());
+            let key = self.view.keys.key(&what);
+            self.put(&what, text.clone());
+            let said = format!("{key} was lost with the store and is put back as it was");
+            self.notes.push(Note::warning("PutBack", key, said));
         }
     }
 

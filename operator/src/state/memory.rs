@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use config_schemas::documents::{self, NodeRecord, PartitionRecord};
+use config_schemas::documents::{self, Meta, NodeRecord, PartitionRecord};
 use config_schemas::keys::Key;
 use config_schemas::{Epoch, Generation, Load, NodeName, PartitionId, Revision};
 use jiff::Timestamp;
@@ -16,6 +16,12 @@ use crate::placement::Rounds;
 /// Nodes whose going is remembered: past it the oldest are forgotten, which only means that they
 /// do not count for the brake.
 const GONE_MAX: usize = 1024;
+
+/// Live edits that are remembered against the loss of the store: so many fit into the transaction
+/// that begins its new life, beside the documents.
+const EDITS_MAX: usize = 64;
+/// A longer edit is no edit but a mistake, and is not remembered.
+const EDIT_BYTES_MAX: usize = 4 << 10;
 
 /// What is remembered of one hunt.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,6 +34,13 @@ pub struct Memory {
     pub epochs: BTreeMap<PartitionId, Epoch>,
     /// A revision not above the one at which a live edit or the rollout was last deleted.
     pub deleted_at: Option<Revision>,
+    /// The live edits, by what follows `override/`. One that goes while the marker stands was
+    /// deleted; one that goes with the marker was lost, and is kept here.
+    pub edits: BTreeMap<String, Bytes>,
+    /// The resource that the edits are of.
+    pub edits_of: Option<String>,
+    /// The marker is gone, so what goes now is lost and not deleted.
+    pub marker_gone: bool,
     /// Since when nodes are gone.
     pub gone: BTreeMap<NodeName, Timestamp>,
     /// What placement remembers.
@@ -44,6 +57,7 @@ impl Memory {
         after: Option<Revision>,
         now: Timestamp,
     ) {
+        self.fold_edits(key, entry);
         match (key, entry) {
             (Key::Meta, Some(entry)) if untouched(entry) => self.meta = Some(entry.value.clone()),
             (Key::Desired(generation), Some(entry)) if untouched(entry) => {
@@ -77,6 +91,31 @@ impl Memory {
                     }
                     None => {}
                 }
+            }
+            _ => {}
+        }
+    }
+
+    /// Of what goes at once, the marker comes first: `meta` sorts before `override/`.
+    fn fold_edits(&mut self, key: &Key, entry: Option<&Entry>) {
+        match (key, entry) {
+            (Key::Meta, entry) => {
+                self.marker_gone = entry.is_none();
+                let meta = entry.and_then(|entry| documents::read::<Meta>(&entry.value).ok());
+                if let Some(meta) = meta {
+                    self.edits_of = Some(meta.uid);
+                }
+            }
+            (Key::Override(rest), Some(entry)) => {
+                let known = self.edits.contains_key(rest);
+                if entry.value.len() <= EDIT_BYTES_MAX && (known || self.edits.len() < EDITS_MAX) {
+                    self.edits.insert(rest.clone(), entry.value.clone());
+                } else {
+                    self.edits.remove(rest);
+                }
+            }
+            (Key::Override(rest), None) if !self.marker_gone => {
+                self.edits.remove(rest);
             }
             _ => {}
         }
