@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::names::{Epoch, Generation, NodeName, Revision};
@@ -145,6 +146,7 @@ pub enum PartitionRecord {
         /// Who.
         owner: Owner,
         /// Since this epoch.
+        #[serde(deserialize_with = "bounded")]
         epoch: Epoch,
     },
     /// The owner is to drain and then hand over to `to`.
@@ -153,6 +155,7 @@ pub enum PartitionRecord {
         /// Who still serves it.
         owner: Owner,
         /// Since this epoch.
+        #[serde(deserialize_with = "bounded")]
         epoch: Epoch,
         /// Who is to own it in the next epoch.
         to: Owner,
@@ -165,10 +168,19 @@ pub enum PartitionRecord {
     #[serde(rename = "PARKED")]
     Parked {
         /// The last epoch that it had.
+        #[serde(deserialize_with = "bounded")]
         epoch: Epoch,
         /// Why.
         reason: String,
     },
+}
+
+fn bounded<'de, D: Deserializer<'de>>(input: D) -> Result<Epoch, D::Error> {
+    let epoch = Epoch::deserialize(input)?;
+    match epoch > Epoch::MAX {
+        true => Err(D::Error::custom(format!("epoch {epoch} is above {}", Epoch::MAX))),
+        false => Ok(epoch),
+    }
 }
 
 /// One life of a node.

@@ -63,3 +63,17 @@ fn a_document_of_the_future_is_refused_by_name() {
         assert!(documents::read::<Rollout>(broken.as_bytes()).is_err(), "{broken}");
     }
 }
+
+#[test]
+fn an_epoch_that_leaves_no_room_for_the_next_is_refused() {
+    let own = |epoch: u64| {
+        let owner = r#"{"node": "a", "incarnation": "1"}"#;
+        let text = format!(r#"{{"state": "OWN", "owner": {owner}, "epoch": {epoch}}}"#);
+        documents::read::<PartitionRecord>(text.as_bytes())
+    };
+    assert_eq!(own(1 << 53).unwrap().epoch().0, 1 << 53);
+    for absurd in [(1 << 53) + 1, u64::MAX] {
+        let error = own(absurd).unwrap_err();
+        assert!(error.contains("9007199254740992"), "{error}");
+    }
+}
