@@ -68,31 +68,34 @@ fn read(answer: &Answer, events: &[(String, Json)]) -> Result<Answered, Failure>
     Ok(answered)
 }
 
-/// How often each event id has an outcome, over all partitions, asked of one agent. Duplicates are
-/// no outcome of their own.
+/// Where the outcomes of each event id stand in their partition's log.
+pub(super) type Places = BTreeMap<String, Vec<u64>>;
+
+/// The outcomes of every event, over all partitions, asked of one agent. Duplicates are no outcome
+/// of their own.
 pub(super) async fn outcomes(
     http: &Http,
     address: &str,
     partitions: u32,
-) -> Result<BTreeMap<String, usize>, Failure> {
-    let mut counted = BTreeMap::new();
+) -> Result<Places, Failure> {
+    let mut places = Places::new();
     for partition in 0..partitions {
         let mut from = 0;
         loop {
             let path = format!("/v1/outcomes?partition={partition}&from={from}");
             let page = http.get(address, &path).await?.json()?;
-            let next = count(&page, &mut counted);
+            let next = place(&page, &mut places);
             match next.filter(|next| *next > from) {
                 Some(next) => from = next,
                 None => break,
             }
         }
     }
-    Ok(counted)
+    Ok(places)
 }
 
-/// Counts one page; where the next one begins.
-fn count(page: &Json, counted: &mut BTreeMap<String, usize>) -> Option<u64> {
+/// Takes in one page; where the next one begins.
+fn place(page: &Json, places: &mut Places) -> Option<u64> {
     let records = page.get("outcomes").and_then(Json::as_array)?;
     for item in records {
         let record = item.get("record").unwrap_or(item);
@@ -100,7 +103,8 @@ fn count(page: &Json, counted: &mut BTreeMap<String, usize>) -> Option<u64> {
         let Some(id) = record["event_id"].as_str().filter(|_| kind != Some("duplicate")) else {
             continue;
         };
-        *counted.entry(id.to_owned()).or_default() += 1;
+        let offset = item["offset"].as_u64().unwrap_or_default();
+        places.entry(id.to_owned()).or_default().push(offset);
     }
     page.get("next").and_then(Json::as_u64)
 }
@@ -145,16 +149,16 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_are_counted_by_event_without_duplicates_and_deliveries() {
+    fn outcomes_are_placed_by_event_without_duplicates_and_deliveries() {
         let record =
-            |id: &str, kind: &str| json!({"offset": 0, "event_id": id, "outcome": {"type": kind}});
+            |id: &str, kind: &str| json!({"offset": 7, "event_id": id, "outcome": {"type": kind}});
         let delivered = json!({"offset": 3, "outcome": {"type": "delivered", "event_ids": ["x"]}});
         let page = json!({"next": 5, "outcomes": [
             record("a", "joined"), record("b", "refused"), record("a", "duplicate"), delivered,
         ]});
-        let mut counted = BTreeMap::new();
-        assert_eq!(count(&page, &mut counted), Some(5));
-        assert_eq!(counted, BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 1)]));
-        assert_eq!(count(&json!({}), &mut counted), None);
+        let mut places = Places::new();
+        assert_eq!(place(&page, &mut places), Some(5));
+        assert_eq!(places, Places::from([("a".to_owned(), vec![7]), ("b".to_owned(), vec![7])]));
+        assert_eq!(place(&json!({}), &mut places), None);
     }
 }

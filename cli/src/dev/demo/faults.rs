@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::stream::Stream;
 use super::tour::{Seen, Tour};
-use crate::dev::publish::outcomes;
+use crate::dev::publish::{Places, outcomes};
 use crate::dev::up::converged;
 use crate::dev::world::{World, until};
 use crate::failure::Failure;
@@ -17,13 +17,13 @@ use crate::fleet::Fleet;
 use crate::shown::elapsed;
 
 /// Events that must be accepted before, during and after a fault.
-const EVENTS: usize = 150;
+pub(super) const EVENTS: usize = 150;
 /// How long that may take.
-const EVENTS_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const EVENTS_LIMIT: Duration = Duration::from_secs(30);
 /// From an agent's death to others owning its partitions: its lease, and room.
 const TAKE_LIMIT: Duration = Duration::from_secs(30);
 /// From the last acknowledgement to the last outcome.
-const OUTCOMES_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const OUTCOMES_LIMIT: Duration = Duration::from_secs(30);
 /// How often a setting was taken over by an agent's components.
 const CHANGES: &str = "treasurehunt_agent_config_changes_total";
 const VICTIM: &str = "agent-3";
@@ -105,8 +105,8 @@ pub(super) async fn nothing_lost(world: &World, tour: &mut Tour, acked: &Acked) 
         let began = Instant::now();
         let at = address(world, 0);
         let counted = || async {
-            let counts = outcomes(&world.http, &at, partitions).await?;
-            Ok(judge(acked, &counts)?.then_some(counts.len()))
+            let places = outcomes(&world.http, &at, partitions).await?;
+            Ok(judge(acked, &places)?.then_some(places.len()))
         };
         let handled = until(OUTCOMES_LIMIT, "an outcome for each", counted).await?;
         let took = began.elapsed();
@@ -124,19 +124,19 @@ pub(super) async fn nothing_lost(world: &World, tour: &mut Tour, acked: &Acked) 
 }
 
 /// True when each has one outcome, false while some have none yet.
-fn judge(acked: &Acked, counts: &BTreeMap<String, usize>) -> Result<bool, Failure> {
+fn judge(acked: &Acked, places: &Places) -> Result<bool, Failure> {
     if acked.is_empty() {
         return Err(Failure::bad_input("nothing was acknowledged, so nothing is shown"));
     }
-    if let Some((id, times)) = counts.iter().find(|(id, times)| **times > 1 && acked.contains(*id))
-    {
+    let mut times = places.iter().map(|(id, places)| (id, places.len()));
+    if let Some((id, times)) = times.find(|(id, times)| *times > 1 && acked.contains(*id)) {
         // Waiting does not undo it.
         return Err(Failure::bad_input(format!("{id} has {times} outcomes")));
     }
-    let missing: Vec<_> = acked.iter().filter(|id| !counts.contains_key(*id)).collect();
+    let missing: Vec<_> = acked.iter().filter(|id| !places.contains_key(*id)).collect();
     match missing.first() {
         None => Ok(true),
-        Some(first) if counts.is_empty() => {
+        Some(first) if places.is_empty() => {
             Err(Failure::failed(format!("no outcome at all, not even of {first}")))
         }
         Some(first) => Err(Failure::failed(format!(
@@ -195,20 +195,20 @@ fn sum(metrics: &str, name: &str) -> f64 {
     series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
-async fn fleet(world: &World) -> Result<Fleet, Failure> {
+pub(super) async fn fleet(world: &World) -> Result<Fleet, Failure> {
     world.etcd()?.fleet(&world.layout.hunt).await
 }
 
-fn begin(world: &World, run: &str) -> Stream {
+pub(super) fn begin(world: &World, run: &str) -> Stream {
     let addresses: Vec<_> = world.layout.agents().map(|(_, address)| address).collect();
     Stream::begin(&world.http, run, &addresses)
 }
 
-fn address(world: &World, index: usize) -> String {
+pub(super) fn address(world: &World, index: usize) -> String {
     world.layout.agents().nth(index).map(|(_, address)| address).unwrap_or_default()
 }
 
-fn pid(world: &World, name: &str) -> String {
+pub(super) fn pid(world: &World, name: &str) -> String {
     world.process(name).map(|process| process.pid.to_string()).unwrap_or_default()
 }
 
@@ -221,8 +221,8 @@ mod tests {
     }
 
     fn check(ids: &[&str], counts: &[(&str, usize)], expected: Result<bool, &str>) {
-        let counts = counts.iter().map(|(id, times)| ((*id).to_owned(), *times)).collect();
-        match (judge(&acked(ids), &counts), expected) {
+        let places = counts.iter().map(|(id, times)| ((*id).to_owned(), vec![0; *times])).collect();
+        match (judge(&acked(ids), &places), expected) {
             (Ok(found), Ok(expected)) => assert_eq!(found, expected),
             (Err(found), Err(expected)) => assert!(found.message.contains(expected), "{found:?}"),
             (found, _) => panic!("{found:?}"),

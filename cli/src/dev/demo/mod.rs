@@ -2,10 +2,13 @@
 //! Each step is done as a person would do it, seen, and timed; what was not seen fails the tour.
 //!
 //! `tour` keeps the score, `config` holds the steps about settings, `faults` those about servers
-//! and agents that die, `stream` the players who play meanwhile. I/O.
+//! and agents that die, `moves` those about agents that come and go as planned, `stream` the
+//! players who play meanwhile, `audit` judges what became of their events. I/O.
 
+mod audit;
 mod config;
 mod faults;
+mod moves;
 mod stream;
 mod tour;
 
@@ -57,7 +60,7 @@ async fn clear(place: &Place, tell: Teller) -> Result<(), Failure> {
 }
 
 async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Failure> {
-    let world = raise(place, args.no_kubernetes, AGENTS, tell).await?;
+    let mut world = raise(place, args.no_kubernetes, AGENTS, tell).await?;
     tell.head("the tour");
     let mut tour = Tour::new(tell, world.layout.kubernetes.is_some());
     config::apply(&world, &mut tour).await?;
@@ -69,6 +72,8 @@ async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Fail
     let mut acked = faults::etcd_dies(&world, &mut tour).await;
     acked.extend(faults::agent_dies(&world, &mut tour).await);
     faults::nothing_lost(&world, &mut tour, &acked).await;
+    moves::node_joins(&mut world, &mut tour).await;
+    moves::rolling_restart(&world, &mut tour).await;
     config::rollback(&world, &mut tour).await;
     Ok(tour)
 }

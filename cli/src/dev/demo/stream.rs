@@ -1,8 +1,8 @@
 //! Players who play while things break: small batches to every agent in turn; what is refused or
 //! unanswered is sent again under the same id, as a careful producer does. In: addresses. Out: the
-//! ids that were acknowledged. I/O.
+//! ids that were acknowledged, in each player's order, and how long an event took at most. I/O.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::dev::game::Game;
 use crate::dev::publish::publish;
@@ -36,17 +36,29 @@ pub(super) struct Stream {
 /// What became of the events.
 #[derive(Debug, Default)]
 struct Counts {
-    acked: Mutex<BTreeSet<String>>,
+    acked: Mutex<Vec<Acknowledged>>,
+    longest: Mutex<Duration>,
     accepted: AtomicUsize,
     refused: AtomicUsize,
     unanswered: AtomicUsize,
     last_refusal: Mutex<String>,
 }
 
+/// An event that was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Acknowledged {
+    pub(super) id: String,
+    pub(super) player: String,
+}
+
 /// The end of a game.
 #[derive(Debug)]
 pub(super) struct Played {
     pub(super) acked: BTreeSet<String>,
+    /// The same in the order in which each player heard.
+    pub(super) ordered: Vec<Acknowledged>,
+    /// The longest from sending an event for the first time to its acknowledgement.
+    pub(super) longest: Duration,
     pub(super) refused: usize,
     pub(super) unanswered: usize,
 }
@@ -59,8 +71,13 @@ impl Stream {
         let producers = addresses.iter().enumerate().map(|(index, address)| {
             let game = Game::new(&format!("{run}{index}"), PLAYERS);
             let all = addresses.to_vec();
-            let producer =
-                Producer { http: http.clone(), at: address.clone(), all, counts: counts.clone() };
+            let producer = Producer {
+                http: http.clone(),
+                at: address.clone(),
+                all,
+                counts: counts.clone(),
+                sent: HashMap::new(),
+            };
             tokio::spawn(producer.produce(game, stop.subscribe()))
         });
         let tasks = producers.collect();
@@ -90,8 +107,11 @@ impl Stream {
             // A producer that panicked has told so; its events are in the counts.
             let _ = task.await;
         }
+        let ordered = lock(&self.counts.acked).clone();
         Played {
-            acked: lock(&self.counts.acked).clone(),
+            acked: ordered.iter().map(|event| event.id.clone()).collect(),
+            ordered,
+            longest: *lock(&self.counts.longest),
             refused: self.counts.refused.load(Ordering::Relaxed),
             unanswered: self.counts.unanswered.load(Ordering::Relaxed),
         }
@@ -103,10 +123,12 @@ struct Producer {
     at: String,
     all: Vec<String>,
     counts: Arc<Counts>,
+    /// When each event that is not yet acknowledged was sent for the first time.
+    sent: HashMap<String, Instant>,
 }
 
 impl Producer {
-    async fn produce(self, mut game: Game, mut stop: watch::Receiver<bool>) {
+    async fn produce(mut self, mut game: Game, mut stop: watch::Receiver<bool>) {
         let mut again: VecDeque<(String, Json)> = VecDeque::new();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,7 +152,11 @@ impl Producer {
     }
 
     /// Sends a batch; what has to be sent again.
-    async fn send(&self, at: &str, batch: &[(String, Json)]) -> Vec<(String, Json)> {
+    async fn send(&mut self, at: &str, batch: &[(String, Json)]) -> Vec<(String, Json)> {
+        let now = Instant::now();
+        for (id, _) in batch {
+            self.sent.entry(id.clone()).or_insert(now);
+        }
         match publish(&self.http, at, batch).await {
             Ok(answered) => {
                 self.counts.accepted.fetch_add(answered.accepted.len(), Ordering::Relaxed);
@@ -138,7 +164,7 @@ impl Producer {
                 if let Some((_, why)) = answered.refused.first() {
                     lock(&self.counts.last_refusal).clone_from(why);
                 }
-                lock(&self.counts.acked).extend(answered.accepted);
+                self.acknowledged(batch, answered.accepted.into_iter().collect());
                 let refused: BTreeSet<_> = answered.refused.into_iter().map(|(id, _)| id).collect();
                 batch.iter().filter(|(id, _)| refused.contains(id)).cloned().collect()
             }
@@ -147,6 +173,17 @@ impl Producer {
                 *lock(&self.counts.last_refusal) = failure.message;
                 batch.to_vec()
             }
+        }
+    }
+
+    fn acknowledged(&mut self, batch: &[(String, Json)], accepted: BTreeSet<String>) {
+        let mut longest = lock(&self.counts.longest);
+        let mut acked = lock(&self.counts.acked);
+        for (id, event) in batch.iter().filter(|(id, _)| accepted.contains(id)) {
+            let took = self.sent.remove(id).map(|sent| sent.elapsed());
+            *longest = took.unwrap_or_default().max(*longest);
+            let player = event["player"].as_str().unwrap_or_default().to_owned();
+            acked.push(Acknowledged { id: id.clone(), player });
         }
     }
 
