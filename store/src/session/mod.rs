@@ -110,6 +110,10 @@ pub struct SessionStatus {
     pub attached: usize,
     /// Keys that somebody else took over; given up, never fought for.
     pub usurped: Vec<String>,
+    /// Keys that were found deleted or changed by somebody, and are not put back yet.
+    pub astray: Vec<String>,
+    /// How often a key was put back that somebody had deleted or changed.
+    pub put_back: u64,
     /// Leases granted.
     pub grants: u64,
     /// Renewals confirmed.
@@ -210,6 +214,13 @@ impl Session {
     pub async fn retune(&self, ttl: Duration, interval: Duration) -> Result<(), SessionError> {
         let options = SessionOptions { ttl, interval };
         self.ask(|done| Command::Retune { options, done }).await
+    }
+
+    /// Has the keys looked at now, because somebody saw one of them change. They are looked at
+    /// every two seconds anyway: a call too many, or one that is lost, does no harm.
+    pub fn recheck(&self) {
+        // Full: so much is going on that a look at the keys comes about soon.
+        let _ = self.commands.try_send(Command::Recheck);
     }
 
     /// What it says of itself; changes with each renewal.

@@ -40,7 +40,7 @@ pub(crate) async fn move_keys(
             Verdict::Committed(revision) => {
                 let written = jobs.into_iter().filter_map(|job| {
                     let at = Attached { revision, ..job.written?.at };
-                    Some((job.key, Written { value: job.value, lease: lease.id, at }))
+                    Some((job.key, Written { value: job.value, lease: Some(lease.id), at }))
                 });
                 return Ok(Moved { lease, written: written.collect() });
             }

@@ -3,6 +3,7 @@
 //!
 //! Renewing never waits for other work, so that a slow write cannot cost the lease.
 
+mod check;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,10 +30,6 @@ const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// Former leases that are remembered: what still hangs on one of them is ours.
 const LEASES_KNOWN: usize = 8;
 
-/// How often it is checked that the keys are still there as written: somebody may have deleted
-/// one while the lease lives on, of which no renewal tells.
-const VERIFY_EVERY: Duration = Duration::from_secs(20);
-
 type Done<T> = oneshot::Sender<Result<T, SessionError>>;
 
 pub(crate) enum Command {
@@ -40,6 +37,7 @@ pub(crate) enum Command {
     Update { key: String, value: Bytes, done: Done<Attached> },
     Detach { key: String, done: Done<()> },
     Retune { options: SessionOptions, done: Done<()> },
+    Recheck,
     Close { done: Done<()> },
 }
 
@@ -50,6 +48,8 @@ struct Record {
     /// Callers that wait for the newest value.
     waiting: Vec<Done<Attached>>,
     leaving: Option<Done<()>>,
+    /// Somebody deleted or changed it, and it is not put back yet.
+    astray: bool,
 }
 
 /// What one piece of work brought.
@@ -65,7 +65,7 @@ enum Worked {
         done: Done<()>,
         result: Result<Moved, SessionError>,
     },
-    /// What stands at the keys that were checked; empty: all is as written.
+    /// What stands at the keys that were checked.
     Verified {
         keys: Vec<String>,
         found: Result<Verdict, StoreError>,
@@ -130,7 +130,7 @@ impl Task {
             renew_at: now,
             working: None,
             work_at: now,
-            verify_at: now + VERIFY_EVERY,
+            verify_at: now + check::VERIFY_EVERY,
             backoff: Backoff::default(),
             rng,
         }
@@ -172,6 +172,8 @@ impl Task {
         self.status.ttl = self.lease.map_or(whole_seconds(self.options.ttl), |lease| lease.ttl);
         self.status.interval = self.interval();
         self.status.attached = self.keys.values().filter(|k| k.written.is_some()).count();
+        let astray = self.keys.iter().filter(|(_, record)| record.astray);
+        self.status.astray = astray.map(|(key, _)| key.clone()).collect();
         if *self.told.borrow() != self.status {
             self.told.send_replace(self.status.clone());
         }
@@ -274,6 +276,7 @@ impl Task {
                     written: None,
                     waiting: Vec::new(),
                     leaving: None,
+                    astray: false,
                 };
                 let record = self.keys.entry(key).or_insert(fresh);
                 (record.value, record.claim) = (value, claim);
@@ -295,6 +298,7 @@ impl Task {
                 }
             },
             Command::Retune { options, done } => self.retunes.push_back((options, done)),
+            Command::Recheck => self.verify_at = Instant::now(),
             Command::Close { done } => {
                 let give_up = Instant::now() + whole_seconds(self.options.ttl);
                 self.closing = Some((done, give_up));

@@ -18,8 +18,18 @@ const ROUNDS: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Written {
     pub(crate) value: Bytes,
-    pub(crate) lease: LeaseId,
+    /// `None`: written without one, by hand.
+    pub(crate) lease: Option<LeaseId>,
     pub(crate) at: Attached,
+}
+
+impl Written {
+    /// What somebody else wrote.
+    pub(crate) fn found(entry: Entry) -> Written {
+        let (revision, create_revision) = (entry.mod_revision, entry.create_revision);
+        let at = Attached { revision, create_revision };
+        Written { value: entry.value, lease: entry.lease, at }
+    }
 }
 
 /// One key to write.
@@ -42,7 +52,7 @@ impl Job {
                 Verdict::Committed(revision) => {
                     let create_revision = known.map_or(revision, |(_, created)| created);
                     let at = Attached { revision, create_revision };
-                    return Ok(Written { value: self.value, lease: self.lease, at });
+                    return Ok(Written { value: self.value, lease: Some(self.lease), at });
                 }
                 Verdict::Refused { found, .. } => known = self.after_refusal(known, found)?,
             }
@@ -83,8 +93,12 @@ impl Job {
         }
     }
 
+    /// Whether what stands at the key is no other session's. A leader's key is the leader's for as
+    /// long as it is the one that it created: what was written over it never won an election.
     pub(crate) fn is_ours(&self, entry: &Entry) -> bool {
-        entry.lease.is_some_and(|lease| self.leases.contains(&lease))
+        let created = self.written.as_ref().map(|written| written.at.create_revision);
+        (self.claim.ends_with_lease && created == Some(entry.create_revision))
+            || entry.lease.is_some_and(|lease| self.leases.contains(&lease))
             || self.claim.takeover.as_ref().is_some_and(|mine| mine(entry))
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use store::{Candidacy, Guard, Leadership, Store, Txn, Verdict, campaign};
 use tokio::time::timeout;
 
-use crate::backend::{Backend, PATIENCE};
+use crate::backend::{Backend, PATIENCE, following, until_held};
 
 fn candidacy(identity: &'static str) -> Candidacy {
     let ttl = Duration::from_secs(3);
@@ -71,4 +71,22 @@ pub(crate) async fn who_lost_the_lease_need_not_wait_for_its_own_end(backend: Ba
     assert!(again.create_revision() > before);
     let late = Txn::put(Guard::Absent("/h/a".into()), "x").guarded_by(guard);
     assert!(matches!(store.commit(&late).await, Ok(Verdict::Refused { .. })));
+}
+
+pub(crate) async fn a_leaders_key_changed_by_hand_goes_with_its_leader_all_the_same(
+    backend: Backend,
+) {
+    let store = backend.store();
+    let first = elected(&store, "one").await;
+    let mut follower = following(&store);
+    until_held(&mut follower, &[("/h/leader", "one")]).await;
+    backend.put("/h/leader", "zzz").await;
+    until_held(&mut follower, &[("/h/leader", "zzz")]).await;
+    until_held(&mut follower, &[("/h/leader", "one")]).await;
+    let entry = store.read("/h/leader").await.expect("read").expect("there");
+    assert_eq!(entry.create_revision, first.create_revision());
+    assert!(entry.lease.is_some(), "nobody could follow a leader that dies");
+    assert!(!*first.lost().borrow());
+    first.resign().await.expect("resigned");
+    until_held(&mut follower, &[]).await;
 }

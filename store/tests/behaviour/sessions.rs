@@ -145,3 +145,53 @@ pub(crate) async fn a_usurped_key_is_given_up(backend: Backend) {
     session.close().await.expect("closed");
     assert_eq!(text(&backend, "/h/node").await.as_deref(), Some("theirs"));
 }
+
+pub(crate) async fn a_key_changed_or_deleted_by_hand_is_put_back(backend: Backend) {
+    let store = backend.store();
+    let session = Session::start(&store, options(30, 5_000));
+    let anybodys = || Claim::or_if(|_| true);
+    session.attach("/h/node", "1", anybodys()).await.expect("attached");
+    session.attach("/h/ack", "2", anybodys()).await.expect("attached");
+    let mut status = session.status();
+    let stands = async |put_back: u64| {
+        let seen = until(&mut session.status(), |s| s.put_back == put_back).await;
+        assert_eq!((seen.astray.len(), seen.usurped.len(), seen.lost), (0, 0, 0));
+        for (key, value) in [("/h/node", "1"), ("/h/ack", "2")] {
+            let entry = store.read(key).await.expect("read").expect("there");
+            assert_eq!((&entry.value[..], entry.lease), (value.as_bytes(), seen.lease), "{key}");
+        }
+    };
+    // Asked for: at once, and for whatever else is found.
+    backend.put("/h/node", "zzz").await;
+    session.recheck();
+    stands(1).await;
+    // Not asked for; the very value, but without the lease: it would outlive the node.
+    backend.put("/h/ack", "2").await;
+    stands(2).await;
+    backend.put("/h/node", "zzz").await;
+    backend.delete("/h/ack").await;
+    stands(4).await;
+    // A look at what is as it should be writes nothing.
+    let before = store.revision().await.expect("read");
+    let renewals = status.borrow_and_update().renewals;
+    session.recheck();
+    session.retune(Duration::from_secs(30), Duration::from_millis(50)).await.expect("retuned");
+    until(&mut status, |s| s.renewals > renewals).await;
+    assert_eq!(store.revision().await.expect("read"), before);
+    session.close().await.expect("closed");
+    assert_eq!(text(&backend, "/h/ack").await, None);
+}
+
+pub(crate) async fn a_key_that_another_session_took_is_noticed_and_not_fought_for(
+    backend: Backend,
+) {
+    let first = Session::start(&backend.store(), options(30, 5_000));
+    first.attach("/h/node", "mine", Claim::absent()).await.expect("attached");
+    first.attach("/h/ack", "mine", Claim::or_if(|_| true)).await.expect("attached");
+    let second = Session::start(&backend.store(), options(30, 5_000));
+    second.attach("/h/ack", "theirs", Claim::or_if(|_| true)).await.expect("taken over");
+    second.attach("/h/node", "theirs", Claim::or_if(|_| true)).await.expect("taken over");
+    let seen = until(&mut first.status(), |s| !s.usurped.is_empty()).await;
+    assert_eq!(seen.usurped, ["/h/node"]);
+    assert_eq!(text(&backend, "/h/node").await.as_deref(), Some("theirs"));
+}

@@ -1,5 +1,5 @@
 //! A session's work beside renewing, one piece at a time: grant, write a key, move to a new
-//! lease, delete, check, revoke. In: what is to be done. Out: futures, and their results taken in.
+//! lease, delete, revoke; `check` is in a file of its own. In: what is to be done. Out: futures, and their results taken in.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use futures::future::{BoxFuture, FutureExt as _};
 use rand::Rng as _;
 use tokio::time::Instant;
 
-use super::{Done, LEASES_KNOWN, Task, VERIFY_EVERY, Worked};
+use super::check::VERIFY_EVERY;
+use super::{Done, LEASES_KNOWN, Task, Worked};
 use crate::error::StoreError;
-use crate::keys::{Entry, LeaseId};
+use crate::keys::LeaseId;
 use crate::lease::{Granted, whole_seconds};
 use crate::session::moving::move_keys;
 use crate::session::write::{Job, Written};
@@ -50,7 +51,10 @@ impl Task {
             return Some(work);
         }
         let dirty = self.keys.iter().find(|(_, record)| {
-            record.written.as_ref().is_none_or(|w| w.value != record.value || w.lease != lease.id)
+            record
+                .written
+                .as_ref()
+                .is_none_or(|w| w.value != record.value || w.lease != Some(lease.id))
         });
         let Some(key) = dirty.map(|(key, _)| key.clone()) else {
             self.settle();
@@ -73,36 +77,6 @@ impl Task {
         Some(async move { Worked::Wrote { key, waiting, result: job.run(store).await } }.boxed())
     }
 
-    /// A transaction of guards alone: if one fails, it tells what stands at each key.
-    fn verify(&self) -> Option<BoxFuture<'static, Worked>> {
-        let guards: Vec<Guard> = self
-            .keys
-            .iter()
-            .filter_map(|(key, record)| {
-                let mod_revision = record.written.as_ref()?.at.revision;
-                Some(Guard::Unchanged { key: key.clone(), mod_revision })
-            })
-            .collect();
-        if guards.is_empty() {
-            return None;
-        }
-        let keys = guards.iter().map(|guard| guard.key().to_owned()).collect();
-        let store = self.store.clone();
-        let txn = Txn { guards, writes: Vec::new() };
-        Some(async move { Worked::Verified { keys, found: store.commit(&txn).await } }.boxed())
-    }
-
-    /// What was deleted is written again; what was changed is left to the next update to judge.
-    fn verified(&mut self, keys: Vec<String>, found: Vec<Option<Entry>>) {
-        let gone = keys.into_iter().zip(found).filter(|(_, found)| found.is_none());
-        for (key, _) in gone {
-            if let Some(record) = self.keys.get_mut(&key) {
-                tracing::warn!(key, "an attached key was deleted by somebody: writing it again");
-                record.written = record.written.take().filter(|_| record.claim.ends_with_lease);
-            }
-        }
-    }
-
     /// Answers those who asked for what is already so.
     fn settle(&mut self) {
         for record in self.keys.values_mut() {
@@ -114,7 +88,7 @@ impl Task {
         }
     }
 
-    fn job(&self, key: &str, lease: LeaseId) -> Option<Job> {
+    pub(super) fn job(&self, key: &str, lease: LeaseId) -> Option<Job> {
         let record = self.keys.get(key)?;
         Some(Job {
             key: key.to_owned(),
@@ -206,13 +180,8 @@ impl Task {
                     let _ = done.send(Err(error));
                 }
             },
-            Worked::Retired | Worked::Verified { found: Ok(Verdict::Committed(_)), .. } => {}
-            Worked::Verified { keys, found: Ok(Verdict::Refused { found, .. }) } => {
-                self.verified(keys, found);
-            }
-            Worked::Verified { found: Err(error), .. } => {
-                tracing::debug!(%error, "the session's keys could not be checked");
-            }
+            Worked::Retired => {}
+            Worked::Verified { keys, found } => self.verified(keys, found),
             Worked::Deleted { key, result } => match result {
                 Ok(_) => {
                     if let Some(done) = self.keys.remove(&key).and_then(|record| record.leaving) {
@@ -256,6 +225,10 @@ impl Task {
             Ok(written) => {
                 let at = written.at;
                 record.written = Some(written);
+                if std::mem::take(&mut record.astray) {
+                    tracing::warn!(key, "an attached key is put back");
+                    self.status.put_back += 1;
+                }
                 self.backoff.works(now);
                 self.status.trouble = None;
                 self.publish();
@@ -272,15 +245,25 @@ impl Task {
                 self.pause(&error, now);
             }
             Err(error) => {
-                if matches!(error, SessionError::Usurped { .. }) {
-                    tracing::error!(key, "an attached key was taken over by somebody else");
-                    self.status.usurped.push(key.clone());
-                }
-                let newer = self.keys.remove(&key).map(|record| record.waiting);
-                for done in waiting.into_iter().chain(newer.into_iter().flatten()) {
-                    let _ = done.send(Err(error.clone()));
-                }
+                self.give_up(&key, waiting, &error);
             }
+        }
+    }
+
+    /// Forgets a key, and tells those who wait for it.
+    pub(super) fn give_up(
+        &mut self,
+        key: &str,
+        waiting: Vec<Done<Attached>>,
+        error: &SessionError,
+    ) {
+        if matches!(error, SessionError::Usurped { .. }) {
+            tracing::error!(key, "an attached key was taken over by somebody else");
+            self.status.usurped.push(key.to_owned());
+        }
+        let newer = self.keys.remove(key).map(|record| record.waiting);
+        for done in waiting.into_iter().chain(newer.into_iter().flatten()) {
+            let _ = done.send(Err(error.clone()));
         }
     }
 
