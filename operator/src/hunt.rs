@@ -21,6 +21,11 @@ use crate::state::{HuntView, Memory, Observed};
 /// the keys are removed when etcd is back.
 pub const CLEAN_UP_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long nothing is placed while a node's key holds something that nobody can read. Its agent
+/// puts it back within two seconds and must not have lost its partitions by then; whatever stands
+/// there for longer is no agent's.
+const UNREADABLE_HOLD: Duration = Duration::from_secs(5);
+
 /// What the controller knows of one hunt between two looks.
 #[derive(Debug, Default)]
 pub struct Hunt {
@@ -41,6 +46,8 @@ pub struct Hunt {
     pub store_trouble: Option<String>,
     /// When the resource's newest generation reached us, until it has converged.
     pub changed_at: Option<(Generation, Instant)>,
+    /// Since when some node's key cannot be read.
+    pub unreadable_since: Option<Instant>,
     /// How evenly the load lay at the last look, for the gauges; nothing while there is none.
     pub standing: Option<Standing>,
     /// Nodes that did not do well at the last look, for the gauge.
@@ -162,9 +169,7 @@ impl Hunt {
             look.left_behind = !clean;
             self.deleted = Some(Deleted { uid: observed.uid.clone(), retain });
         } else {
-            let wait =
-                SignedDuration::try_from(around.clean_up_within).unwrap_or(SignedDuration::ZERO);
-            look.wake_by(around.now.checked_add(wait).ok());
+            look.wake_by(later(around.now, around.clean_up_within));
         }
     }
 
@@ -195,6 +200,10 @@ impl Hunt {
         if self.deleted.as_ref().is_some_and(|deleted| deleted.uid == meta.uid) {
             return;
         }
+        if self.waits_for_unreadable(view, around) {
+            look.wake_by(later(around.now, UNREADABLE_HOLD));
+            return;
+        }
         let placing = place(view, judged, &mut self.memory, meta.partitions, around.now);
         look.wake_by(placing.wake_at);
         look.txns = placing.txns;
@@ -203,6 +212,13 @@ impl Hunt {
         look.violations = placing.violations;
         self.standing = placing.standing;
         self.unwell = placing.unwell;
+    }
+
+    fn waits_for_unreadable(&mut self, view: &HuntView<'_>, around: &Surroundings) -> bool {
+        let any = view.nodes.values().any(|slot| slot.value().is_none());
+        let since = any.then(|| self.unreadable_since.unwrap_or(around.instant));
+        self.unreadable_since = since;
+        since.is_some_and(|since| around.instant.duration_since(since) < UNREADABLE_HOLD)
     }
 
     /// Until the view shows our own last write, a plan would be made from the past. It would only
@@ -275,6 +291,10 @@ impl Look {
     fn wake_by(&mut self, at: Option<Timestamp>) {
         self.wake_at = self.wake_at.into_iter().chain(at).min();
     }
+}
+
+fn later(now: Timestamp, wait: Duration) -> Option<Timestamp> {
+    now.checked_add(SignedDuration::try_from(wait).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod controller;
 pub mod desire;
 pub mod evaluate;
 pub mod fuse;
+pub mod hands;
 pub mod hunt;
 pub mod lead;
 pub mod metrics;

@@ -188,7 +188,7 @@ impl Controller {
     }
 }
 
-fn tell(outlet: &Outlet, metrics: &Metrics, target: &Target, note: &Note) {
+pub(super) fn tell(outlet: &Outlet, metrics: &Metrics, target: &Target, note: &Note) {
     metrics.notes.with_label_values(&[note.reason]).inc();
     tracing::info!(hunt = %target.name, reason = note.reason, "{}", note.text);
     outlet.tell(target, note);

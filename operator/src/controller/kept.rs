@@ -8,6 +8,7 @@ use config_schemas::HuntName;
 use crds::TreasureHuntStatus;
 use tokio::time::Instant;
 
+use crate::hands::Hands;
 use crate::hunt::{Deleted, Hunt};
 use crate::source::Report;
 use crate::state::Observed;
@@ -16,6 +17,7 @@ use crate::state::Observed;
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) hunt: Hunt,
+    pub(super) hands: Hands,
     pub(super) committing: bool,
     pub(super) reporting: bool,
     /// It stands among those that wait for a free place.

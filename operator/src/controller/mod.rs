@@ -197,6 +197,11 @@ impl Controller {
             let Some((name, key)) = keys::parse(&change.key) else { continue };
             let kept = self.hunts.entry(name.clone()).or_default();
             kept.hunt.memory.fold(&key, change.entry.as_ref(), after, now);
+            if let Some(note) = kept.hands.see(&name, &key, change.entry.as_ref())
+                && self.lead.guard().is_some()
+            {
+                act::tell(&self.outlet, &self.metrics, &kept.hunt.target(&name), &note);
+            }
             let soonest = kept.looked_at.map_or(instant, |at| at + kept.pause).max(instant);
             match key {
                 Key::Warm(_) => {}
