@@ -27,7 +27,7 @@ use crate::config::switched::Board;
 use crate::load::fold::Figures;
 use crate::load::meter::Meters;
 use crate::load::reporter::{self, Reporter};
-use crate::metrics::{Freshness, LoadMetrics, MetricsError, RoadMetrics};
+use crate::metrics::{Freshness, LoadMetrics, MetricsError, RoadMetrics, SessionMetrics};
 use crate::partitions::queues::Queues;
 use crate::partitions::turns::Turns;
 
@@ -76,7 +76,8 @@ pub struct Core {
     pub session: Session,
     /// Whether the node is registered, and who has its name if not.
     pub standing: watch::Receiver<Standing>,
-    node_key: String,
+    /// The key that says that this node lives.
+    pub node_key: String,
     record: NodeRecord,
 }
 
@@ -132,6 +133,7 @@ pub fn start(
     );
     let freshness = follower.status();
     Freshness::register(registry, freshness.clone())?;
+    SessionMetrics::register(registry, session.status())?;
     let components = Components {
         publisher,
         board: board.clone(),
@@ -353,9 +355,11 @@ impl Registration {
 const NAME_RETRY: Duration = Duration::from_millis(500);
 
 /// The same instance is this agent's own earlier life, which has ended: its lock is ours now.
-/// What is no record of a node holds no name.
+/// What is no record of a node holds no name, and neither does what was written without a lease:
+/// agents write on theirs alone, so that it was a person.
 fn is_earlier_life(entry: &Entry, instance: &str) -> bool {
-    documents::read::<NodeRecord>(&entry.value).map_or(true, |record| record.instance == instance)
+    let holder = documents::read::<NodeRecord>(&entry.value);
+    entry.lease.is_none() || holder.map_or(true, |record| record.instance == instance)
 }
 
 fn describe(entry: &Entry) -> String {

@@ -12,7 +12,7 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry,
 };
-use store::FollowStatus;
+use store::{FollowStatus, SessionStatus};
 use tokio::sync::watch;
 
 use crate::load::fold::Figures;
@@ -274,6 +274,52 @@ impl Collector for Freshness {
             self.counts.with_label_values(&[what]).set(count);
         }
         [self.staleness.collect(), self.counts.collect()].concat()
+    }
+}
+
+/// What the node's lease and its keys went through, read at each scrape.
+pub struct SessionMetrics {
+    status: watch::Receiver<SessionStatus>,
+    counts: IntGaugeVec,
+}
+
+impl SessionMetrics {
+    /// Registers the figures of a session.
+    pub fn register(
+        registry: &Registry,
+        status: watch::Receiver<SessionStatus>,
+    ) -> Result<(), MetricsError> {
+        let counts = IntGaugeVec::new(
+            Opts::new(
+                "treasurehunt_agent_lease_total",
+                "What happened to the node's lease and its keys since start; put_back counts keys \
+                 that somebody had changed or deleted by hand.",
+            ),
+            &["what"],
+        )?;
+        registry.register(Box::new(SessionMetrics { status, counts }))?;
+        Ok(())
+    }
+}
+
+impl Collector for SessionMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.counts.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let status = self.status.borrow().clone();
+        for (what, count) in [
+            ("grants", status.grants),
+            ("renewals", status.renewals),
+            ("failures", status.failures),
+            ("lost", status.lost),
+            ("put_back", status.put_back),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.counts.with_label_values(&[what]).set(count);
+        }
+        self.counts.collect()
     }
 }
 

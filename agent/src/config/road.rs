@@ -175,6 +175,10 @@ impl Road {
 
     fn take(&mut self, update: Update) {
         let mut touched = Touched::default();
+        let own = self.keys.key(&Key::Node(self.me.node.clone()));
+        if update.changes.iter().any(|change| change.key == own) {
+            self.components.session.recheck();
+        }
         let mut view = self.outlets.view.write();
         for change in &update.changes {
             let standing = change.entry.as_ref().map(|entry| Standing {
