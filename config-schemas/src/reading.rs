@@ -6,8 +6,9 @@ use serde_json::{Map, Value as Json};
 use crate::field::Section;
 use crate::lookup::section;
 use crate::names::Generation;
+use crate::pin::Pin;
 use crate::problem::{Problem, excerpt};
-use crate::settings::{AT_MOST, SECTIONS, Values};
+use crate::settings::{AT_MOST, Config, SECTIONS, Values};
 use crate::value::Value;
 
 /// What was read of a map `section: {field: value}`.
@@ -102,7 +103,18 @@ pub fn conflicts(values: &Values) -> Vec<Problem> {
             allowed: format!("at most {right}, which is {right_value}"),
         })
     });
-    broken.collect()
+    broken.chain(pinned_beyond(values)).collect()
+}
+
+/// Pins of partitions that the hunt does not have.
+fn pinned_beyond(values: &Values) -> Option<Problem> {
+    let partitions = Config::from_values(values).partitions;
+    let beyond = |pin: &&Pin| u64::from(pin.partition.0) >= partitions.count;
+    partitions.pins.iter().find(beyond).map(|pin| Problem {
+        field: "partitions.pins".to_owned(),
+        value: pin.to_string(),
+        allowed: format!("partitions below partitions.count, which is {}", partitions.count),
+    })
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -121,6 +133,13 @@ mod tests {
         assert_eq!(read.values.len(), values);
         assert_eq!(fields(&read.problems), problems);
         assert_eq!(fields(&read.unknown), unknown);
+    }
+
+    #[test]
+    fn a_pin_names_a_partition_that_is_there() {
+        check(json!({"partitions": {"pins": ["15=a"]}}), 1, &[], &[]);
+        check(json!({"partitions": {"pins": ["16=a"]}}), 1, &["partitions.pins"], &[]);
+        check(json!({"partitions": {"pins": ["16=a"], "count": 17}}), 2, &[], &[]);
     }
 
     #[test]
