@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionRecord, Rollout};
 use config_schemas::generation::{Choice, Kept, choose};
 use config_schemas::keys::{HuntKeys, Key};
-use config_schemas::layers::{Edits, Effective, Held, Written, resolve};
+use config_schemas::layers::{Edits, Effective, Written, resolve};
 use config_schemas::{Generation, HuntName, Load, NodeName, PartitionId, Resource, Revision, keys};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use store::{Entry, Listing};
+
+use crate::convergence::{Asked, NodeState, judge};
+use crate::last_good::LastGood;
 
 /// A hunt at one revision.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct Fleet {
     pub partitions: BTreeMap<PartitionId, PartitionRecord>,
     /// Machine-written keys that cannot be read, and why.
     pub unreadable: Vec<(String, String)>,
+    /// What agents say that they hold; nothing before they are asked.
+    pub last_good: LastGood,
 }
 
 impl Fleet {
@@ -80,6 +85,7 @@ impl Fleet {
             loads: BTreeMap::new(),
             partitions: BTreeMap::new(),
             unreadable: Vec::new(),
+            last_good: LastGood::default(),
         }
     }
 
@@ -154,8 +160,8 @@ impl Fleet {
         Some(Resource { generation, values })
     }
 
-    /// What `node` is to run, or the hunt as a whole: the same function that agents use. An agent
-    /// may know more: it holds the last good value of an edit that has become wrong.
+    /// What `node` is to run, or the hunt as a whole: the same function that agents use, with the
+    /// last good values of edits that have become wrong as far as agents have told them.
     pub fn effective(&self, node: Option<&NodeName>, now: Timestamp) -> Effective {
         self.effective_with(&self.edits, node, now)
     }
@@ -169,13 +175,33 @@ impl Fleet {
     ) -> Effective {
         let generation = self.choice(node, now).generation;
         let resource = generation.and_then(|generation| self.resource(generation));
-        resolve(resource.as_ref(), edits, node, &Held::new(), now)
+        resolve(resource.as_ref(), edits, node, &self.last_good.of(node), now)
     }
 
-    /// The newest revision of anything that a person or the operator asks of agents.
-    pub fn asked_revision(&self) -> Option<Revision> {
-        let edits = self.edits.values().map(|written| written.revision);
-        edits.chain(self.rollout.iter().map(|(_, revision)| *revision)).max()
+    /// Whether `node` runs what it should.
+    pub fn state(&self, node: &NodeName, now: Timestamp) -> NodeState {
+        let asked = Asked {
+            generation: self.choice(Some(node), now).generation,
+            revision: self.asked_of(node).max(),
+            hash: &self.effective(Some(node), now).hash,
+        };
+        judge(self.ack(node), asked)
+    }
+
+    /// The revisions of all that concerns `node`: edits of it or of the hunt, and the rollout.
+    pub fn asked_of(&self, node: &NodeName) -> impl Iterator<Item = Revision> {
+        let concerns = |rest: &str| match rest.strip_prefix("node/") {
+            Some(rest) => rest.split('/').next() == Some(node.as_str()),
+            None => true,
+        };
+        let edits = self.edits.iter().filter(move |(rest, _)| concerns(rest));
+        let rollout = self.rollout.iter().map(|(_, revision)| *revision);
+        edits.map(|(_, written)| written.revision).chain(rollout)
+    }
+
+    /// Whether the edit in effect is an earlier one than what stands at its key.
+    pub fn is_held(&self, rest: &str, revision: Option<Revision>) -> bool {
+        self.edits.get(rest).is_some_and(|written| revision < Some(written.revision))
     }
 
     /// The ack of this life of the node; an earlier life's says nothing.

@@ -7,10 +7,12 @@
 
 pub mod args;
 pub mod commands;
+pub mod convergence;
 pub mod dev;
 pub mod failure;
 pub mod fleet;
 pub mod http;
+pub mod last_good;
 pub mod reach;
 pub mod shown;
 pub mod wait;

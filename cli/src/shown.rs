@@ -6,6 +6,7 @@ mod table;
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use config_schemas::NodeName;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -148,6 +149,18 @@ pub fn write(text: &str) -> Result<(), Failure> {
             Err(Failure::caused("writing the answer", &error))
         }
         _ => Ok(()),
+    }
+}
+
+/// Names that a sentence lists before it says how many more there are.
+const NAMES_MAX: usize = 5;
+
+/// Nodes by name: the first few, and how many more there are.
+pub fn names(nodes: &[NodeName]) -> String {
+    let first: Vec<_> = nodes.iter().take(NAMES_MAX).map(NodeName::as_str).collect();
+    match nodes.len().saturating_sub(NAMES_MAX) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 

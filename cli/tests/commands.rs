@@ -5,6 +5,9 @@
 
 mod harbour;
 
+use config_schemas::documents::RefusalCode;
+use config_schemas::layers::{Edits, Held, Written, resolve};
+use config_schemas::{FieldPath, Generation, Resource, Revision};
 use harbour::{Agents, Harbour};
 use serde_json::{Value as Json, json};
 
@@ -165,6 +168,70 @@ async fn what_strangers_wrote_drives_no_terminal_and_hides_nothing() {
     let status = harbour.json("status harbour", 0).await;
     assert_eq!(status["unreadable"].as_array().unwrap().len(), 2, "{status}");
     assert_eq!(status["edits"][0]["value"], 128);
+}
+
+const EVENTS: &str = "override/hunt/buffers/events";
+
+/// The hash of what runs in generation 2 with that `hunt/buffers/events`.
+fn hash_with(events: Option<&str>) -> String {
+    let interval = FieldPath::parse("heartbeat.interval").unwrap();
+    let value = interval.field().kind.read(&json!("2s")).unwrap();
+    let resource = Resource { generation: Generation(2), values: [(interval, value)].into() };
+    let written = |text: &str| Written { bytes: text.into(), revision: Revision::FIRST };
+    let edit = events.map(|text| ("hunt/buffers/events".to_owned(), written(text)));
+    let edits: Edits = edit.into_iter().collect();
+    resolve(Some(&resource), &edits, None, &Held::new(), telemetry::clock::now()).hash
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_edit_made_wrong_is_told_as_agents_run_it() {
+    let harbour = Harbour::start(&["agent-1", "agent-2"]).await;
+    let good = harbour.put(EVENTS, "2000").await;
+    harbour.put(EVENTS, "lots").await;
+    for node in ["agent-1", "agent-2"] {
+        let hash = hash_with(Some("2000"));
+        harbour.ack(node, &hash, RefusalCode::OutOfBounds, EVENTS).await;
+    }
+    // etcd alone does not know the last good value, and says so.
+    let explained = harbour.run("explain harbour buffers.events").await;
+    let silent = "a last good value is known to the agents alone; no answer from agent-1, agent-2";
+    assert!(explained.out.contains(silent), "{explained:?}");
+    let check = harbour.run("check harbour").await;
+    assert_eq!(check.code, 0, "{check:?}");
+    assert!(check.out.contains("ok    convergence: 2 of 2 nodes as asked"), "{check:?}");
+    assert!(check.out.contains(&format!("warn  refused edit: {EVENTS}")), "{check:?}");
+
+    let claim = json!({"value": 2000, "layer": "hunt", "revision": good, "losers": []});
+    let fields = json!({"buffers.events": claim});
+    let config = |node: &str| json!({"incarnation": format!("{node}-life"), "fields": fields});
+    let _first = harbour.answering("agent-1", &config("agent-1")).await;
+    let _second = harbour.answering("agent-2", &config("agent-2")).await;
+    let found = harbour.json("explain harbour buffers.events", 0).await;
+    assert_eq!((&found["value"], &found["layer"]), (&json!(2000), &json!("hunt")), "{found}");
+    assert_eq!((&found["claims"][0]["held"], &found["confirmed"]), (&json!(true), &json!(2)));
+    assert_eq!(found["refused"][0]["held"][0]["nodes"], json!(["agent-1", "agent-2"]));
+    let one = harbour.json("explain harbour buffers.events --node agent-2", 0).await;
+    assert_eq!((&one["value"], &one["agent"]["agrees"]), (&json!(2000), &json!(true)), "{one}");
+    let status = harbour.json("status harbour", 0).await;
+    assert_eq!((&status["converged"], &status["edits"][0]["held"]), (&json!(true), &json!(true)));
+    assert_eq!(status["nodes"][0]["hash"], status["nodes"][0]["expected"], "{status}");
+    let check = harbour.run("check harbour").await;
+    let held = "held: last good value 2000, since the key's newest text is refused";
+    assert!(check.code == 0 && check.out.contains(held), "{check:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_is_over_is_told_as_ended_and_fails_nothing() {
+    let harbour = Harbour::start(&["agent-1"]).await;
+    harbour.put(EVENTS, "{value: 128, until: '2026-01-01T00:00:00Z'}").await;
+    harbour.ack("agent-1", &hash_with(None), RefusalCode::Expired, EVENTS).await;
+    let status = harbour.json("status harbour", 0).await;
+    let counts = ["refused", "ended"].map(|list| status[list].as_array().unwrap().len());
+    assert_eq!(counts, [0, 1], "{status}");
+    let check = harbour.run("check harbour").await;
+    assert_eq!(check.code, 0, "{check:?}");
+    assert!(check.out.contains(&format!("note  ended edit: {EVENTS}: ")), "{check:?}");
+    assert!(check.out.contains("ok    live edits: 0 in effect, 0 refused, 1 ended"), "{check:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

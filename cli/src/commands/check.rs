@@ -1,14 +1,19 @@
 //! `hunt check`: whether a hunt is well. In: its status. Out: one line for each question, with
-//! what to do when the answer is no; exit code 1 then. The questions are pure.
+//! what to do when the answer is no; exit code 1 then. An edit that is refused is a warning: all
+//! else goes on as before. One that is over is a note. The questions are pure.
 
 use config_schemas::HuntName;
-use config_schemas::documents::RefusalCode;
 use serde::Serialize;
 
-use super::status::{Status, status};
+use super::change::excerpt_long;
+use super::status::{Refused, Status, status};
 use crate::failure::Failure;
+use crate::last_good;
 use crate::reach::Etcd;
 use crate::shown::{Out, Page, Tone, View, count};
+
+/// Edits that are named one by one; the rest is in their number.
+const EDITS_NAMED_MAX: usize = 8;
 
 /// The answers.
 #[derive(Debug, Serialize)]
@@ -28,15 +33,32 @@ pub struct Line {
     pub what: &'static str,
     /// Whether it is well.
     pub well: bool,
+    /// How well.
+    pub mark: Mark,
     /// What was found.
     pub found: String,
     /// What to do.
     pub hint: Option<&'static str>,
 }
 
+/// How well something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    /// As it should be.
+    Ok,
+    /// Good to know.
+    Note,
+    /// The hunt is well, but something that a person wrote is not in effect.
+    Warning,
+    /// Not well.
+    Fail,
+}
+
 /// `hunt check`.
 pub async fn run(etcd: &Etcd, out: Out, hunt: &HuntName) -> Result<(), Failure> {
-    let fleet = etcd.fleet(hunt).await?;
+    let mut fleet = etcd.fleet(hunt).await?;
+    last_good::ask(std::slice::from_mut(&mut fleet)).await;
     let has_marker = fleet.meta.is_some();
     let health = check(&status(&fleet, telemetry::clock::now()), has_marker);
     out.show(&health)?;
@@ -51,15 +73,15 @@ pub async fn run(etcd: &Etcd, out: Out, hunt: &HuntName) -> Result<(), Failure> 
 pub fn check(status: &Status, has_marker: bool) -> Health {
     let nodes = status.nodes.len();
     let confirmed = status.nodes.iter().filter(|node| node.confirmed).count();
-    let bad_edits = status
-        .refused
-        .iter()
-        .filter(|refused| refused.refusal.code != RefusalCode::Expired)
-        .count();
     let (lost, parked) = (status.partitions.ownerless.len(), status.partitions.parked.len());
-    let line =
-        |what, well, found: String, hint| Line { what, well, found, hint: (!well).then_some(hint) };
-    let checks = vec![
+    let line = |what, well, found: String, hint| Line {
+        what,
+        well,
+        mark: if well { Mark::Ok } else { Mark::Fail },
+        found,
+        hint: (!well).then_some(hint),
+    };
+    let mut checks = vec![
         line(
             "root marker",
             has_marker,
@@ -79,12 +101,9 @@ pub fn check(status: &Status, has_marker: bool) -> Health {
             format!("{confirmed} of {} as asked", count(nodes, "node")),
             "`hunt status NAME` shows who is late; `hunt explain NAME FIELD --node N` asks it",
         ),
-        line(
-            "live edits",
-            bad_edits == 0,
-            format!("{} in effect, {bad_edits} refused", status.edits.len()),
-            "`hunt status NAME` tells why; mend each with `hunt set`, or `hunt unset` it",
-        ),
+    ];
+    checks.extend(edits(status));
+    checks.extend([
         line(
             "partitions",
             lost + parked == 0,
@@ -97,16 +116,43 @@ pub fn check(status: &Status, has_marker: bool) -> Health {
             format!("{} unreadable", status.unreadable.len()),
             "written by hand, or by a newer release? The operator puts its own keys back",
         ),
-    ];
+    ]);
     let hunt = status.hunt.clone();
     Health { hunt, well: checks.iter().all(|line| line.well), checks }
+}
+
+/// How many edits there are, and each that is not in effect.
+fn edits(status: &Status) -> Vec<Line> {
+    let (refused, ended) = (status.refused.len(), status.ended.len());
+    let line = |what, mark, found, hint| Line { what, well: true, mark, found, hint };
+    let ended = if ended > 0 { format!(", {ended} ended") } else { String::new() };
+    let (mark, hint) = match refused {
+        0 => (Mark::Ok, None),
+        _ => (Mark::Warning, Some("mend each with `hunt set`, or `hunt unset` it")),
+    };
+    let found = format!("{} in effect, {refused} refused{ended}", status.edits.len());
+    let mut lines = vec![line("live edits", mark, found, hint)];
+    let told = |refused: &Refused| {
+        let what = format!("{}: {}", refused.refusal.key, excerpt_long(&refused.refusal.reason));
+        std::iter::once(what).chain(refused.instead()).collect::<Vec<_>>().join("; ")
+    };
+    let refused = status.refused.iter().take(EDITS_NAMED_MAX);
+    lines.extend(refused.map(|one| line("refused edit", Mark::Warning, told(one), None)));
+    let ended = status.ended.iter().take(EDITS_NAMED_MAX);
+    lines.extend(ended.map(|one| line("ended edit", Mark::Note, told(one), None)));
+    lines
 }
 
 impl View for Health {
     fn text(&self, page: Page) -> String {
         let mut text = String::new();
         for line in &self.checks {
-            let (tone, word) = if line.well { (Tone::Good, "ok  ") } else { (Tone::Bad, "FAIL") };
+            let (tone, word) = match line.mark {
+                Mark::Ok => (Tone::Good, "ok  "),
+                Mark::Note => (Tone::Strong, "note"),
+                Mark::Warning => (Tone::Odd, "warn"),
+                Mark::Fail => (Tone::Bad, "FAIL"),
+            };
             text += &format!("{}  {}: {}\n", page.tint(tone, word), line.what, line.found);
             if let Some(hint) = line.hint {
                 text += &format!("      {hint}\n");
@@ -131,12 +177,30 @@ mod tests {
     fn a_well_hunt_passes_and_each_fault_fails_its_own_line() {
         assert!(failing(&[], true).is_empty());
         assert_eq!(failing(&[], false), ["root marker"]);
-        assert_eq!(failing(&[("hunt/buffers/events", "lots", 15)], true), ["live edits"]);
         assert_eq!(
             failing(&[("hunt/buffers/events", "7", 25)], true).first(),
             Some(&"convergence")
         );
-        let over = "{value: 7, until: '2026-01-01T00:00:00Z'}";
-        assert!(failing(&[("hunt/buffers/events", over, 15)], true).is_empty());
+    }
+
+    fn check_edit(text: &str, expected: &[(Mark, &str)]) {
+        for rest in ["hunt/buffers/events", "node/ghost/buffers/events"] {
+            let health = check(&status(&harbour(&[(rest, text, 15)]), now()), true);
+            assert!(health.well, "{health:?}");
+            let told: Vec<_> = health
+                .checks
+                .iter()
+                .filter(|line| line.mark != Mark::Ok)
+                .map(|line| (line.mark, line.what))
+                .collect();
+            assert_eq!(told, expected, "{rest}: {text}");
+        }
+    }
+
+    #[test]
+    fn an_edit_that_is_refused_is_a_warning_and_one_that_is_over_a_note() {
+        let warnings = [(Mark::Warning, "live edits"), (Mark::Warning, "refused edit")];
+        check_edit("lots", &warnings);
+        check_edit("{value: 7, until: '2026-01-01T00:00:00Z'}", &[(Mark::Note, "ended edit")]);
     }
 }

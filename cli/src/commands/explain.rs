@@ -1,8 +1,9 @@
-//! `hunt explain`: why a setting has its value. In: the hunt as etcd shows it, resolved by the
-//! function that agents use; with a node also what that agent says. Out: winner, losers, meaning,
+//! `hunt explain`: why a setting has its value. In: the hunt as etcd shows it and the last good
+//! values that agents hold, resolved by the function that agents use; with a node also what that
+//! agent says. Out: winner, losers, meaning,
 //! and whether the agent agrees. The view is pure, asking the agent is I/O.
 
-use config_schemas::documents::Refusal;
+use config_schemas::edit::Target;
 use config_schemas::layers::{Claim, Layer};
 use config_schemas::{Cost, FieldPath, Generation, HuntName, NodeName, Revision, Scope};
 use jiff::Timestamp;
@@ -10,9 +11,13 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::change::excerpt_long;
+use super::status::Refused;
+use super::status::edits::refused;
+use crate::convergence::NodeState;
 use crate::failure::Failure;
 use crate::fleet::Fleet;
 use crate::http::Http;
+use crate::last_good;
 use crate::reach::Etcd;
 use crate::shown::{Out, Page, Table, Tone, View, count};
 
@@ -42,13 +47,13 @@ pub struct Explanation {
     pub cost: Cost,
     /// Whether nodes may differ.
     pub scope: Scope,
-    /// Edits of this setting that are not in effect.
-    pub refused: Vec<Refusal>,
+    /// Edits of this setting that are not in effect, or are over.
+    pub refused: Vec<Refused>,
     /// Nodes that should have another value.
     pub differing: Vec<Differing>,
     /// How many nodes live.
     pub nodes: usize,
-    /// How many of them confirm exactly the configuration that they should have.
+    /// How many of them confirm the configuration that they should have.
     pub confirmed: usize,
     /// What the agent itself says, when asked for one node.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +70,8 @@ pub struct Said {
     pub value: Json,
     /// Whether it wins.
     pub wins: bool,
+    /// Whether it is the last good value of a key whose newest text is refused.
+    pub held: bool,
     /// The store's revision that set it.
     pub revision: Option<Revision>,
     /// The resource's generation.
@@ -112,12 +119,18 @@ pub async fn run(
     path: FieldPath,
     node: Option<&NodeName>,
 ) -> Result<(), Failure> {
-    let fleet = etcd.fleet(hunt).await?;
+    let mut fleet = etcd.fleet(hunt).await?;
+    let record = node.and_then(|node| fleet.nodes.get(node));
+    let address = record.map(|record| record.http.clone());
+    // At the same time: an agent that does not answer is waited for once.
+    let last_good = last_good::ask(std::slice::from_mut(&mut fleet));
+    let ((), config) = tokio::join!(last_good, config(address.as_deref()));
     let mut explanation = explain(&fleet, path, node, telemetry::clock::now());
     if let Some(node) = node {
-        explanation.agent = Some(match fleet.nodes.get(node) {
-            Some(record) => ask(&record.http, path, &explanation.value).await,
-            None => AgentSays::silent("-", format!("no node {node} lives")),
+        explanation.agent = Some(match (address, config) {
+            (Some(address), Some(Ok(config))) => heard(&address, path, &config, &explanation.value),
+            (Some(address), Some(Err(failure))) => AgentSays::silent(&address, failure.message),
+            _ => AgentSays::silent("-", format!("no node {node} lives")),
         });
     }
     out.show(&explanation)
@@ -133,31 +146,25 @@ pub fn explain(
     let effective = fleet.effective(node, now);
     let field = path.field();
     let winner = effective.winner(path);
-    let mut claims: Vec<_> = effective.claims[&path].iter().map(Said::new).collect();
+    let mut claims: Vec<_> =
+        effective.claims[&path].iter().map(|claim| Said::new(fleet, path, node, claim)).collect();
     claims.reverse();
     if let Some(first) = claims.first_mut() {
         first.wins = true;
     }
-    let ours =
-        |refusal: &Refusal| refusal.key.ends_with(&format!("/{}/{}", path.section(), path.name()));
-    let each = fleet.nodes.keys().map(|name| (name, fleet.effective(Some(name), now)));
-    let (mut differing, mut confirmed, mut refused) = (Vec::new(), 0, effective.refused.clone());
-    for (name, theirs) in each {
-        let ack = fleet.ack(name);
-        confirmed += usize::from(ack.is_some_and(|ack| ack.hash == theirs.hash));
+    let tail = format!("/{}/{}", path.section(), path.name());
+    let mut refused = refused(fleet, node, now);
+    refused.retain(|refused| refused.refusal.key.ends_with(&tail));
+    let (mut differing, mut confirmed) = (Vec::new(), 0);
+    for name in fleet.nodes.keys() {
+        confirmed += usize::from(fleet.state(name, now) == NodeState::Converged);
+        let theirs = fleet.effective(Some(name), now);
         let other = theirs.winner(path);
         if node.is_none() && other.value != winner.value {
             let (value, layer) = (other.value.to_json(), other.layer);
             differing.push(Differing { node: name.clone(), value, layer });
         }
-        if node.is_none_or(|only| only == name) {
-            refused.extend(theirs.refused);
-            refused.extend(ack.map(|ack| ack.refused.clone()).unwrap_or_default());
-        }
     }
-    refused.retain(ours);
-    refused.sort_by(|a, b| a.key.cmp(&b.key));
-    refused.dedup_by(|a, b| a.key == b.key);
     Explanation {
         hunt: fleet.hunt.clone(),
         field: path,
@@ -178,12 +185,9 @@ pub fn explain(
     }
 }
 
-async fn ask(address: &str, path: FieldPath, computed: &Json) -> AgentSays {
-    let answer = Http::new().get(address, "/config").await.and_then(|answer| answer.json());
-    match answer {
-        Ok(config) => heard(address, path, &config, computed),
-        Err(failure) => AgentSays::silent(address, failure.message),
-    }
+async fn config(address: Option<&str>) -> Option<Result<Json, Failure>> {
+    let answer = Http::new().get(address?, "/config").await;
+    Some(answer.and_then(|answer| answer.json()))
 }
 
 fn heard(address: &str, path: FieldPath, config: &Json, computed: &Json) -> AgentSays {
@@ -208,8 +212,12 @@ impl AgentSays {
 }
 
 impl Said {
-    fn new(claim: &Claim) -> Said {
+    fn new(fleet: &Fleet, path: FieldPath, node: Option<&NodeName>, claim: &Claim) -> Said {
+        let node = node.filter(|_| claim.layer == Layer::Node).cloned();
+        let rest = Target::Setting { node, path }.rest();
+        let is_edit = matches!(claim.layer, Layer::Hunt | Layer::Node);
         Said {
+            held: is_edit && fleet.is_held(&rest, claim.revision),
             layer: claim.layer,
             value: claim.value.to_json(),
             wins: false,
@@ -228,6 +236,11 @@ pub fn shown(value: &Json) -> String {
         Json::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// A value, and whether it is held although its key says something else by now.
+pub fn held(value: &Json, held: bool) -> String {
+    if held { format!("{} (held)", shown(value)) } else { shown(value) }
 }
 
 /// A layer as people know it.
@@ -287,7 +300,7 @@ impl Explanation {
             table.toned([
                 (if said.wins { "*" } else { "" }.to_owned(), tone),
                 (layer(said.layer).to_owned(), tone),
-                (shown(&said.value), tone),
+                (held(&said.value, said.held), tone),
                 (said.revision.map_or("-".into(), |at| at.to_string()), None),
                 (said.generation.map_or("-".into(), |at| at.to_string()), None),
                 (said.owner.clone().unwrap_or_else(|| "-".into()), None),
@@ -305,10 +318,17 @@ impl Explanation {
             let value = config_schemas::excerpt(&shown(&other.value));
             text += &format!("         {} has {value} ({})\n", other.node, layer(other.layer));
         }
-        for refusal in &self.refused {
-            let word = page.tint(Tone::Bad, "refused");
+        for refused in &self.refused {
+            let refusal = &refused.refusal;
+            let word = match refused.has_ended() {
+                true => "ended  ".to_owned(),
+                false => page.tint(Tone::Bad, "refused"),
+            };
             let reason = excerpt_long(&refusal.reason);
             text += &format!("{word}  {}: {reason} (revision {})\n", refusal.key, refusal.revision);
+            for line in refused.instead() {
+                text += &format!("         {line}\n");
+            }
         }
         text
     }
@@ -341,9 +361,9 @@ mod tests {
     use crate::fleet::sample::{harbour, node, now};
 
     const EDITS: &[(&str, &str, u64)] = &[
-        ("hunt/heartbeat/interval", "{value: 500ms, owner: ana, reason: calm}", 21),
-        ("node/agent-2/heartbeat/interval", "250ms", 22),
-        ("hunt/buffers/events", "lots", 23),
+        ("hunt/heartbeat/interval", "{value: 500ms, owner: ana, reason: calm}", 15),
+        ("node/agent-2/heartbeat/interval", "250ms", 16),
+        ("hunt/buffers/events", "lots", 17),
     ];
 
     fn interval() -> FieldPath {
@@ -384,6 +404,28 @@ mod tests {
         assert_eq!(view.refused.len(), 1);
         assert!(view.text(Page::default()).contains("refused  override/hunt/buffers/events"));
         assert!(explain(&harbour(EDITS), interval(), None, now()).refused.is_empty());
+    }
+
+    #[test]
+    fn a_last_good_value_that_an_agent_told_wins_and_is_told_as_held() {
+        let path = FieldPath::parse("buffers.events").unwrap();
+        let mut fleet = harbour(EDITS);
+        let claim = serde_json::json!({"value": 2000, "layer": "hunt", "revision": 14});
+        let fields = serde_json::json!({"buffers.events": claim});
+        let config = serde_json::json!({"incarnation": "agent-1-life", "fields": fields});
+        let held = last_good::heard(&fleet, &node("agent-1"), &config).unwrap();
+        fleet.last_good.add(node("agent-1"), held);
+        let view = explain(&fleet, path, None, now());
+        assert_eq!((shown(&view.value), view.layer), ("2000".to_owned(), Layer::Hunt));
+        assert!(view.claims[0].held && !view.claims[1].held && view.differing.is_empty());
+        let text = view.text(Page::default());
+        for said in [
+            "2000 (held)",
+            "held: last good value 2000, since the key's newest text is refused (on agent-1,",
+            "known to the agents alone; no answer from agent-2",
+        ] {
+            assert!(text.contains(said), "{said} is missing in\n{text}");
+        }
     }
 
     fn check(config: Json, agrees: Option<bool>, said: &str) {

@@ -11,6 +11,7 @@ use super::change::{self, Change};
 use crate::args::{SetArgs, WaitArgs};
 use crate::failure::Failure;
 use crate::fleet::Fleet;
+use crate::last_good;
 use crate::reach::Etcd;
 use crate::shown::Out;
 
@@ -20,7 +21,8 @@ pub async fn set(etcd: &Etcd, out: Out, args: &SetArgs) -> Result<(), Failure> {
     let signature = change::signature(&args.signature, change::whoami(), now);
     // What is wrong in itself needs no etcd to be told.
     let (target, value) = check_alone(args.field, args.node.as_ref(), &args.value, signature, now)?;
-    let fleet = etcd.fleet(&args.hunt).await?;
+    let mut fleet = etcd.fleet(&args.hunt).await?;
+    last_good::ask(std::slice::from_mut(&mut fleet)).await;
     check_together(&fleet, &target, &value, args.absent, now)?;
     change::carry_out(etcd, out, planned(&args.hunt, &target, Some(value)), args.wait).await
 }

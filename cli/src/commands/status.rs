@@ -1,22 +1,25 @@
-//! `hunt status`: what runs where. In: the hunt as etcd shows it. Out: nodes with what they
-//! confirm, partitions, generations, edits in effect and refused. The view is pure.
+//! `hunt status`: what runs where. In: the hunt as etcd shows it, and from agents the last good
+//! values that they hold. Out: nodes with what they confirm, partitions, generations, edits in
+//! effect, refused and ended. The view is pure.
 
-mod edits;
+pub(super) mod edits;
 mod text;
 
 use std::collections::BTreeMap;
 
-use config_schemas::documents::{NodeMode, PartitionRecord};
+use config_schemas::documents::{Ack, NodeMode, PartitionRecord};
 use config_schemas::{Generation, HuntName, Load, NodeName, PartitionId, Revision, Slow, rounded};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::convergence::NodeState;
 use crate::failure::Failure;
 use crate::fleet::Fleet;
+use crate::last_good;
 use crate::reach::Etcd;
 use crate::shown::{Out, Page, Table, Tone, View};
 
-pub use edits::{EditRow, Refused};
+pub use edits::{EditRow, LastGoodValue, Refused};
 
 /// A hunt at one revision.
 #[derive(Debug, Serialize)]
@@ -26,7 +29,7 @@ pub struct Status {
     pub hunt: HuntName,
     /// The revision of the store that all this shows.
     pub revision: Revision,
-    /// Whether every living node confirms exactly what it should run.
+    /// Whether every living node confirms what it should run.
     pub converged: bool,
     /// The generation that should run.
     pub generation: Option<Generation>,
@@ -42,6 +45,8 @@ pub struct Status {
     pub edits: Vec<EditRow>,
     /// What people wrote and is not in effect.
     pub refused: Vec<Refused>,
+    /// Edits that are over, as their authors wanted.
+    pub ended: Vec<Refused>,
     /// Keys that machines wrote and that cannot be read.
     pub unreadable: Vec<(String, String)>,
 }
@@ -83,9 +88,11 @@ pub struct NodeRow {
     pub hash: Option<String>,
     /// Hash of what it should run.
     pub expected: String,
-    /// Whether those are the same and nothing is behind.
+    /// Whether it runs what it should, by the rule of the hunt's condition `Converged`.
     pub confirmed: bool,
-    /// Edits that it refuses.
+    /// Why not.
+    pub why: Option<String>,
+    /// Edits that it refuses; those that are over do not count.
     pub refused: u32,
     /// Partitions that it owns.
     pub partitions: usize,
@@ -139,13 +146,17 @@ pub struct Partitions {
 
 /// `hunt status NAME`.
 pub async fn one(etcd: &Etcd, out: Out, hunt: &HuntName) -> Result<(), Failure> {
-    out.show(&status(&etcd.fleet(hunt).await?, telemetry::clock::now()))
+    let mut fleet = etcd.fleet(hunt).await?;
+    last_good::ask(std::slice::from_mut(&mut fleet)).await;
+    out.show(&status(&fleet, telemetry::clock::now()))
 }
 
 /// `hunt status`.
 pub async fn all(etcd: &Etcd, out: Out) -> Result<(), Failure> {
+    let mut fleets = etcd.fleets().await?;
+    last_good::ask(&mut fleets).await;
     let now = telemetry::clock::now();
-    let hunts: Vec<_> = etcd.fleets().await?.iter().map(|fleet| status(fleet, now)).collect();
+    let hunts: Vec<_> = fleets.iter().map(|fleet| status(fleet, now)).collect();
     out.show(&Hunts(hunts))
 }
 
@@ -157,6 +168,8 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
         let trial = rollout.candidate.as_ref()?;
         Some((trial.generation, trial.nodes.len()))
     });
+    let refused = edits::refused(fleet, None, now);
+    let (ended, refused) = refused.into_iter().partition(Refused::has_ended);
     Status {
         hunt: fleet.hunt.clone(),
         revision: fleet.revision,
@@ -172,7 +185,8 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
         nodes,
         partitions: partitions(fleet),
         edits: edits::in_effect(fleet, now),
-        refused: edits::refused(fleet, now),
+        refused,
+        ended,
         unreadable: fleet.unreadable.clone(),
     }
 }
@@ -181,12 +195,8 @@ fn row(fleet: &Fleet, node: &NodeName, now: Timestamp) -> Option<NodeRow> {
     let record = fleet.nodes.get(node)?;
     let ack = fleet.ack(node);
     let acked = ack.and_then(|ack| ack.revision);
-    let asked = fleet.edits.iter().filter(|(rest, _)| concerns(rest, node));
-    let asked = asked.map(|(_, written)| written.revision);
-    let asked = asked.chain(fleet.rollout.iter().map(|(_, revision)| *revision));
-    let behind = asked.filter(|revision| Some(*revision) > acked).count();
-    let expected = fleet.effective(Some(node), now).hash;
-    let hash = ack.map(|ack| ack.hash.clone());
+    let behind = fleet.asked_of(node).filter(|revision| Some(*revision) > acked).count();
+    let state = fleet.state(node, now);
     Some(NodeRow {
         node: node.clone(),
         incarnation: record.incarnation.clone(),
@@ -196,10 +206,11 @@ fn row(fleet: &Fleet, node: &NodeName, now: Timestamp) -> Option<NodeRow> {
         generation: ack.and_then(|ack| ack.generation),
         revision: acked,
         behind,
-        confirmed: behind == 0 && hash.as_ref() == Some(&expected),
-        hash,
-        expected,
-        refused: ack.map_or(0, |ack| ack.refused_count),
+        confirmed: state == NodeState::Converged,
+        why: state.why().map(str::to_owned),
+        hash: ack.map(|ack| ack.hash.clone()),
+        expected: fleet.effective(Some(node), now).hash,
+        refused: ack.map_or(0, refused_by),
         partitions: fleet.owned(node),
         load: fleet.load(node).map(carried),
     })
@@ -221,12 +232,10 @@ fn carried(load: &Load) -> NodeLoad {
     }
 }
 
-/// Whether an edit is for the whole hunt or for this node.
-fn concerns(rest: &str, node: &NodeName) -> bool {
-    match rest.strip_prefix("node/").and_then(|rest| rest.split('/').next()) {
-        Some(name) => name == node.as_str(),
-        None => true,
-    }
+/// How many edits a node refuses that are not over.
+fn refused_by(ack: &Ack) -> u32 {
+    let ended = ack.refused.iter().filter(|refusal| edits::is_end(refusal.code)).count();
+    ack.refused_count.saturating_sub(u32::try_from(ended).unwrap_or(u32::MAX))
 }
 
 fn partitions(fleet: &Fleet) -> Partitions {

@@ -10,6 +10,8 @@ use config_schemas::{Generation, NodeName, Revision};
 use serde_json::Value as Json;
 use servers::{Etcd, EtcdPrograms};
 use store::{Entry, FollowOptions, KeyRange, Store, StoreOptions, Txn, Verdict, Write, follow};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 pub(crate) const ROOT: &str = "/treasurehunt/default/harbour/";
 /// An answer about an etcd that is not there must come within three seconds; the rest is room for
@@ -75,6 +77,35 @@ impl Harbour {
         run(&self.etcd.endpoint(), line).await
     }
 
+    /// Writes an ack of that revision and hash which refuses `key`.
+    pub(crate) async fn ack(&self, node: &str, hash: &str, code: RefusalCode, key: &str) {
+        let (node, at) = (NodeName::new(node).unwrap(), self.revision().await);
+        let refused = vec![Refusal { code, ..refusal(key, "not in effect", at) }];
+        let ack = Ack { hash: hash.to_owned(), ..ack(&node, Generation(2), at, refused) };
+        self.document(&format!("ack/{node}"), &ack).await;
+    }
+
+    /// Answers every request to the node's HTTP address with `body`, until dropped.
+    pub(crate) async fn answering(&self, node: &str, body: &Json) -> Answering {
+        let record = self.value(&format!("node/{node}")).await.unwrap();
+        let record: NodeRecord = serde_json::from_str(&record).unwrap();
+        let listener = TcpListener::bind(&record.http).await.unwrap();
+        let body = body.to_string();
+        let length = body.len();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+        Answering(tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }))
+    }
+
     /// Runs with `-o json` and that exit code expected.
     pub(crate) async fn json(&self, line: &str, code: i32) -> Json {
         let answer = self.run(&format!("{line} -o json")).await;
@@ -97,6 +128,15 @@ pub(crate) async fn run(endpoint: &str, line: &str) -> Answer {
         code: output.status.code().unwrap(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// An agent's HTTP that says one thing. It ends on drop.
+pub(crate) struct Answering(tokio::task::JoinHandle<()>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

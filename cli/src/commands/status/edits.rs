@@ -1,5 +1,5 @@
-//! The live edits of a hunt, as people see them. In: the hunt as etcd shows it, and what its
-//! agents refuse. Out: rows in effect and rows refused, each key once. Pure.
+//! The live edits of a hunt, as people see them. In: the hunt as etcd shows it, what its agents
+//! refuse, and what they hold. Out: rows in effect, and rows that are not, each key once. Pure.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::fleet::Fleet;
+use crate::last_good::{concerned, wrong};
 
 /// An edit that is in effect.
 #[derive(Debug, Clone, Serialize)]
@@ -22,6 +23,8 @@ pub struct EditRow {
     pub value: Json,
     /// Since which revision.
     pub revision: Revision,
+    /// Whether it is the last good value of a key whose newest text is refused.
+    pub held: bool,
     /// Who.
     pub owner: Option<String>,
     /// Why.
@@ -38,6 +41,23 @@ pub struct Refused {
     pub refusal: Refusal,
     /// The nodes that say so; none when only this program has found it yet.
     pub nodes: Vec<NodeName>,
+    /// What agents run instead of a text that is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<LastGoodValue>,
+    /// Nodes that may hold a last good value and have not said which.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<NodeName>,
+}
+
+/// A last good value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LastGoodValue {
+    /// What it says.
+    pub value: Json,
+    /// Since which revision.
+    pub revision: Revision,
+    /// The agents that run it.
+    pub nodes: Vec<NodeName>,
 }
 
 /// The edits in effect: the hunt's, and those of living nodes.
@@ -48,12 +68,13 @@ pub(super) fn in_effect(fleet: &Fleet, now: Timestamp) -> Vec<EditRow> {
         let theirs = fleet.effective(Some(node), now).held;
         held.extend(theirs.into_iter().filter(|(rest, _)| rest.starts_with(&own)));
     }
-    held.into_iter().map(|(rest, held)| row(rest, held)).collect()
+    held.into_iter().map(|(rest, held)| row(fleet, rest, held)).collect()
 }
 
-fn row(rest: String, held: HeldEdit) -> EditRow {
+fn row(fleet: &Fleet, rest: String, held: HeldEdit) -> EditRow {
     let HeldEdit { edit, revision } = held;
     EditRow {
+        held: fleet.is_held(&rest, Some(revision)),
         key: rest,
         value: edit.value.to_json(),
         revision,
@@ -63,15 +84,21 @@ fn row(rest: String, held: HeldEdit) -> EditRow {
     }
 }
 
-/// What is refused: by agents, by the common rules, or because nobody of that name lives.
-pub(super) fn refused(fleet: &Fleet, now: Timestamp) -> Vec<Refused> {
+/// What is refused or has ended, on one node or anywhere: by what agents say, by the common rules,
+/// or because nobody of that name lives.
+pub(in crate::commands) fn refused(
+    fleet: &Fleet,
+    only: Option<&NodeName>,
+    now: Timestamp,
+) -> Vec<Refused> {
     let mut found: BTreeMap<String, Refused> = BTreeMap::new();
     let mut add = |refusal: Refusal, node: Option<&NodeName>| {
-        let new = || Refused { refusal: refusal.clone(), nodes: Vec::new() };
+        let new = || Refused::new(fleet, refusal.clone());
         let entry = found.entry(refusal.key.clone()).or_insert_with(new);
         entry.nodes.extend(node.filter(|node| !entry.nodes.contains(node)).cloned());
     };
-    for node in fleet.nodes.keys() {
+    let nodes = || fleet.nodes.keys().filter(|node| only.is_none_or(|only| only == *node));
+    for node in nodes() {
         for refusal in fleet.ack(node).map(|ack| ack.refused.as_slice()).unwrap_or_default() {
             // An ack may be older than the edit's end.
             let rest = refusal.key.strip_prefix("override/");
@@ -80,34 +107,82 @@ pub(super) fn refused(fleet: &Fleet, now: Timestamp) -> Vec<Refused> {
             }
         }
     }
-    let computed = std::iter::once(None).chain(fleet.nodes.keys().map(Some));
+    let computed = std::iter::once(only).chain(nodes().map(Some));
     for refusal in computed.flat_map(|node| fleet.effective(node, now).refused) {
         add(refusal, None);
     }
-    for refusal in fleet.choice(None, now).refused.into_iter().chain(strangers(fleet)) {
-        add(refusal, None);
+    if only.is_none() {
+        for refusal in fleet.choice(None, now).refused.into_iter().chain(strangers(fleet, now)) {
+            add(refusal, None);
+        }
     }
     found.into_values().collect()
 }
 
+impl Refused {
+    fn new(fleet: &Fleet, refusal: Refusal) -> Refused {
+        let rest = refusal.key.strip_prefix("override/").unwrap_or_default();
+        let mut held: Vec<LastGoodValue> = Vec::new();
+        if wrong(fleet, rest).is_some() {
+            for (node, last) in fleet.last_good.holders(rest) {
+                let value = last.edit.value.to_json();
+                let same =
+                    held.iter_mut().find(|h| h.value == value && h.revision == last.revision);
+                match same {
+                    Some(same) => same.nodes.push(node.clone()),
+                    None => {
+                        let (revision, nodes) = (last.revision, vec![node.clone()]);
+                        held.push(LastGoodValue { value, revision, nodes });
+                    }
+                }
+            }
+        }
+        let silent = |node: &&NodeName| !fleet.last_good.has_answered(node);
+        let silent = concerned(fleet, rest).into_iter().filter(silent).cloned().collect();
+        Refused { refusal, nodes: Vec::new(), held, silent }
+    }
+
+    /// Whether it is not wrong but over: nothing has to be mended.
+    pub fn has_ended(&self) -> bool {
+        is_end(self.refusal.code)
+    }
+}
+
+/// Whether what is refused was in effect and is over, as its author wanted.
+pub(super) fn is_end(code: RefusalCode) -> bool {
+    matches!(code, RefusalCode::Expired | RefusalCode::Lifted)
+}
+
 /// Edits that are well formed, of nodes that do not live.
-fn strangers(fleet: &Fleet) -> Vec<Refusal> {
+fn strangers(fleet: &Fleet, now: Timestamp) -> Vec<Refusal> {
     let absent = fleet.absent_nodes();
     let of_absent = |rest: &String| match edit::target(rest) {
-        Ok(Target::Setting { node: Some(node), .. }) => Some(node).filter(|n| absent.contains(n)),
+        Ok(Target::Setting { node: Some(node), path }) if absent.contains(&node) => {
+            Some((node, path))
+        }
         _ => None,
     };
     fleet
         .edits
         .iter()
         .filter_map(|(rest, written)| {
-            let node = of_absent(rest)?;
+            let (node, path) = of_absent(rest)?;
+            let edit = edit::setting(path, &written.bytes).ok();
+            let until = edit.and_then(|edit| edit.signature.until).filter(|until| *until <= now);
+            let (code, reason) = match until {
+                Some(until) => {
+                    (RefusalCode::Expired, format!("ended at {until}; no node {node} lives"))
+                }
+                None => {
+                    (RefusalCode::UnknownNode, format!("no node {node} lives; it waits for one"))
+                }
+            };
             let head = &written.bytes[..written.bytes.len().min(512)];
             Some(Refusal {
                 key: format!("override/{rest}"),
                 found: excerpt(&String::from_utf8_lossy(head)),
-                reason: format!("no node {node} lives; it waits for one"),
-                code: RefusalCode::UnknownNode,
+                reason,
+                code,
                 revision: written.revision,
             })
         })

@@ -3,10 +3,10 @@
 use config_schemas::documents::NodeMode;
 use config_schemas::excerpt;
 
-use super::{NodeRow, Status};
+use super::{NodeRow, Refused, Status};
 use crate::commands::change::excerpt_long;
-use crate::commands::explain::shown;
-use crate::shown::{Page, Table, Tone, View, count};
+use crate::commands::explain::{held, shown};
+use crate::shown::{Page, Table, Tone, View, count, names};
 
 /// Partitions that a line names before it says how many more there are.
 const NAMED_MAX: usize = 8;
@@ -16,6 +16,7 @@ impl View for Status {
         let mut text = self.head(page);
         text += "\n";
         text += &self.nodes(page);
+        text += &self.late(page);
         text += &self.slow(page);
         text += "\n";
         text += &self.partitions(page);
@@ -72,6 +73,14 @@ impl Status {
         if table.is_empty() { "no node lives\n".to_owned() } else { table.text(page, "") }
     }
 
+    fn late(&self, page: Page) -> String {
+        let late = |node: &NodeRow| {
+            let line = format!("{} {}", node.node, excerpt(node.why.as_ref()?));
+            Some(page.tint(Tone::Odd, &line) + "\n")
+        };
+        self.nodes.iter().filter_map(late).collect()
+    }
+
     fn slow(&self, page: Page) -> String {
         let slow = |node: &NodeRow| {
             let reason = &node.load.as_ref()?.slow.as_ref()?.reason;
@@ -107,7 +116,7 @@ impl Status {
         for edit in &self.edits {
             edits.row([
                 edit.key.clone(),
-                shown(&edit.value),
+                held(&edit.value, edit.held),
                 edit.revision.to_string(),
                 edit.owner.clone().unwrap_or_else(|| "-".into()),
                 edit.reason.clone().unwrap_or_else(|| "-".into()),
@@ -120,19 +129,42 @@ impl Status {
         };
         for refused in &self.refused {
             let refusal = &refused.refusal;
-            let by = match refused.nodes.len() {
-                0 => String::new(),
-                number => format!(" (by {})", count(number, "node")),
+            let by = match refused.nodes.as_slice() {
+                [] => String::new(),
+                nodes => format!(" (by {})", names(nodes)),
             };
             let line = format!("refused{by}: {} = {}", refusal.key, excerpt(&refusal.found));
             let reason = excerpt_long(&refusal.reason);
             text += &format!("{}\n  {reason}\n", page.tint(Tone::Bad, &line));
+            for line in refused.instead() {
+                text += &format!("  {line}\n");
+            }
+        }
+        for ended in &self.ended {
+            let reason = excerpt_long(&ended.refusal.reason);
+            text += &format!("ended: {}\n  {reason}\n", ended.refusal.key);
         }
         for (key, why) in &self.unreadable {
             let line = format!("unreadable: {} ({})", excerpt(key), excerpt(why));
             text += &(page.tint(Tone::Bad, &line) + "\n");
         }
         text
+    }
+}
+
+impl Refused {
+    /// What runs instead of a text that is wrong, as sentences.
+    pub fn instead(&self) -> Vec<String> {
+        let held = self.held.iter().map(|held| {
+            let value = excerpt(&shown(&held.value));
+            let on = format!("on {}, revision {}", names(&held.nodes), held.revision);
+            format!("held: last good value {value}, since the key's newest text is refused ({on})")
+        });
+        let silent = (!self.silent.is_empty()).then(|| {
+            let who = names(&self.silent);
+            format!("a last good value is known to the agents alone; no answer from {who}")
+        });
+        held.chain(silent).collect()
     }
 }
 
