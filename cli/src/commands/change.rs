@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::args::{SignatureArgs, WaitArgs};
 use crate::failure::{Code, Failure};
 use crate::reach::Etcd;
-use crate::shown::{Out, Page, Tone, View, count, elapsed};
+use crate::shown::{Out, Page, Tone, View, count, elapsed, names};
 use crate::wait::{Acks, Awaited, Objection, Progress};
 
 /// A change that has been checked.
@@ -179,15 +179,15 @@ impl Changed {
     fn verdict(&self, waited: Duration) -> Result<(), Failure> {
         match self.result {
             Effect::Refused => {
-                let message = format!("refused by {}", count(self.refused.len(), "node"));
+                let nodes: Vec<_> = self.refused.iter().map(|one| one.node.clone()).collect();
+                let message = format!("refused by {}", names(&nodes));
                 Err(Failure::new(Code::Refused, message)
                     .hint("what it was before stays in effect; mend the edit or `hunt unset` it"))
             }
             Effect::Unconfirmed => {
-                let names: Vec<_> = self.missing.iter().map(NodeName::as_str).collect();
                 let message = format!(
                     "written, but not confirmed by {} within {}",
-                    names.join(", "),
+                    names(&self.missing),
                     elapsed(waited)
                 );
                 Err(Failure::failed(message)
