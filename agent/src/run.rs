@@ -179,15 +179,26 @@ async fn until_end(core: &Core, tasks: &Tasks) -> Result<(), RunError> {
 /// Longest wait for others to take the partitions over; what is left is taken when the lease ends.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(30);
 
+/// Longest wait for the word that this node leaves. With etcd away nobody hears it, and nobody
+/// could take anything over: an agent can be ended then too.
+const ANNOUNCE_LIMIT: Duration = Duration::from_secs(5);
+
 async fn hand_over(core: &Core, plane: &Plane) {
     let others = core.view.read().nodes.len() > 1;
     tracing::info!(others, "agent stops");
     if !others {
         return;
     }
-    if let Err(error) = core.drain().await {
-        tracing::warn!(error = %chain(&error), "cannot announce the stop");
-        return;
+    match tokio::time::timeout(ANNOUNCE_LIMIT, core.drain()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(error = %chain(&error), "cannot announce the stop");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!("etcd does not answer; others take over when it does");
+            return;
+        }
     }
     if tokio::time::timeout(HAND_OVER_LIMIT, plane.empty()).await.is_err() {
         tracing::warn!("partitions are left; others take them when the lease ends");

@@ -101,6 +101,27 @@ async fn a_rolling_restart_under_load_loses_nothing_and_no_partition_is_out_for_
     assert!(out <= allowed, "a partition took nothing in for {out:?}; {allowed:?} is allowed");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_told_to_end_while_etcd_is_away_ends_and_loses_nothing() {
+    let mut world = World::start(Setup::agents(2)).await.unwrap();
+    world.served(SOON).await;
+    let players = Players::start(&world, "p", PLAYERS);
+    players.goes_on(SOME, SOON).await;
+    world.etcd().kill();
+    let mut agent = world.agents.remove(0);
+    let began = Instant::now();
+    agent.terminate().unwrap();
+    let status = agent.ended(SOON).await.unwrap();
+    assert!(status.success(), "{} ended with {status}:\n{}", agent.name, agent.log_tail());
+    tests::say(&format!("ended without etcd: {} ms", began.elapsed().as_millis()));
+    world.etcd().restart().await.unwrap();
+    agent.restart().unwrap();
+    world.agents.insert(0, agent);
+    until("everything is served again", SOON, async || world.is_served().await).await;
+    players.goes_on(SOME, SOON).await;
+    judged(&world, players.finish().await.unwrap(), Vec::new()).await;
+}
+
 fn all_take(probes: &Probes, since: Option<Instant>) -> anyhow::Result<()> {
     let silent = probes.silent_since(since);
     ensure!(silent.is_empty(), "partitions {silent:?} take nothing in");
