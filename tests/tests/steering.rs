@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use config_schemas::documents::{self, Desired, PartitionRecord, RefusalCode, Rollout};
+use config_schemas::documents::{
+    self, Ack, Desired, NodeRecord, PartitionRecord, RefusalCode, Rollout,
+};
 use config_schemas::keys::Key;
-use config_schemas::{Generation, PartitionId};
+use config_schemas::{Generation, NodeName, PartitionId};
 use crds::ConditionKind;
 use serde_json::json;
 use store::Write;
@@ -138,6 +140,83 @@ async fn put_back(world: &World, what: Key, forged: &str, good: impl Fn(&[u8]) -
     until("an Event tells of it", SOON, async || {
         let seen = world.status().await?;
         ensure!(seen.has_event("PutBack", &key), "there are {:?}", seen.events);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_edit_of_what_an_agent_says_of_itself_is_put_back_and_it_keeps_its_partitions() {
+    let world = on_generation_two().await;
+    world.served(SOON).await;
+    let owners = world.partitions().await.unwrap();
+    let node = || NodeName::new("agent-2").unwrap();
+    let record: NodeRecord = read(&world, &Key::Node(node())).await.unwrap();
+    let ack: Ack = read(&world, &Key::Ack(node())).await.unwrap();
+    let moved = NodeRecord { http: "127.0.0.1:1".to_owned(), ..record.clone() };
+    let other = NodeRecord { instance: "another".to_owned(), ..record.clone() };
+    let lie = Ack { generation: Some(Generation(1)), hash: "no".to_owned(), ..ack.clone() };
+    let stale = documents::write(&Ack { incarnation: "0".to_owned(), ..ack.clone() });
+    for forged in [b"zzz".to_vec(), documents::write(&moved), documents::write(&other)] {
+        restored(&world, Key::Node(node()), forged, &record).await;
+    }
+    for forged in [b"zzz".to_vec(), documents::write(&lie), stale] {
+        restored(&world, Key::Ack(node()), forged, &ack).await;
+    }
+    for what in [Key::Node(node()), Key::Ack(node())] {
+        told(&world, &format!("{} was changed by hand", world.keys.key(&what))).await;
+    }
+    world.served(SOON).await;
+    assert_eq!(world.partitions().await.unwrap(), owners, "it lost partitions for it");
+    for what in [Key::Node(node()), Key::Ack(node())] {
+        let key = world.keys.key(&what);
+        world.write(Write::delete(key.clone())).await.unwrap();
+        timed(&format!("{what:?} written again"), SOON, async || {
+            let entry = world.entry(&what).await?.context("gone")?;
+            ensure!(entry.lease.is_some(), "it would outlive its agent");
+            Ok(())
+        })
+        .await;
+        told(&world, &format!("{key} was deleted by hand")).await;
+    }
+    let metrics = world.metrics(world.agents[1].http).await.unwrap();
+    let counted = metrics.lines().find(|line| line.contains("lease_total{what=\"put_back\"}"));
+    let counted = counted.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    assert!(counted >= Some(8), "{counted:?}");
+    world.converged(SOON).await;
+    world.served(SOON).await;
+}
+
+async fn read<T: serde::de::DeserializeOwned>(world: &World, what: &Key) -> anyhow::Result<T> {
+    let entry = world.entry(what).await?.context("gone")?;
+    ensure!(entry.lease.is_some(), "it would outlive its agent");
+    documents::read(&entry.value).map_err(anyhow::Error::msg)
+}
+
+async fn told(world: &World, text: &str) {
+    until("an Event tells of it", SOON, async || {
+        let seen = world.status().await?;
+        ensure!(seen.has_event("PutBack", text), "{text}: there are {:?}", seen.events);
+        Ok(())
+    })
+    .await;
+}
+
+/// Puts `forged` there by hand: the agent's own word returns, on its lease, and it is ready.
+async fn restored<T>(world: &World, what: Key, forged: Vec<u8>, own: &T)
+where
+    T: serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    world.write(Write::put(world.keys.key(&what), forged)).await.unwrap();
+    timed(&format!("{what:?} put back"), SOON, async || {
+        let found: T = read(world, &what).await?;
+        ensure!(found == *own, "{found:?}");
+        Ok(())
+    })
+    .await;
+    until("the agent is ready", SOON, async || {
+        let ready = world.http.text(world.agents[1].http, "/readyz").await?;
+        ensure!(ready.starts_with("ok"), "{ready}");
         Ok(())
     })
     .await;
