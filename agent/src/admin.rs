@@ -8,6 +8,7 @@ use axum::{Json, Router};
 use config_schemas::documents::{Owner, PartitionRecord};
 use config_schemas::rounded;
 use serde_json::{Value, json};
+use store::FollowStatus;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -27,6 +28,8 @@ pub struct Admin {
     pub report: watch::Receiver<Arc<Report>>,
     /// The hunt as the store says.
     pub view: ViewReader,
+    /// How fresh that is.
+    pub freshness: watch::Receiver<FollowStatus>,
     /// What waits.
     pub queues: Queues,
     /// What the node carries.
@@ -45,7 +48,24 @@ pub fn routes(admin: Admin) -> Router {
 
 async fn config(State(admin): State<Admin>) -> Json<Value> {
     let report = admin.report.borrow().clone();
-    Json(config_json(&admin.me.node, &report, telemetry::clock::now()))
+    let mut shown = config_json(&admin.me.node, &report, telemetry::clock::now());
+    let freshness = *admin.freshness.borrow();
+    let age = freshness.proven_at.map(|at| rounded(at.elapsed().as_secs_f64()));
+    let note = silence(&freshness);
+    shown["store"] = json!({
+        "ageSeconds": age,
+        "revision": freshness.proven,
+        "note": Some(note).filter(|note| !note.is_empty()),
+    });
+    Json(shown)
+}
+
+/// What a person should know of a store that does not answer; empty while it does.
+pub(crate) fn silence(freshness: &FollowStatus) -> String {
+    let silent = freshness.silent_for(Instant::now());
+    silent.map_or_else(String::new, |silent| {
+        format!("etcd has been silent for {} s, running what was last known", silent.as_secs())
+    })
 }
 
 async fn partitions(State(admin): State<Admin>) -> Json<Value> {

@@ -131,8 +131,14 @@ fn serve(
     tasks: &Tasks,
 ) {
     let standing = core.standing.clone();
+    let freshness = core.freshness.clone();
+    let (session, node_key) = (core.session.status(), core.node_key.clone());
     let readiness: Readiness = Arc::new(move || match &*standing.borrow() {
-        Standing::Registered => Ok(()),
+        Standing::Registered if session.borrow().astray.contains(&node_key) => {
+            Err(format!("{node_key} was changed or deleted by hand and is not put back yet"))
+        }
+        // Absence of the store is no instruction: the workers go on.
+        Standing::Registered => Ok(crate::admin::silence(&freshness.borrow())),
         Standing::Registering => Err("not registered in etcd yet".to_owned()),
         Standing::Refused { by } => Err(format!("the node's name is taken by {by}")),
     });
@@ -140,6 +146,7 @@ fn serve(
         me: me.clone(),
         report: core.report.clone(),
         view: core.view.clone(),
+        freshness: core.freshness.clone(),
         queues: core.queues.clone(),
         figures: core.figures.clone(),
         hot: gateway.hot().clone(),

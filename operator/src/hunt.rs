@@ -44,6 +44,8 @@ pub struct Hunt {
     pub settled: Option<(Revision, Instant)>,
     /// Trouble with the last commit, for people.
     pub store_trouble: Option<String>,
+    /// The status told that etcd does not answer, in this silence.
+    pub silence_told: bool,
     /// When the resource's newest generation reached us, until it has converged.
     pub changed_at: Option<(Generation, Instant)>,
     /// Since when some node's key cannot be read.
@@ -91,6 +93,8 @@ pub struct Look {
     pub notes: Vec<Note>,
     /// What to write to the resource.
     pub report: Option<Report>,
+    /// The report says that etcd does not answer: it needs no leader.
+    pub silent: bool,
     /// What to tell people once that is written.
     pub report_notes: Vec<Note>,
     /// When to look again, by the wall clock.
@@ -136,7 +140,7 @@ impl Hunt {
         self.wait_for_own_writes(around, &mut look);
         if let Some(desire) = desire
             && look.report.is_none()
-            && !self.is_writing(&look)
+            && !(around.store_answers && self.is_writing(&look))
             && !matches!(desire, Desire::Remove { .. })
         {
             self.status(&desire, &judged, view, around, &mut look);
@@ -254,11 +258,19 @@ impl Hunt {
     ) {
         let Some(observed) = &self.resource else { return };
         let before: TreasureHuntStatus = serde_json::from_str(&observed.status).unwrap_or_default();
+        look.silent = !around.store_answers;
+        let told = report::tells_of_silence(&before);
+        if look.silent && self.silence_told && !told {
+            // Another operator, which hears etcd, took it back: it knows better.
+            return;
+        }
+        self.silence_told = look.silent && told;
         let findings = report::Findings {
             observed: observed.generation,
             desire,
             judged,
             view,
+            store_silent: look.silent,
             store_trouble: self.store_trouble.as_deref(),
             now: around.now,
         };

@@ -22,6 +22,8 @@ struct World {
     revision: u64,
     hunt: Hunt,
     now: Timestamp,
+    /// It answers.
+    answers: bool,
     /// Notes told so far.
     notes: Vec<Note>,
     /// Transactions and reports carried out.
@@ -41,6 +43,7 @@ impl World {
             revision: 1,
             hunt: Hunt::default(),
             now: "2026-11-21T12:00:00Z".parse().unwrap(),
+            answers: true,
             notes: Vec::new(),
             writes: 0,
         }
@@ -153,7 +156,7 @@ impl World {
             instant: Instant::now(),
             store_epoch: format!("epoch-{}", self.revision),
             revision: Revision::new(self.revision),
-            store_answers: true,
+            store_answers: self.answers,
             clean_up_within: CLEAN_UP_WITHIN,
         };
         let view = HuntView::of(&name(), &self.entries);
@@ -713,4 +716,51 @@ fn our_own_write_is_waited_for_but_not_for_ever() {
     assert_eq!(world.look().txns, []);
     world.hunt.settled = Some((ahead, Instant::now()));
     assert_eq!(world.look().txns.len(), 1);
+}
+
+#[test]
+fn a_silent_store_is_told_once_and_not_against_an_operator_that_hears_it() {
+    let mut world = running();
+    let (well, writes) = (world.hunt.resource.as_ref().unwrap().status.clone(), world.writes);
+    world.answers = false;
+    world.settle();
+    world.check_condition(ConditionKind::Degraded, Truth::True, "StoreSilent", "does not answer");
+    world.check_condition(ConditionKind::Converged, Truth::Unknown, "StoreSilent", "");
+    world.check_condition(ConditionKind::Ready, Truth::Unknown, "StoreSilent", "");
+    assert_eq!(world.status().converged.as_deref(), Some("3/3"), "what was last known");
+    assert_eq!(world.writes, writes + 1);
+    world.now = world.now.checked_add(SignedDuration::from_secs(60)).unwrap();
+    world.settle();
+    assert_eq!(world.writes, writes + 1, "however long it lasts");
+
+    // The leader of today hears the store, and says so.
+    world.hunt.resource.as_mut().unwrap().status = well.clone();
+    world.settle();
+    assert_eq!(world.writes, writes + 1, "they must not contradict each other for ever");
+    world.answers = true;
+    world.settle();
+    assert_eq!(world.writes, writes + 1);
+    world.answers = false;
+    world.settle();
+    assert_eq!(world.writes, writes + 2, "the next silence is told again");
+    world.answers = true;
+    world.settle();
+    world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
+    world.check_condition(ConditionKind::Ready, Truth::True, "Ready", "");
+}
+
+#[test]
+fn nothing_is_placed_at_first_while_a_node_s_record_cannot_be_read() {
+    let mut world = running();
+    let record = world.entries[&world.key("node/b")].value.clone();
+    world.set("node/b", "zzz");
+    let look = world.look();
+    assert_eq!(look.txns, []);
+    assert!(look.wake_at.is_some(), "whatever stands there for longer is no agent's");
+    let long_ago = Instant::now().checked_sub(UNREADABLE_HOLD);
+    world.hunt.unreadable_since = long_ago.or(world.hunt.unreadable_since);
+    assert!(long_ago.is_none() || !world.look().txns.is_empty());
+    world.set("node/b", record);
+    assert_eq!(world.look().txns, []);
+    assert_eq!(world.hunt.unreadable_since, None);
 }

@@ -1,12 +1,13 @@
 //! Whether this operator leads: stands for election in etcd, and again when it has lost. The
 //! guard it hands out fences every write, so a paused leader that wakes up writes nothing. I/O.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use config_schemas::keys::LEADER;
 use futures::future::BoxFuture;
-use store::{Candidacy, Guard, Leadership, SessionError, Store, campaign};
+use store::{Candidacy, Entry, Guard, Leadership, SessionError, Store, campaign};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -39,6 +40,11 @@ impl Lead {
             State::Leads(leadership, lost) if !*lost.borrow() => Some(leadership.guard()),
             State::Leads(..) | State::Stands(_) => None,
         }
+    }
+
+    /// Whether we led when etcd was last heard of.
+    pub(crate) fn led_last(&self, held: &BTreeMap<String, Entry>) -> bool {
+        held.get(&holder()).is_some_and(|entry| entry.value == self.identity)
     }
 
     /// Waits until we begin or cease to lead. Can be cancelled and called again.
@@ -77,6 +83,10 @@ impl Lead {
 
 fn stand(store: &Store, identity: &str) -> BoxFuture<'static, Result<Leadership, SessionError>> {
     let (store, identity) = (store.clone(), Bytes::from(identity.to_owned()));
-    let key = format!("{LEADER}holder");
+    let key = holder();
     Box::pin(async move { campaign(&store, Candidacy { key, identity, ttl: LEADER_TTL }).await })
+}
+
+fn holder() -> String {
+    format!("{LEADER}holder")
 }

@@ -28,6 +28,8 @@ pub struct Findings<'a> {
     pub judged: &'a Evaluation,
     /// The hunt's keys.
     pub view: &'a HuntView<'a>,
+    /// etcd does not answer: all of this is what was last known.
+    pub store_silent: bool,
     /// Trouble with etcd, for people.
     pub store_trouble: Option<&'a str>,
     /// For stamps.
@@ -113,6 +115,17 @@ fn conditions(
     verdicts.into_iter().map(condition).collect()
 }
 
+/// The reason of `Degraded` and `Converged` while etcd does not answer.
+const STORE_SILENT: &str = "StoreSilent";
+/// Without a time that moves on: the status is written once.
+const SILENT_TEXT: &str =
+    "etcd does not answer; agents run what they last knew, and nobody hears what they run";
+
+/// Whether the status says that etcd does not answer.
+pub fn tells_of_silence(status: &TreasureHuntStatus) -> bool {
+    status.condition(ConditionKind::Degraded).is_some_and(|found| found.reason == STORE_SILENT)
+}
+
 struct Verdict {
     truth: Truth,
     reason: &'static str,
@@ -147,6 +160,9 @@ fn accepted(findings: &Findings<'_>) -> Verdict {
 
 fn converged(findings: &Findings<'_>, accepted: &Verdict) -> Verdict {
     let nodes = &findings.judged.nodes;
+    if findings.store_silent {
+        return verdict(Truth::Unknown, STORE_SILENT, SILENT_TEXT);
+    }
     if accepted.truth != Truth::True {
         let message = format!("generation {} is not in effect", findings.observed);
         return verdict(Truth::False, "NotAccepted", message);
@@ -188,6 +204,9 @@ fn overridden(status: &TreasureHuntStatus) -> Verdict {
 
 fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     let mut troubles: Vec<(&'static str, String)> = Vec::new();
+    if findings.store_silent {
+        troubles.push((STORE_SILENT, SILENT_TEXT.to_owned()));
+    }
     if let Some(trouble) = findings.store_trouble {
         troubles.push(("StoreTrouble", trouble.to_owned()));
     }
@@ -230,7 +249,7 @@ fn unowned(status: &TreasureHuntStatus) -> Option<String> {
 fn ready(accepted: &Verdict, converged: &Verdict) -> Verdict {
     match (accepted.truth, converged.truth) {
         (Truth::True, Truth::True) => verdict(Truth::True, "Ready", converged.message.clone()),
-        (Truth::True, _) => verdict(Truth::False, converged.reason, converged.message.clone()),
+        (Truth::True, truth) => verdict(truth, converged.reason, converged.message.clone()),
         _ => verdict(Truth::False, accepted.reason, accepted.message.clone()),
     }
 }

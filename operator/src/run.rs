@@ -198,7 +198,11 @@ fn readiness(status: watch::Receiver<FollowStatus>) -> Readiness {
             Some(at) if Instant::now().saturating_duration_since(at) > READY_WITHIN => {
                 Err(format!("etcd has not answered for more than {READY_WITHIN:?}"))
             }
-            Some(_) => Ok(()),
+            Some(_) => {
+                Ok(status.borrow().silent_for(Instant::now()).map_or_else(String::new, |silent| {
+                    format!("etcd has been silent for {} s", silent.as_secs())
+                }))
+            }
         }
     })
 }

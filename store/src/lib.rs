@@ -25,7 +25,8 @@ pub use election::{Candidacy, Leadership, campaign};
 pub use error::{Cause as ErrorCause, StoreError};
 pub use flags::EtcdFlags;
 pub use follow::{
-    AUDIT_PERIOD, Cause, FollowCounts, FollowOptions, FollowStatus, Follower, Phase, Update, follow,
+    AUDIT_PERIOD, Cause, FollowCounts, FollowOptions, FollowStatus, Follower, Phase, SILENT_AFTER,
+    Update, follow,
 };
 pub use keys::{Change, Entry, KeyRange, LeaseId};
 pub use lease::TTL_MIN;

@@ -12,8 +12,9 @@ use prometheus::{Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Says whether the binary can do its work; the error is for a person.
-pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Says whether the binary can do its work. Both texts are for a person: what is to be known
+/// although it can, empty if nothing, and why it cannot.
+pub type Readiness = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
 /// The admin port could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,8 @@ pub async fn serve(
 
 async fn readyz(State(readiness): State<Readiness>) -> Response {
     match readiness() {
-        Ok(()) => "ok\n".into_response(),
+        Ok(note) if note.is_empty() => "ok\n".into_response(),
+        Ok(note) => format!("ok: {note}\n").into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
     }
 }

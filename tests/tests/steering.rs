@@ -11,7 +11,7 @@ use config_schemas::documents::{
 };
 use config_schemas::keys::Key;
 use config_schemas::{Generation, NodeName, PartitionId};
-use crds::ConditionKind;
+use crds::{ConditionKind, Truth};
 use serde_json::json;
 use store::Write;
 use tests::recorder::Recorder;
@@ -217,6 +217,41 @@ where
     until("the agent is ready", SOON, async || {
         let ready = world.http.text(world.agents[1].http, "/readyz").await?;
         ensure!(ready.starts_with("ok"), "{ready}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_store_is_told_everywhere_while_the_work_goes_on() {
+    let mut world = World::start(Setup::agents(2)).await.unwrap();
+    world.converged(SOON).await;
+    world.served(SOON).await;
+    world.etcd().freeze().await.unwrap();
+    timed("the status tells that etcd is silent", SOON, async || {
+        let seen = world.status().await?.status;
+        let of = |kind| seen.condition(kind).map(|found| (found.status, found.reason.clone()));
+        let silent = |truth| Some((truth, "StoreSilent".to_owned()));
+        ensure!(of(ConditionKind::Degraded) == silent(Truth::True), "{:?}", seen.conditions);
+        ensure!(of(ConditionKind::Converged) == silent(Truth::Unknown), "{:?}", seen.conditions);
+        Ok(())
+    })
+    .await;
+    let ports: Vec<u16> =
+        world.agents.iter().chain(&world.operators).map(|node| node.http).collect();
+    for port in ports {
+        let ready = world.http.text(port, "/readyz").await.unwrap();
+        assert!(ready.starts_with("ok: etcd has been silent for"), "{ready}");
+    }
+    let told = world.config(0).await.unwrap()["store"].clone();
+    assert!(told["note"].as_str().is_some_and(|note| note.contains("what was last known")));
+    assert!(told["ageSeconds"].as_f64() > Some(5.0), "{told}");
+    world.etcd().thaw().await.unwrap();
+    world.converged(SOON).await;
+    until("nothing is wrong any more", SOON, async || {
+        let seen = world.status().await?;
+        ensure!(!seen.holds(ConditionKind::Degraded), "{}", seen.message(ConditionKind::Degraded));
+        ensure!(world.http.text(world.agents[0].http, "/readyz").await? == "ok\n");
         Ok(())
     })
     .await;

@@ -7,7 +7,7 @@ use config_schemas::HuntName;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
-use super::{Controller, Done, RUNNING_MAX};
+use super::{COUNT_EVERY, Controller, Done, RUNNING_MAX};
 use crate::commit::{Committed, commit};
 use crate::hunt::Look;
 use crate::metrics::Metrics;
@@ -30,18 +30,27 @@ const OVERTAKEN_PAUSE: Duration = Duration::from_millis(50);
 impl Controller {
     /// Starts what is to be done, as far as it may be now.
     pub(super) fn act(&mut self, name: &HuntName, look: Look, now: Instant) {
+        let guard = self.lead.guard();
+        // While etcd is silent nobody leads who could say so: it is for who led last.
+        let silent = self.is_silent() && self.lead.led_last(self.follower.held());
+        let speaks = if look.silent { silent } else { guard.is_some() };
+        if look.silent && !self.is_silent() {
+            // Too early to say so; if it is heard again until then, all is as before.
+            self.queue.mark(name, now + COUNT_EVERY);
+        }
         let Some(kept) = self.hunts.get_mut(name) else { return };
         if look.left_behind && !kept.reporting {
             tracing::error!(hunt = %name, "let go, although its keys are still in etcd");
         }
-        let Some(guard) = self.lead.guard() else {
+        if guard.is_none() && look.left_behind && !kept.reporting {
             // Without etcd nobody can be elected; a resource must not wait for ever all the same.
-            if look.left_behind && !kept.reporting {
-                self.report(name, Report::Release, Vec::new());
-            }
+            self.report(name, Report::Release, Vec::new());
             return;
-        };
-        if !look.txns.is_empty() && !kept.committing {
+        }
+        if let Some(guard) = guard
+            && !look.txns.is_empty()
+            && !kept.committing
+        {
             if let Some(at) = kept.commit_at.filter(|at| *at > now) {
                 self.queue.mark(name, at);
             } else if self.running.len() >= RUNNING_MAX {
@@ -60,10 +69,10 @@ impl Controller {
                 });
             }
         }
-        let Some(report) = look.report else { return };
+        let Some(report) = look.report.filter(|_| speaks) else { return };
         let Some(kept) = self.hunts.get_mut(name) else { return };
         // What a commit under way brings is reported with it.
-        if kept.reporting || (kept.committing && kept.commit_failures == 0) {
+        if kept.reporting || (kept.committing && kept.commit_failures == 0 && !look.silent) {
             return;
         }
         let counts = kept.only_counts(&report).then_some(kept.reported_at).flatten();

@@ -45,6 +45,9 @@ const RESYNC: Duration = Duration::from_secs(600);
 const STORE_SILENT: Duration = Duration::from_secs(10);
 /// How often the gauges over all hunts are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// Found not to answer so often in a row, etcd is said to be silent. An operator that was paused
+/// finds so once when it wakes up, and would say what is not so.
+const SILENT_COUNTS: u32 = 2;
 
 /// A question from the admin port.
 pub struct Query {
@@ -105,6 +108,8 @@ pub struct Controller {
     /// Hunts that wait for a free place among the running, each once.
     waiting: VecDeque<HuntName>,
     revision: Option<Revision>,
+    /// How many counts in a row etcd was found not to answer.
+    silent_counts: u32,
     count_at: Instant,
 }
 
@@ -133,6 +138,7 @@ impl Controller {
             running: JoinSet::new(),
             waiting: VecDeque::new(),
             revision: None,
+            silent_counts: 0,
             count_at: Instant::now(),
         }
     }
@@ -271,6 +277,7 @@ impl Controller {
         self.metrics.queue_depth.set(i64::try_from(self.queue.due(now)).unwrap_or(i64::MAX));
         if now >= self.count_at {
             self.count_at = now + COUNT_EVERY;
+            self.listen(now);
             self.count();
         }
     }
@@ -332,6 +339,21 @@ impl Controller {
             self.queue.mark(name, now + until(around.now, at));
         }
         self.act(name, look, now);
+    }
+
+    /// Has every hunt looked at when etcd falls silent, and when it is heard again.
+    fn listen(&mut self, now: Instant) {
+        let before = self.is_silent();
+        let silent = self.revision.is_some() && !self.store_answers(now);
+        self.silent_counts = if silent { self.silent_counts.saturating_add(1) } else { 0 };
+        if self.is_silent() != before {
+            tracing::warn!(silent = self.is_silent(), "whether etcd answers has changed");
+            self.mark_all();
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent_counts >= SILENT_COUNTS
     }
 
     fn store_answers(&self, now: Instant) -> bool {

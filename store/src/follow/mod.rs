@@ -18,7 +18,7 @@ use config_schemas::Revision;
 use tokio::time::Instant;
 
 pub use driver::{Follower, follow};
-pub use status::{FollowCounts, FollowStatus, Phase};
+pub use status::{FollowCounts, FollowStatus, Phase, SILENT_AFTER};
 
 use crate::keys::{Change, KeyRange};
 

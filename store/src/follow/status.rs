@@ -1,7 +1,13 @@
 //! What a follower says of itself: how fresh, in which phase, what went wrong how often. Pure.
 
+use std::time::Duration;
+
 use config_schemas::Revision;
 use tokio::time::Instant;
+
+/// Without proof for this long the store is away, and not merely slow: a follower asks every second
+/// and opens its stream anew after two.
+pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// What the follower is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +46,15 @@ pub struct FollowStatus {
     pub counts: FollowCounts,
 }
 
+impl FollowStatus {
+    /// How long the store has been silent, once that is longer than [`SILENT_AFTER`]. `None` while
+    /// it answers, and before the first list.
+    pub fn silent_for(&self, now: Instant) -> Option<Duration> {
+        let silent = now.saturating_duration_since(self.proven_at?);
+        (silent >= SILENT_AFTER).then_some(silent)
+    }
+}
+
 /// What happened how often since the follower was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FollowCounts {
@@ -72,4 +87,25 @@ pub struct FollowCounts {
     pub out_of_step: u64,
     /// Events at or below what was already complete; dropped.
     pub repeated: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_silent_once_it_was_not_heard_for_long_and_not_before_it_was_ever_heard() {
+        let now = Instant::now() + Duration::from_secs(60);
+        let (phase, counts) = (Phase::Watching, FollowCounts::default());
+        let check = |heard: Option<u64>, silent: Option<u64>| {
+            let proven_at = heard.map(|ago| now - Duration::from_secs(ago));
+            let status = FollowStatus { proven: None, proven_at, phase, counts };
+            assert_eq!(status.silent_for(now), silent.map(Duration::from_secs), "{heard:?}");
+        };
+        check(None, None);
+        check(Some(0), None);
+        check(Some(4), None);
+        check(Some(5), Some(5));
+        check(Some(12), Some(12));
+    }
 }
