@@ -559,6 +559,8 @@ fn an_override_is_reported_and_never_fought() {
     world.settle();
     world.check_condition(ConditionKind::Overridden, Truth::False, "NoOverrides", "");
     assert_eq!(world.status().refused[0].code, "Expired");
+    world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
+    assert_eq!((world.told("EditRefused").len(), world.told("EditExpired").len()), (0, 1));
     assert!(world.has("override/hunt/heartbeat/interval"));
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use config_schemas::documents::PartitionRecord;
+use config_schemas::documents::{PartitionRecord, RefusalCode};
 use config_schemas::{Generation, Problem};
 use crds::{
     Applied, Condition, ConditionKind, Kept, MESSAGE_CHARS_MAX, Nodes, PartitionCounts,
@@ -70,6 +70,10 @@ pub fn notes(before: &TreasureHuntStatus, after: &TreasureHuntStatus) -> Vec<Not
         old.get(&edit.key).is_none_or(|was| (&was.code, &was.found) != (&edit.code, &edit.found))
     };
     let refused = new.values().filter(differs).map(|edit| {
+        if is_expired(edit) {
+            let text = format!("{}: {} ended at its `until`, as planned", edit.key, edit.found);
+            return Note::normal("EditExpired", edit.key.clone(), text);
+        }
         let text = format!("{}: {} is not in effect: {}", edit.key, edit.found, edit.reason);
         Note::warning("EditRefused", edit.key.clone(), text)
     });
@@ -210,7 +214,7 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     if let Some(trouble) = findings.store_trouble {
         troubles.push(("StoreTrouble", trouble.to_owned()));
     }
-    for edit in status.refused.iter().take(3) {
+    for edit in status.refused.iter().filter(|edit| !is_expired(edit)).take(3) {
         troubles.push(("EditRefused", format!("{}: {}", edit.key, edit.reason)));
     }
     for (node, state) in &findings.judged.nodes {
@@ -236,6 +240,11 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     };
     let texts: Vec<&str> = troubles.iter().map(|(_, text)| text.as_str()).collect();
     verdict(Truth::True, reason, texts.join("; "))
+}
+
+/// It is listed so that people see it and take it away; but its end was its author's own wish.
+fn is_expired(edit: &RefusedEdit) -> bool {
+    edit.code == RefusalCode::Expired.as_str()
 }
 
 /// Partitions without a live owner, once there are nodes that could have them.
