@@ -34,6 +34,8 @@ pub struct Wanted {
     pub partitions: u32,
     /// Generations to keep.
     pub history: usize,
+    /// Agents that the hunt is planned for, if it says so.
+    pub agents: Option<usize>,
     /// Sections and fields that do not exist; they change nothing and are reported.
     pub unknown: Vec<Problem>,
 }
@@ -74,6 +76,7 @@ pub fn desire(observed: &Observed, view: &HuntView<'_>) -> Desire {
         uid: observed.uid.clone(),
         partitions: partitions(&read.values),
         history: spec.kept(),
+        agents: planned_agents(&spec),
         values: read.values,
         unknown: read.unknown,
     })
@@ -114,6 +117,10 @@ fn older(observed: &Observed, view: &HuntView<'_>) -> Option<Problem> {
         value: observed.generation.to_string(),
         allowed: format!("at least {stable}, which already runs; generations only rise"),
     })
+}
+
+fn planned_agents(spec: &TreasureHuntSpec) -> Option<usize> {
+    usize::try_from(spec.agents.as_ref()?.replicas?).ok()
 }
 
 fn history_out_of_bounds(spec: &TreasureHuntSpec) -> Option<Problem> {

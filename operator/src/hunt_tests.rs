@@ -766,3 +766,21 @@ fn nothing_is_placed_at_first_while_a_node_s_record_cannot_be_read() {
     assert_eq!(world.look().txns, []);
     assert_eq!(world.hunt.unreadable_since, None);
 }
+
+#[test]
+fn fewer_agents_than_planned_are_told_and_those_that_live_are_ready() {
+    let mut world = running();
+    world.resource(2, json!({ "agents": { "replicas": 4 }, "heartbeat": { "interval": "500ms" } }));
+    world.settle();
+    for node in ["a", "b", "c"] {
+        world.ack(node, "1");
+    }
+    world.settle();
+    world.check_condition(ConditionKind::Degraded, Truth::True, "NodesMissing", "3 of 4 agents");
+    world.check_condition(ConditionKind::Ready, Truth::True, "Ready", "all 3 nodes");
+    world.node("d", "1");
+    world.settle();
+    world.ack("d", "1");
+    world.settle();
+    world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
+}

@@ -227,6 +227,9 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     {
         troubles.push(("UnknownFields", all_problems(&wanted.unknown)));
     }
+    if let Some(missing) = missing(findings) {
+        troubles.push(("NodesMissing", missing));
+    }
     if let Some(unowned) = unowned(status) {
         troubles.push(("Unplaced", unowned));
     }
@@ -240,6 +243,14 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     };
     let texts: Vec<&str> = troubles.iter().map(|(_, text)| text.as_str()).collect();
     verdict(Truth::True, reason, texts.join("; "))
+}
+
+/// Fewer agents than the resource plans for. Those that live may well do all the work: `Ready` is
+/// about what they run.
+fn missing(findings: &Findings<'_>) -> Option<String> {
+    let Desire::Run(wanted) = findings.desire else { return None };
+    let (planned, live) = (wanted.agents?, findings.judged.nodes.len());
+    (live < planned).then(|| format!("{live} of {planned} agents"))
 }
 
 /// It is listed so that people see it and take it away; but its end was its author's own wish.
