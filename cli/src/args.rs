@@ -1,14 +1,17 @@
 //! What can be asked, as typed by people: resolved once, here. In: arguments and environment.
 //! Out: typed commands. Pure but for clap's reading of the environment.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use config_schemas::{FieldPath, Generation, HuntName, Kind, NodeName, Value, fields};
 use jiff::Timestamp;
 use store::EtcdFlags;
 
 use crate::dev::args::DevCommand;
+use crate::failure::Failure;
 use crate::shown::Format;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -183,6 +186,38 @@ impl std::str::FromStr for To {
     }
 }
 
+/// Whether arguments that cannot be read ask for JSON all the same: programs read errors too.
+pub fn wants_json(args: impl IntoIterator<Item = OsString>) -> bool {
+    let (mut asked, mut named) = (false, false);
+    for arg in args {
+        let Some(arg) = arg.to_str() else { continue };
+        if arg == "--" {
+            break;
+        }
+        let joined = arg.strip_prefix("--output=").or_else(|| {
+            let short = arg.strip_prefix("-o")?;
+            Some(short.strip_prefix('=').unwrap_or(short))
+        });
+        let value = if named { Some(arg) } else { joined.filter(|value| !value.is_empty()) };
+        asked = value.map_or(asked, |value| value == "json");
+        named = !named && matches!(arg, "-o" | "--output");
+    }
+    asked
+}
+
+/// What is wrong with the arguments, in one sentence, and how they are used.
+pub fn failure(error: &clap::Error) -> Failure {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::bad_input("a command is missing").hint("`hunt --help` lists them");
+    }
+    let text = error.render().to_string();
+    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut parts = text.trim().split("\n\n").map(words);
+    let message = parts.next().unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    Failure::bad_input(message).hint(parts.collect::<Vec<_>>().join("; "))
+}
+
 /// A setting that exists, or the names of those that do.
 pub fn field_path(text: &str) -> Result<FieldPath, String> {
     FieldPath::parse(text).ok_or_else(|| {
@@ -251,6 +286,27 @@ mod tests {
         check("hunt set harbour buffers.events 1 --for 10", Some("a time with a unit"));
         check("hunt set harbour buffers.events 1 --absent", Some("--node"));
         check("hunt -o xml status", Some("json"));
+    }
+
+    #[test]
+    fn json_is_asked_for_in_every_form_that_clap_reads() {
+        for (line, expected) in [
+            ("-o json status", true),
+            ("status --output json x y", true),
+            ("status -ojson", true),
+            ("status -o=json", true),
+            ("status --output=json", true),
+            ("-o json status -o yaml", false),
+            ("status --owner json", false),
+            ("status -- -o json", false),
+            ("status", false),
+        ] {
+            let found = wants_json(line.split(' ').map(OsString::from));
+            assert_eq!(found, expected, "{line}");
+            if let Ok(cli) = Cli::try_parse_from(format!("hunt {line}").split(' ')) {
+                assert_eq!(cli.format == Format::Json, expected, "{line}");
+            }
+        }
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use hunt::args::Cli;
-use hunt::failure::Failure;
+use hunt::args::{self, Cli};
+use hunt::failure::{Code, Failure};
 use hunt::shown::Format;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     let format = cli.format;
     match hunt::commands::run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -19,6 +22,17 @@ async fn main() -> ExitCode {
             ExitCode::from(failure.code as u8)
         }
     }
+}
+
+/// Help that was asked for, or what is wrong with the arguments.
+fn misused(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && args::wants_json(std::env::args_os().skip(1)) {
+        tell(&args::failure(error), Format::Json);
+    } else {
+        // A closed stream leaves the exit code.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Code::BadInput as u8))
 }
 
 /// Says on standard error what failed, in the form that was asked for.

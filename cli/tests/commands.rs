@@ -100,6 +100,19 @@ async fn bad_input_exits_2_and_writes_nothing() {
         assert_eq!(answer.code, 2, "{line}: {answer:?}");
         assert!(answer.err.contains(said), "{line}: {answer:?}");
     }
+    for (line, said) in [
+        ("set harbour buffers.size 1 -o json", "buffers.events"),
+        ("-o json rollback harbour", "GENERATION"),
+        ("fetch --output=json", "unrecognized"),
+        ("-ojson", "requires a subcommand"),
+        ("-o json dev", "a command is missing"),
+    ] {
+        let answer = harbour.run(line).await;
+        let told: Json = serde_json::from_str(&answer.err).unwrap();
+        assert_eq!((answer.code, &told["exitCode"]), (2, &json!(2)), "{line}: {answer:?}");
+        assert!(told["error"].as_str().unwrap().contains(said), "{line}: {answer:?}");
+        assert!(told["hint"].is_string() && answer.out.is_empty(), "{line}: {answer:?}");
+    }
     assert_eq!(harbour.revision().await, before);
 }
 
@@ -196,6 +209,10 @@ async fn a_good_edit_made_wrong_is_told_as_agents_run_it() {
     let explained = harbour.run("explain harbour buffers.events").await;
     let silent = "a last good value is known to the agents alone; no answer from agent-1, agent-2";
     assert!(explained.out.contains(silent), "{explained:?}");
+    assert!(
+        explained.out.contains("4096 in default/harbour, as far as etcd tells"),
+        "{explained:?}"
+    );
     let check = harbour.run("check harbour").await;
     assert_eq!(check.code, 0, "{check:?}");
     assert!(check.out.contains("ok    convergence: 2 of 2 nodes as asked"), "{check:?}");
