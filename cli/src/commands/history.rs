@@ -44,7 +44,15 @@ pub struct Row {
     pub nodes: usize,
     /// What it changed against the kept one before it.
     pub changes: Vec<FieldChange>,
+    /// Why there is nothing in `changes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
 }
+
+/// Kubernetes counts a generation for every change of the spec, also of what no agent runs.
+const NO_SETTING: &str = "no setting; agents.replicas (kubectl scale), history or deletionPolicy";
+/// What it was compared with once is not kept any more.
+const OLDEST: &str = "the oldest that is kept";
 
 /// `hunt history`.
 pub async fn run(etcd: &Etcd, out: Out, hunt: &HuntName) -> Result<(), Failure> {
@@ -59,15 +67,20 @@ pub fn history(fleet: &Fleet, now: Timestamp) -> History {
     let mut rows = Vec::new();
     for generation in fleet.kept.keys().copied() {
         let after = values(fleet.resource(generation), now);
-        let changes = before.as_ref().map(|before| changes(before, &after)).unwrap_or_default();
+        let changes = before.as_ref().map(|before| changes(before, &after));
+        let note = match &changes {
+            None => Some(OLDEST),
+            Some(changes) => changes.is_empty().then_some(NO_SETTING),
+        };
         rows.push(Row {
+            note,
             generation,
             revision: fleet.kept.get(&generation).copied(),
             written_at: fleet.desired.get(&generation).map(|desired| desired.written_at),
             role: role(fleet, generation),
             runs: choice.generation == Some(generation),
             nodes: fleet.acks.values().filter(|ack| ack.generation == Some(generation)).count(),
-            changes,
+            changes: changes.unwrap_or_default(),
         });
         before = Some(after);
     }
@@ -108,7 +121,7 @@ impl View for History {
                 (row.written_at.map_or("-".into(), |at| at.to_string()), None),
                 (row.revision.map_or("-".into(), |at| at.to_string()), None),
                 (row.nodes.to_string(), None),
-                (told(&row.changes), None),
+                (told(row), None),
             ]);
         }
         let rolled = if self.rolled_back {
@@ -120,9 +133,9 @@ impl View for History {
     }
 }
 
-fn told(changes: &[FieldChange]) -> String {
-    match changes {
-        [] => "-".to_owned(),
+fn told(row: &Row) -> String {
+    match row.changes.as_slice() {
+        [] => format!("({})", row.note.unwrap_or("-")),
         [one] => format!("{} {} -> {}", one.path, one.from, one.to),
         [first, rest @ ..] => {
             let first = format!("{} {} -> {}", first.path, first.from, first.to);
@@ -141,9 +154,21 @@ mod tests {
         let expected = "   GENERATION  ROLE    WRITTEN               REVISION  NODES  CHANGES\n\
                         *  2           stable  2026-11-21T12:00:00Z  10        2      \
                         heartbeat.interval 1s -> 2s\n   \
-                        1           -       2026-11-21T12:00:00Z  5         0      -\n";
+                        1           -       2026-11-21T12:00:00Z  5         0      (the oldest that is kept)\n";
         let view = history(&harbour(&[]), now());
         assert_eq!(view.text(Page::default()), expected);
+    }
+
+    #[test]
+    fn a_generation_that_changed_no_setting_tells_what_may_have_changed() {
+        let mut fleet = harbour(&[]);
+        let scaled = fleet.desired[&Generation(2)].clone();
+        fleet.desired.insert(Generation(3), scaled);
+        fleet.kept.insert(Generation(3), crate::fleet::sample::revision(14));
+        let view = history(&fleet, now());
+        assert_eq!(view.generations[0].note, Some(NO_SETTING));
+        assert_eq!(view.generations[1].note, None);
+        assert!(view.text(Page::default()).contains("kubectl scale"));
     }
 
     #[test]
