@@ -270,7 +270,7 @@ impl View for Explanation {
             None => format!("in {}", self.hunt),
         };
         let head = format!("{} = {}", self.field, config_schemas::excerpt(&shown(&self.value)));
-        let mut text = format!("{} {whose}\n\n", page.tint(Tone::Strong, &head));
+        let mut text = format!("{} {whose}{}\n\n", page.tint(Tone::Strong, &head), self.doubt());
         text += &self.layers(page);
         let scope = match self.scope {
             Scope::Node => "may differ from node to node",
@@ -292,6 +292,12 @@ impl View for Explanation {
 }
 
 impl Explanation {
+    /// Said when agents may run something that nobody but them knows, and none has told.
+    fn doubt(&self) -> &'static str {
+        let untold = |refused: &Refused| refused.held.is_empty() && !refused.silent.is_empty();
+        if self.refused.iter().any(untold) { ", as far as etcd tells" } else { "" }
+    }
+
     fn layers(&self, page: Page) -> String {
         let heading = ["", "LAYER", "VALUE", "REVISION", "GENERATION", "OWNER", "REASON", "UNTIL"];
         let mut table = Table::new(heading);
