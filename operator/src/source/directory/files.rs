@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config_schemas::{Generation, HuntName, Values, excerpt, read_sections};
+use config_schemas::{Generation, HuntName, Values, read_sections};
 use crds::{EVENTS_MAX, StatusEvent, TreasureHuntSpec};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::said::{Document, Said};
 use super::{Report, Target};
 use crate::plan::{Note, Severity};
 use crate::state::{Observed, parse_status};
@@ -47,9 +48,10 @@ pub(super) struct Record {
     pub(super) events: Vec<StatusEvent>,
 }
 
-impl Record {
-    pub(super) fn name(&self) -> HuntName {
-        self.hunt.clone()
+impl StatusFile {
+    /// The record of that hunt.
+    pub(super) fn record(&self, hunt: &HuntName) -> Option<&Record> {
+        self.hunts.iter().find(|record| record.hunt == *hunt)
     }
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Joined {
     pub(super) status: StatusFile,
     /// What to tell the controller.
     pub(super) observed: Vec<Observed>,
+    /// A record waits to be taken away until its new file has it.
+    pub(super) unfinished: bool,
 }
 
 /// What etcd knows of a hunt of which there is no record.
@@ -71,68 +75,90 @@ pub(super) struct Origin {
     pub(super) newest: Option<(Generation, Values)>,
 }
 
-struct Document {
-    name: HuntName,
-    spec: Json,
+/// What was decided about the hunts of one file, by looking at all files.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Rulings {
+    /// Hunts that it names or has a record of, and that another file keeps.
+    pub(super) elsewhere: BTreeMap<HuntName, Elsewhere>,
+    /// Records of hunts that move here.
+    pub(super) adopted: BTreeMap<HuntName, Record>,
+    /// Hunts that no file names any more, for long enough.
+    pub(super) deleted: BTreeSet<HuntName>,
+    /// Where those of [`without_record`] come from.
+    pub(super) origins: BTreeMap<HuntName, Origin>,
 }
 
-/// Joins the file's text (`None` when the file is gone) with the status file of before.
-/// `elsewhere` tells the hunts that other files have, `origins` those of [`without_record`].
-pub(super) fn join(
-    text: Option<&str>,
-    before: &StatusFile,
-    elsewhere: impl Fn(&HuntName) -> bool,
-    origins: &BTreeMap<HuntName, Origin>,
-) -> Joined {
-    let (documents, problems, whole) = match text.map(documents) {
-        None => (Vec::new(), Vec::new(), true),
-        Some(Ok((documents, problems))) => {
-            let whole = problems.is_empty();
-            (documents, problems, whole)
-        }
-        Some(Err(problem)) => (Vec::new(), vec![problem], false),
-    };
-    let mut status = StatusFile { problems, hunts: Vec::new() };
+/// The file that keeps a hunt.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Elsewhere {
+    /// Its name, for people.
+    pub(super) file: String,
+    /// It has the hunt's record already: no other file needs it any more.
+    pub(super) recorded: bool,
+}
+
+/// Joins what the file says with the status file of before.
+pub(super) fn join(said: &Said, before: &StatusFile, rulings: &Rulings) -> Joined {
+    let mut status = StatusFile { problems: said.problems.clone(), hunts: Vec::new() };
     let mut observed = Vec::new();
-    for document in documents {
-        let taken = status.hunts.iter().any(|record| record.hunt == document.name);
-        if taken || elsewhere(&document.name) {
-            status.problems.push(format!("hunt {} stands elsewhere already", document.name));
+    for document in &said.documents {
+        let name = &document.name;
+        if status.record(name).is_some() {
+            status.problems.push(format!("hunt {name} is named twice"));
+        } else if let Some(other) = rulings.elsewhere.get(name) {
+            status.problems.push(format!("hunt {name} stands in {} already", other.file));
+        } else if let Some(record) = kept(document, before, rulings) {
+            observed.push(record.observed(false));
+            status.hunts.push(record);
+        } else {
+            status.problems.push(format!("hunt {name} has no id"));
+        }
+    }
+    let unnamed = |record: &&Record| !said.names(&record.hunt);
+    if said.documents.is_empty() && !said.ends && said.problems.is_empty() {
+        let stay = before.hunts.iter().filter(|r| !rulings.elsewhere.contains_key(&r.hunt));
+        let names: Vec<String> = stay.map(|record| record.hunt.to_string()).collect();
+        if !names.is_empty() {
+            let names = names.join(", ");
+            status.problems.push(format!("names no hunt; to delete {names}, remove the file"));
+        }
+    }
+    for record in before.hunts.iter().filter(unnamed) {
+        if rulings.elsewhere.contains_key(&record.hunt) {
             continue;
         }
-        let Some(record) = kept(&document, before, origins) else {
-            status.problems.push(format!("hunt {} has no id", document.name));
-            continue;
-        };
-        observed.push(record.observed(false));
-        status.hunts.push(record);
+        // Where the file says nothing of the hunt and does not end it, its status says why.
+        let mut seen = record.observed(rulings.deleted.contains(&record.hunt));
+        if !said.ends {
+            seen.spec = Json::from(status.problems.join("; ")).to_string().into();
+        }
+        observed.push(seen);
+        status.hunts.push(record.clone());
     }
-    // What the file no longer names is deleted, if the file could be read to its end. Where it
-    // could not, every hunt stays as it is, and its status says why.
+    let mut unfinished = false;
     for record in &before.hunts {
-        if status.hunts.iter().all(|named| named.hunt != record.hunt) {
-            let mut seen = record.observed(whole);
-            if !whole {
-                seen.spec = Json::from(status.problems.join("; ")).to_string().into();
-            }
-            observed.push(seen);
+        // A record is in two files for a moment rather than in none.
+        if rulings.elsewhere.get(&record.hunt).is_some_and(|other| !other.recorded) {
             status.hunts.push(record.clone());
+            unfinished = true;
         }
     }
     status.problems.truncate(PROBLEMS_MAX);
-    Joined { status, observed }
+    Joined { status, observed, unfinished }
 }
 
-/// The hunts that the file names and of which there is no record yet.
+/// The hunts that the file is to keep and of which there is no record yet.
 pub(super) fn without_record(
-    text: Option<&str>,
+    said: &Said,
     before: &StatusFile,
-    elsewhere: impl Fn(&HuntName) -> bool,
+    rulings: &Rulings,
 ) -> BTreeSet<HuntName> {
-    let named = text.and_then(|text| documents(text).ok()).map(|(named, _)| named);
-    let names = named.into_iter().flatten().map(|document| document.name);
-    let known: BTreeSet<&HuntName> = before.hunts.iter().map(|record| &record.hunt).collect();
-    names.filter(|name| !elsewhere(name) && !known.contains(name)).collect()
+    let names = said.documents.iter().map(|document| &document.name);
+    let is_new = |name: &&HuntName| {
+        let known = before.record(name).is_some() || rulings.adopted.contains_key(*name);
+        !known && !rulings.elsewhere.contains_key(*name)
+    };
+    names.filter(is_new).cloned().collect()
 }
 
 /// Takes a report in; `false` when the hunt is not there.
@@ -173,27 +199,24 @@ pub(super) fn tell(status: &mut StatusFile, target: &Target, note: &Note, at: Ti
 }
 
 /// The record of before with the spec of now, or a new one.
-fn kept(
-    document: &Document,
-    before: &StatusFile,
-    origins: &BTreeMap<HuntName, Origin>,
-) -> Option<Record> {
-    let spec = document.spec.to_string();
-    if let Some(known) = before.hunts.iter().find(|record| record.hunt == document.name) {
-        let same = serde_json::from_str::<Json>(&known.spec).is_ok_and(|s| s == document.spec);
+fn kept(document: &Document, before: &StatusFile, rulings: &Rulings) -> Option<Record> {
+    let spec: Json = serde_json::from_str(&document.spec).ok()?;
+    let known = before.record(&document.name).or_else(|| rulings.adopted.get(&document.name));
+    if let Some(known) = known {
+        let same = serde_json::from_str::<Json>(&known.spec).is_ok_and(|s| s == spec);
         let rise = u64::from(!same);
         return Some(Record {
             generation: Generation(known.generation.0 + rise),
-            spec,
+            spec: document.spec.clone(),
             ..known.clone()
         });
     }
-    let origin = origins.get(&document.name)?;
+    let origin = rulings.origins.get(&document.name)?;
     Some(Record {
         hunt: document.name.clone(),
         uid: origin.uid.clone(),
-        generation: next(origin, &document.spec),
-        spec,
+        generation: next(origin, &spec),
+        spec: document.spec.clone(),
         status: Json::Null,
         events: Vec::new(),
     })
@@ -222,41 +245,6 @@ impl Record {
             status: parse_status(&self.status),
         }
     }
-}
-
-/// The TreasureHunts of a file, and what is wrong with single documents.
-fn documents(text: &str) -> Result<(Vec<Document>, Vec<String>), String> {
-    let written: Vec<Json> = serde_yaml::from_multiple(text).map_err(|error| {
-        let text = error.to_string();
-        format!("not YAML: {}", excerpt(text.lines().next().unwrap_or_default()))
-    })?;
-    let mut problems = Vec::new();
-    let mut documents = Vec::new();
-    for (index, value) in written.into_iter().enumerate() {
-        match document(value) {
-            Ok(Some(document)) => documents.push(document),
-            Ok(None) => {}
-            Err(problem) => problems.push(format!("document {}: {problem}", index + 1)),
-        }
-    }
-    Ok((documents, problems))
-}
-
-/// `None` for an empty document.
-fn document(value: Json) -> Result<Option<Document>, String> {
-    if value.is_null() {
-        return Ok(None);
-    }
-    let text = |pointer: &str| value.pointer(pointer).and_then(Json::as_str);
-    let kind = (text("/apiVersion"), text("/kind"));
-    if kind != (Some("treasurehunt.dev/v1alpha1"), Some("TreasureHunt")) {
-        return Err("not a TreasureHunt of treasurehunt.dev/v1alpha1".to_owned());
-    }
-    let namespace = text("/metadata/namespace").unwrap_or("default");
-    let name = text("/metadata/name").ok_or("metadata.name is missing")?;
-    let name = HuntName::new(namespace, name).map_err(|error| error.to_string())?;
-    let spec = value.get("spec").cloned().unwrap_or_else(|| Json::Object(serde_json::Map::new()));
-    Ok(Some(Document { name, spec }))
 }
 
 #[cfg(test)]

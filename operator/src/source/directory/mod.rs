@@ -6,23 +6,22 @@ mod disk;
 mod files;
 mod held;
 mod origin;
+mod said;
+mod scan;
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use config_schemas::HuntName;
 use store::Store;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use futures::future::join_all;
-
-use self::disk::Stamp;
-use self::files::{Origin, StatusFile};
-use self::held::{Held, Known};
+use self::disk::Disk;
+use self::files::StatusFile;
+use self::held::Held;
+use self::scan::Troubles;
 use super::{Report, Reported, SourceEvent, Target};
 use crate::metrics::Metrics;
 use crate::plan::Note;
@@ -31,8 +30,6 @@ use crate::plan::Note;
 const POLL: Duration = Duration::from_millis(200);
 /// After a look, at least this many times as long as it took belongs to reports.
 const LOOKS_APART: u32 = 5;
-/// Files read at the same time: each new hunt asks etcd for its id.
-const READS_AT_ONCE: usize = 32;
 /// Reports written before the files are looked at again.
 const COMMANDS_AT_ONCE: usize = 64;
 /// Reports that may wait for the disk.
@@ -46,9 +43,11 @@ pub fn open(path: PathBuf, store: Store, metrics: Metrics) -> (Outlet, Source) {
         store,
         metrics: metrics.clone(),
         waiting,
+        disk: Disk::new(),
         held: Held::default(),
+        dirty: BTreeSet::new(),
         listed: false,
-        trouble: None,
+        troubles: Troubles::default(),
     };
     (Outlet { commands, metrics }, source)
 }
@@ -91,13 +90,13 @@ pub struct Source {
     store: Store,
     metrics: Metrics,
     waiting: mpsc::Receiver<Command>,
+    disk: Disk,
     held: Held,
+    /// Files whose status file may not be as it should be.
+    dirty: BTreeSet<PathBuf>,
     listed: bool,
-    /// The last trouble that was told, so that it is told once.
-    trouble: Option<String>,
+    troubles: Troubles,
 }
-
-type Read = (Option<String>, StatusFile, BTreeMap<HuntName, Origin>);
 
 impl Source {
     /// Runs until told to stop, or until nobody listens.
@@ -108,7 +107,7 @@ impl Source {
                 () = stop.cancelled() => return,
                 () = sleep_until(look_at) => {
                     let began = Instant::now();
-                    let events = self.scan().await;
+                    let events = self.scan(began).await;
                     look_at = Instant::now() + POLL.max(began.elapsed() * LOOKS_APART);
                     events
                 }
@@ -120,83 +119,6 @@ impl Source {
                 }
             }
         }
-    }
-
-    /// Looks at every file that changed.
-    async fn scan(&mut self) -> Vec<SourceEvent> {
-        let found = match disk::list(&self.path).await {
-            Ok(found) => found,
-            Err(error) => {
-                // A directory that cannot be read says nothing about its files.
-                self.trouble("list", format!("{}: {error}", self.path.display()));
-                return Vec::new();
-            }
-        };
-        self.trouble = None;
-        let mut events = Vec::new();
-        let news: Vec<_> =
-            found.into_iter().filter(|(path, now)| self.held.is_news(path, now.as_ref())).collect();
-        for some in news.chunks(READS_AT_ONCE) {
-            let reads = join_all(some.iter().map(|(path, _)| self.read(path))).await;
-            for ((path, stamp), read) in some.iter().zip(reads) {
-                match read {
-                    Ok(read) => events.extend(self.load(path.clone(), stamp.clone(), read).await),
-                    Err(error) => self.trouble("read", format!("{}: {error}", path.display())),
-                }
-            }
-        }
-        if !self.listed {
-            self.listed = true;
-            events.push(SourceEvent::Listed(self.held.names()));
-        }
-        events
-    }
-
-    fn trouble(&mut self, kind: &str, text: String) {
-        self.metrics.source_errors.with_label_values(&[kind]).inc();
-        if self.trouble.as_ref() != Some(&text) {
-            tracing::warn!("{text}");
-            self.trouble = Some(text);
-        }
-    }
-
-    /// Joins a file's text with its status file, and takes both in.
-    async fn load(&mut self, path: PathBuf, stamp: Option<Stamp>, read: Read) -> Vec<SourceEvent> {
-        let (text, before, origins) = read;
-        let elsewhere = |hunt: &HuntName| self.held.elsewhere(&path, hunt);
-        let joined = files::join(text.as_deref(), &before, elsewhere, &origins);
-        if joined.status != before
-            && let Err(error) = disk::write(&path, &joined.status).await
-        {
-            // Without its id and generation on disk, the hunt must not be told of.
-            self.trouble("write", format!("{}: {error}", path.display()));
-            return Vec::new();
-        }
-        let stamp = match joined.status == before {
-            true => stamp,
-            false => disk::stamp_of_written(&path, stamp).await,
-        };
-        let events = joined.observed.into_iter().map(|o| SourceEvent::Seen(Box::new(o))).collect();
-        self.held.put(path, Known { stamp, status: joined.status });
-        events
-    }
-
-    /// The file's text, its status file, and where hunts come from that have no record there.
-    async fn read(&self, path: &Path) -> io::Result<Read> {
-        let elsewhere = |hunt: &HuntName| self.held.elsewhere(path, hunt);
-        let (text, before) = disk::read(path).await?;
-        let new = files::without_record(text.as_deref(), &before, elsewhere);
-        if new.is_empty() {
-            return Ok((text, before, BTreeMap::new()));
-        }
-        let mut origins = BTreeMap::new();
-        for name in new {
-            let origin = origin::find(&self.store, &name).await.map_err(io::Error::other)?;
-            origins.insert(name, origin);
-        }
-        // Another operator may have written the record while we asked.
-        let (_, before) = disk::read(path).await?;
-        Ok((text, before, origins))
     }
 
     async fn carry_out_all(&mut self, first: Command) -> Vec<SourceEvent> {
@@ -235,20 +157,24 @@ impl Source {
         target: &Target,
         change: impl FnOnce(&mut StatusFile) -> bool,
     ) -> Reported {
-        let Some((path, mut known)) = self.held.take(target) else {
+        let Some((path, known)) = self.held.place(target) else {
             return Reported::Gone;
         };
-        let outcome = match change(&mut known.status) {
-            false => Reported::Gone,
-            true => match disk::write(&path, &known.status).await {
-                Ok(()) => {
-                    known.stamp = disk::stamp_of_written(&path, known.stamp.take()).await;
-                    Reported::Written(String::new())
-                }
-                Err(error) => Reported::Failed(error.to_string()),
-            },
-        };
-        self.held.put(path, known);
-        outcome
+        let (path, stamp, mut status) =
+            (path.to_owned(), known.stamp.clone(), known.status.clone());
+        if !change(&mut status) {
+            return Reported::Gone;
+        }
+        match self.disk.write(&path, &status, stamp.as_ref()).await {
+            Ok(stamp) => {
+                self.held.wrote(&path, stamp, status);
+                Reported::Written(String::new())
+            }
+            Err(error) => Reported::Failed(error.to_string()),
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;
