@@ -207,8 +207,11 @@ pub fn wants_json(args: impl IntoIterator<Item = OsString>) -> bool {
 
 /// What is wrong with the arguments, in one sentence, and how they are used.
 pub fn failure(error: &clap::Error) -> Failure {
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return Failure::bad_input("a command is missing").hint("`hunt --help` lists them");
+    // Which of the two it is hangs on whether the environment names an etcd.
+    let missing =
+        [ErrorKind::MissingSubcommand, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+    if missing.contains(&error.kind()) {
+        return Failure::bad_input("a command is missing").hint("`--help` lists them");
     }
     let text = error.render().to_string();
     let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");

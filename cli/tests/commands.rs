@@ -104,7 +104,7 @@ async fn bad_input_exits_2_and_writes_nothing() {
         ("set harbour buffers.size 1 -o json", "buffers.events"),
         ("-o json rollback harbour", "GENERATION"),
         ("fetch --output=json", "unrecognized"),
-        ("-ojson", "requires a subcommand"),
+        ("-ojson", "a command is missing"),
         ("-o json dev", "a command is missing"),
     ] {
         let answer = harbour.run(line).await;
