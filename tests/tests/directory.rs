@@ -1,5 +1,5 @@
 //! Hunts from a directory: two operators that look at the same new one agree who each hunt is, and a
-//! status file that is lost loses nothing that matters.
+//! status file that is lost, a file that is copied or renamed, lose nothing that matters.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its shared steps")]
 
@@ -124,4 +124,83 @@ async fn two_operators_on_one_new_directory_agree_and_lost_status_files_change_n
     })
     .await;
     assert_ne!(anew, ids[0]);
+}
+
+/// The record of the hunt in the status file of `file`.
+fn record(world: &World, file: &str) -> Result<Json> {
+    let text = std::fs::read_to_string(world.path(&format!("hunts/{file}.status.yaml")))?;
+    let file: Json = serde_yaml::from_str(&text)?;
+    ensure!(file["hunts"][0]["uid"].is_string(), "{file}");
+    Ok(file["hunts"][0].clone())
+}
+
+/// What a deleted hunt would not have kept: its root marker, a live edit, and where its partitions
+/// are; with the ids of the processes that run it.
+async fn life(world: &mut World) -> Result<Json> {
+    world.is_served().await?;
+    let mut kept = json!({});
+    for key in [Key::Meta, Key::Override("hunt/buffers/events".to_owned())] {
+        let entry = world.entry(&key).await?.context("a key is gone")?;
+        kept[entry.key] = json!([entry.create_revision.get(), entry.version]);
+    }
+    kept["partitions"] = json!(format!("{:?}", world.partitions().await?));
+    let running: Vec<bool> = world.agents.iter_mut().map(tests::world::Node::is_running).collect();
+    kept["running"] = json!(running);
+    Ok(kept)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copied_and_a_renamed_file_change_nothing_of_the_hunt_that_runs() {
+    let mut world = World::start(Setup::agents(2)).await.unwrap();
+    world.edit("hunt/buffers/events", "128").await.unwrap();
+    world.served(SOON).await;
+    let first = record(&world, "harbour.yaml").unwrap();
+    let before = life(&mut world).await.unwrap();
+
+    // A copy whose name sorts first, met by an operator that remembers nothing.
+    std::fs::copy(world.path("hunts/harbour.yaml"), world.path("hunts/a-copy.yaml")).unwrap();
+    world.operators[0].kill();
+    world.operators[0].restart().unwrap();
+    until("the copy is refused", SOON, async || {
+        let text = std::fs::read_to_string(world.path("hunts/a-copy.yaml.status.yaml"))?;
+        ensure!(text.contains("stands in harbour.yaml already"), "{text}");
+        Ok(())
+    })
+    .await;
+    let again = record(&world, "harbour.yaml").unwrap();
+    assert_eq!((&again["uid"], &again["generation"]), (&first["uid"], &first["generation"]));
+    std::fs::remove_file(world.path("hunts/a-copy.yaml")).unwrap();
+    assert_eq!(life(&mut world).await.unwrap(), before);
+
+    // Under the running operator, and while it is away.
+    for (from, to, away) in [("harbour.yaml", "zz.yaml", false), ("zz.yaml", "harbour.yaml", true)]
+    {
+        if away {
+            world.operators[0].kill();
+        }
+        std::fs::rename(world.path(&format!("hunts/{from}")), world.path(&format!("hunts/{to}")))
+            .unwrap();
+        if away {
+            world.operators[0].restart().unwrap();
+        }
+        let moved = until("the hunt moved", SOON, async || {
+            let old = world.path(&format!("hunts/{from}.status.yaml"));
+            ensure!(!old.exists(), "the old status file is there");
+            record(&world, to)
+        })
+        .await;
+        assert_eq!((&moved["uid"], &moved["generation"]), (&first["uid"], &first["generation"]));
+        assert_eq!(life(&mut world).await.unwrap(), before);
+    }
+    // It is the moved file that rules the hunt now.
+    world.change("heartbeat", "misses", 8).await.unwrap();
+    let changed = until("the change is taken in", SOON, async || {
+        let changed = record(&world, "harbour.yaml")?;
+        ensure!(changed["generation"] != first["generation"], "{changed}");
+        Ok(changed)
+    })
+    .await;
+    assert_eq!(changed["uid"], first["uid"]);
+    assert_eq!(changed["generation"].as_u64(), first["generation"].as_u64().map(|was| was + 1));
+    world.converged(SOON).await;
 }
