@@ -4,6 +4,7 @@
 
 mod act;
 mod kept;
+mod silence;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -41,13 +42,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 const LOOK_PAUSE_MAX: Duration = Duration::from_millis(250);
 /// Every hunt is looked at this often even when nothing happens.
 const RESYNC: Duration = Duration::from_secs(600);
-/// Without proof for this long, etcd does not answer.
-const STORE_SILENT: Duration = Duration::from_secs(10);
 /// How often the gauges over all hunts are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
-/// Found not to answer so often in a row, etcd is said to be silent. An operator that was paused
-/// finds so once when it wakes up, and would say what is not so.
-const SILENT_COUNTS: u32 = 2;
 
 /// A question from the admin port.
 pub struct Query {
@@ -339,26 +335,6 @@ impl Controller {
             self.queue.mark(name, now + until(around.now, at));
         }
         self.act(name, look, now);
-    }
-
-    /// Has every hunt looked at when etcd falls silent, and when it is heard again.
-    fn listen(&mut self, now: Instant) {
-        let before = self.is_silent();
-        let silent = self.revision.is_some() && !self.store_answers(now);
-        self.silent_counts = if silent { self.silent_counts.saturating_add(1) } else { 0 };
-        if self.is_silent() != before {
-            tracing::warn!(silent = self.is_silent(), "whether etcd answers has changed");
-            self.mark_all();
-        }
-    }
-
-    fn is_silent(&self) -> bool {
-        self.silent_counts >= SILENT_COUNTS
-    }
-
-    fn store_answers(&self, now: Instant) -> bool {
-        let status = self.follow_status.borrow();
-        status.proven_at.is_some_and(|at| now.saturating_duration_since(at) < STORE_SILENT)
     }
 
     /// Counts what is counted over all hunts.
