@@ -3,6 +3,7 @@
 //! answer. I/O.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -111,9 +112,10 @@ fn list_now(directory: &Path) -> io::Result<BTreeMap<PathBuf, Option<Stamp>>> {
             continue;
         }
         let path = directory.join(base);
-        if !found.contains_key(&path) {
-            let stamp = Stamp { file: of(&path), status: of(&status_path(&path)) }.some();
-            found.insert(path, stamp);
+        // A file and its status file are met apart.
+        if let Entry::Vacant(entry) = found.entry(path) {
+            let (file, status) = (of(entry.key()), of(&status_path(entry.key())));
+            entry.insert(Stamp { file, status }.some());
         }
     }
     Ok(found)
