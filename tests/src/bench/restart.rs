@@ -19,6 +19,7 @@ const GOAL: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(180);
 /// How fine arrivals are counted.
 const BIN_MILLIS: u128 = 100;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Followers audit and renew in this time if they are to do it at all.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
@@ -29,6 +30,13 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
     let fleet = Fleet::start(&scene.etcd.endpoint(), agents, Connections::Own, nothing).await?;
     // Something that could be applied anew.
     fleet.put(&fleet.edit_key("buffers", "events"), "10000".to_owned()).await?;
+    // A pause in the acks of a thousand agents is not yet their end.
+    let applied = async {
+        while fleet.changes() < agents as f64 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    within(LIMIT, "the edit at every agent", applied).await?;
     fleet.quiet().await?;
     let before = Counts::of(&fleet);
     scene.etcd.kill();
