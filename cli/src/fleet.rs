@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use config_schemas::convergence::{Asked, NodeState, judge};
 use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionRecord, Rollout};
 use config_schemas::generation::{Choice, Kept, choose};
 use config_schemas::keys::{HuntKeys, Key};
@@ -12,7 +13,6 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use store::{Entry, Listing};
 
-use crate::convergence::{Asked, NodeState, judge};
 use crate::last_good::LastGood;
 
 /// A hunt at one revision.

@@ -7,7 +7,6 @@
 
 pub mod args;
 pub mod commands;
-pub mod convergence;
 pub mod dev;
 pub mod failure;
 pub mod fleet;

@@ -3,12 +3,13 @@
 //!
 //! Read `settings` first (every setting in one place), then `keys` (where things stand in etcd),
 //! `documents`, `load`, `warm` (what machines write there), `edit` (what people write), `layers`
-//! (which value wins), `generation` (which generation runs) and `diff` (what a change asks of
-//! whom).
+//! (which value wins), `generation` (which generation runs), `diff` (what a change asks of whom)
+//! and `convergence` (whether a node runs what it should).
 
 #![deny(missing_docs)]
 
 pub mod artefacts;
+pub mod convergence;
 pub mod diff;
 pub mod documents;
 pub mod edit;

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use config_schemas::convergence::NodeState;
 use config_schemas::documents::{NodeMode, PartitionRecord};
 use config_schemas::layers::Claim;
 use config_schemas::{FieldPath, HuntName};
@@ -17,7 +18,7 @@ use store::Entry;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::controller::{About, Query};
-use crate::evaluate::{Evaluation, NodeState, evaluate, layer_name};
+use crate::evaluate::{Evaluation, evaluate, layer_name};
 use crate::hunt::Hunt;
 use crate::state::HuntView;
 

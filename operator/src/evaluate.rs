@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config_schemas::documents::{Ack, NodeRecord, Outcome, Refusal, RefusalCode};
+use config_schemas::convergence::{Asked, NodeState, judge};
+use config_schemas::documents::{Ack, NodeRecord, Refusal, RefusalCode};
 use config_schemas::edit::{self, Target};
 use config_schemas::generation::{Choice, choose};
 use config_schemas::layers::{Effective, Held, Layer, resolve};
-use config_schemas::{Generation, NodeName, Resource, Revision, Value, excerpt};
+use config_schemas::{Generation, NodeName, Resource, Value, excerpt};
 use crds::{OVERRIDES_MAX, OverrideInEffect};
 use jiff::Timestamp;
 
@@ -49,17 +50,6 @@ pub struct Refused {
     pub refusal: Refusal,
     /// `operator`, or nodes by name.
     pub by: BTreeSet<String>,
-}
-
-/// Whether a live node runs what it should.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeState {
-    /// It does.
-    Converged,
-    /// It has not said so yet.
-    Behind(String),
-    /// It could not take something over.
-    Rejected(String),
 }
 
 /// Judges the hunt.
@@ -136,39 +126,15 @@ impl Evaluation {
         for (node, record) in live(view) {
             let effective = per_node.get(&node).unwrap_or(&self.effective);
             let ack = ack_of(view, &node, record);
-            let state = judge(ack, self.choice.generation, edited_at, &effective.hash);
+            let asked = Asked {
+                generation: self.choice.generation,
+                revision: edited_at,
+                hash: &effective.hash,
+            };
+            let state = judge(ack, asked);
             self.nodes.insert(node, state);
         }
     }
-}
-
-fn judge(
-    ack: Option<&Ack>,
-    generation: Option<Generation>,
-    edited_at: Option<Revision>,
-    hash: &str,
-) -> NodeState {
-    let Some(ack) = ack else { return NodeState::Behind("has not acknowledged yet".to_owned()) };
-    let rejected = ack.sections.iter().find_map(|(section, outcome)| match outcome {
-        Outcome::Rejected { reason } => Some(format!("{}: {}", excerpt(section), excerpt(reason))),
-        Outcome::InEffect => None,
-    });
-    if let Some(why) = rejected {
-        return NodeState::Rejected(why);
-    }
-    let shown = |number: Option<Generation>| number.map_or("none".into(), |n| n.to_string());
-    if ack.generation != generation {
-        let (runs, wanted) = (shown(ack.generation), shown(generation));
-        return NodeState::Behind(format!("runs generation {runs}, not {wanted}"));
-    }
-    if ack.revision < edited_at {
-        return NodeState::Behind("has not looked at the newest edit yet".to_owned());
-    }
-    // A node that refuses something may hold a last good value that nobody else remembers.
-    if ack.refused_count == 0 && ack.hash != hash {
-        return NodeState::Behind("runs other values than it should".to_owned());
-    }
-    NodeState::Converged
 }
 
 /// The kept document of that generation, as the layers want it.

@@ -310,5 +310,5 @@ fn later(now: Timestamp, wait: Duration) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-#[path = "hunt_tests.rs"]
+#[path = "hunt_tests/mod.rs"]
 mod tests;

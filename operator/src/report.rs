@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use config_schemas::convergence::NodeState;
 use config_schemas::documents::{PartitionRecord, RefusalCode};
 use config_schemas::{Generation, Problem};
 use crds::{
@@ -13,7 +14,7 @@ use crds::{
 use jiff::Timestamp;
 
 use crate::desire::Desire;
-use crate::evaluate::{Evaluation, NodeState, list};
+use crate::evaluate::{Evaluation, list};
 use crate::plan::Note;
 use crate::state::HuntView;
 

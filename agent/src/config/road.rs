@@ -22,8 +22,8 @@ use super::live::Version;
 use super::report::Report;
 use super::shared::ViewWriter;
 use super::snapshot::Snapshot;
-use super::view::{At, Standing, Touched, View};
-use super::wanted::{DOCUMENTS_MAX, Documents, InEffect, Missing, Wanted, adopt, missing, wanted};
+use super::view::{Standing, Touched, View};
+use super::wanted::{Documents, InEffect, Missing, Wanted, adopt, keep, missing, wanted};
 use crate::metrics::RoadMetrics;
 
 /// Least time between two changes of what runs: a burst of edits becomes a few changes, and a
@@ -349,10 +349,7 @@ impl Road {
         match documents::read::<Desired>(value) {
             Ok(record) => {
                 self.outlets.view.write().unreadable.remove(key);
-                self.documents.insert(record.generation, At { record, revision });
-                while self.documents.len() > DOCUMENTS_MAX {
-                    self.documents.pop_first();
-                }
+                keep(&mut self.documents, record, revision);
             }
             Err(reason) => {
                 self.outlets.view.write().unreadable.insert(key.to_owned(), reason);

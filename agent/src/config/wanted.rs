@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::view::{At, View};
 
 /// Kept generations that are held; a rollback reaches no further back.
-pub const DOCUMENTS_MAX: usize = 64;
+const DOCUMENTS_MAX: usize = 64;
 
 /// The kept generations that this agent has fetched.
 pub type Documents = BTreeMap<Generation, At<Desired>>;
@@ -61,11 +61,15 @@ pub fn adopt(view: &View, documents: &mut Documents) {
     let Some(document) = &rollout.record.document else { return };
     let held = documents.get(&document.generation);
     if held.is_none_or(|held| held.record != *document) {
-        let at = At { record: document.clone(), revision: rollout.revision };
-        documents.insert(document.generation, at);
-        while documents.len() > DOCUMENTS_MAX {
-            documents.pop_first();
-        }
+        keep(documents, document.clone(), rollout.revision);
+    }
+}
+
+/// Takes a document in, and forgets the oldest where there are too many.
+pub fn keep(documents: &mut Documents, record: Desired, revision: Revision) {
+    documents.insert(record.generation, At { record, revision });
+    while documents.len() > DOCUMENTS_MAX {
+        documents.pop_first();
     }
 }
 

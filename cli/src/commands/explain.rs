@@ -3,6 +3,7 @@
 //! agent says. Out: winner, losers, meaning,
 //! and whether the agent agrees. The view is pure, asking the agent is I/O.
 
+use config_schemas::convergence::NodeState;
 use config_schemas::edit::Target;
 use config_schemas::layers::{Claim, Layer};
 use config_schemas::{Cost, FieldPath, Generation, HuntName, NodeName, Revision, Scope};
@@ -13,7 +14,6 @@ use serde_json::Value as Json;
 use super::change::excerpt_long;
 use super::status::Refused;
 use super::status::edits::refused;
-use crate::convergence::NodeState;
 use crate::failure::Failure;
 use crate::fleet::Fleet;
 use crate::http::Http;

@@ -7,12 +7,12 @@ mod text;
 
 use std::collections::BTreeMap;
 
+use config_schemas::convergence::NodeState;
 use config_schemas::documents::{Ack, NodeMode, PartitionRecord};
 use config_schemas::{Generation, HuntName, Load, NodeName, PartitionId, Revision, Slow, rounded};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::convergence::NodeState;
 use crate::failure::Failure;
 use crate::fleet::Fleet;
 use crate::last_good;

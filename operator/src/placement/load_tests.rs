@@ -201,16 +201,7 @@ impl World {
         let costs: Vec<f64> = raw.into_iter().map(|cost| cost * scale).collect();
         World {
             rounds: Rounds::default(),
-            setup: Setup {
-                round: Duration::from_secs(10),
-                budget: 0.04,
-                tolerance: 0.15,
-                moves: 8,
-                drain: Duration::from_secs(10),
-                paused: false,
-                pins: BTreeMap::new(),
-                lease: Duration::from_secs(5),
-            },
+            setup: Setup::usual(),
             placed: (0..partitions)
                 .map(|id| (PartitionId(id), Placed::Nowhere { epoch: Epoch(0) }))
                 .collect(),

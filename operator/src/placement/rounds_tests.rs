@@ -3,25 +3,28 @@
 use super::*;
 use config_schemas::{Epoch, LOAD_WINDOW, Slow, SlowCode};
 
+impl Setup {
+    /// What most hunts have.
+    pub(in crate::placement) fn usual() -> Setup {
+        Setup {
+            round: Duration::from_secs(10),
+            budget: 0.04,
+            tolerance: 0.15,
+            moves: 8,
+            drain: Duration::from_secs(10),
+            paused: false,
+            pins: BTreeMap::new(),
+            lease: Duration::from_secs(5),
+        }
+    }
+}
+
 fn at(secs: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + secs).unwrap()
 }
 
 fn owner(node: &str) -> Owner {
     Owner { node: NodeName::new(node).unwrap(), incarnation: "1".to_owned() }
-}
-
-fn setup() -> Setup {
-    Setup {
-        round: Duration::from_secs(10),
-        budget: 0.04,
-        tolerance: 0.15,
-        moves: 8,
-        drain: Duration::from_secs(10),
-        paused: false,
-        pins: BTreeMap::new(),
-        lease: Duration::from_secs(5),
-    }
 }
 
 /// A report of that node's partitions at that cost each.
@@ -47,7 +50,7 @@ fn placed() -> BTreeMap<PartitionId, Placed> {
 
 fn members(rounds: &mut Rounds, names: &[&str], now: Timestamp) -> Vec<Member> {
     let nodes = names.iter().map(|name| (owner(name), NodeMode::Ready));
-    rounds.members(nodes, &setup(), now)
+    rounds.members(nodes, &Setup::usual(), now)
 }
 
 fn health(rounds: &mut Rounds, names: &[&str], now: Timestamp) -> Vec<Health> {
@@ -65,14 +68,14 @@ fn reported(cost: f64) -> Rounds {
 
 fn turn(rounds: &mut Rounds, now: Timestamp) {
     let members = members(rounds, &["a", "b"], now);
-    rounds.turn(&members, &placed(), &setup(), now);
+    rounds.turn(&members, &placed(), &Setup::usual(), now);
 }
 
 fn policy(rounds: &mut Rounds, placed: &BTreeMap<PartitionId, Placed>, now: Timestamp) -> Policy {
     let members = members(rounds, &["a", "b"], now);
     let (gone, freed) = (BTreeMap::new(), BTreeSet::new());
     let seen = Seen { hold: None, gone: &gone, freed: &freed, now };
-    rounds.policy(&members, placed, &setup(), &seen)
+    rounds.policy(&members, placed, &Setup::usual(), &seen)
 }
 
 fn aim(rounds: &mut Rounds, now: Timestamp) -> Aim {
@@ -210,7 +213,7 @@ fn call_off(rounds: &mut Rounds, ordered: i64) -> i64 {
     let now = at(ordered + 10);
     for _ in 0..2 {
         let steps = std::slice::from_ref(&step);
-        rounds.planned(steps, false, &moving(ordered), &setup(), now);
+        rounds.planned(steps, false, &moving(ordered), &Setup::usual(), now);
     }
     let until = policy(rounds, &placed(), now).resting[&PartitionId(0)];
     until.duration_since(now).as_secs()
@@ -243,7 +246,7 @@ fn balancing_ends_by_new_figures_alone() {
     let mut rounds = reported(0.1);
     let running = |rounds: &mut Rounds| policy(rounds, &placed(), at(1)).running;
     let planned = |rounds: &mut Rounds, goes_on| {
-        rounds.planned(&[], goes_on, &placed(), &setup(), at(1));
+        rounds.planned(&[], goes_on, &placed(), &Setup::usual(), at(1));
     };
     planned(&mut rounds, true);
     planned(&mut rounds, false);

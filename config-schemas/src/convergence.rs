@@ -1,9 +1,9 @@
 //! Whether a node runs what it should. In: its ack, and what is asked of it. Out: a state with its
-//! reason. The rule is the operator's (`evaluate::judge`), so that `hunt status` and the
-//! condition `Converged` tell the same. Pure.
+//! reason. The condition `Converged` and `hunt status` go by it alike. Pure.
 
-use config_schemas::documents::{Ack, Outcome};
-use config_schemas::{Generation, Revision, excerpt};
+use crate::documents::{Ack, Outcome};
+use crate::names::{Generation, Revision};
+use crate::problem::excerpt;
 
 /// Whether a living node runs what it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +66,34 @@ pub fn judge(ack: Option<&Ack>, asked: Asked<'_>) -> NodeState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::sample;
+    use std::collections::BTreeMap;
+
+    use crate::documents::FORMAT;
 
     const HASH: &str = "0011223344556677";
 
+    fn revision(number: u64) -> Revision {
+        Revision::new(number).unwrap()
+    }
+
+    /// Of generation 2 and revision 20.
+    fn ack() -> Ack {
+        Ack {
+            format: FORMAT,
+            incarnation: "1".into(),
+            generation: Some(Generation(2)),
+            revision: Some(revision(20)),
+            hash: HASH.into(),
+            sections: BTreeMap::new(),
+            refused: Vec::new(),
+            refused_count: 0,
+        }
+    }
+
     fn check(spoil: impl FnOnce(&mut Ack), expected: Option<&str>) {
-        let mut ack = sample::ack("a", 2, 20, HASH);
+        let mut ack = ack();
         spoil(&mut ack);
-        let revision = Some(sample::revision(20));
+        let revision = Some(revision(20));
         let state =
             judge(Some(&ack), Asked { generation: Some(Generation(2)), revision, hash: HASH });
         assert_eq!(state.why(), expected, "{ack:?}");
@@ -82,13 +102,13 @@ mod tests {
     #[test]
     fn a_node_that_runs_exactly_what_is_asked_is_converged() {
         check(|_| {}, None);
-        check(|ack| ack.revision = Some(sample::revision(21)), None);
+        check(|ack| ack.revision = Some(revision(21)), None);
     }
 
     #[test]
     fn each_shortfall_is_told() {
         check(
-            |ack| ack.revision = Some(sample::revision(19)),
+            |ack| ack.revision = Some(revision(19)),
             Some("has not looked at the newest edit yet"),
         );
         check(|ack| ack.generation = Some(Generation(1)), Some("runs generation 1, not 2"));
@@ -113,7 +133,7 @@ mod tests {
         check(
             |ack| {
                 holds(ack);
-                ack.revision = Some(sample::revision(19));
+                ack.revision = Some(revision(19));
             },
             Some("has not looked at the newest edit yet"),
         );

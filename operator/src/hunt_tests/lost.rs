@@ -1,0 +1,104 @@
+//! What becomes of a hunt whose store is wiped, restored or silent, or whose records cannot be read.
+
+use super::*;
+
+#[test]
+fn a_wiped_store_is_written_again_as_a_new_life() {
+    let mut world = running();
+    let before: Meta = world.document("meta");
+    world.entries.clear();
+    world.hunt.memory.store_rewound();
+    world.revision = 3;
+    for node in ["a", "b", "c"] {
+        world.node(node, "1");
+    }
+    world.settle();
+    let after: Meta = world.document("meta");
+    assert_ne!(after.store_epoch, before.store_epoch);
+    assert_eq!(world.document::<Rollout>("rollout").stable, Generation(1));
+    let record: PartitionRecord = world.document("partition/0");
+    assert_eq!(record.epoch(), Epoch(2), "epochs rise even over a wiped store");
+}
+
+#[test]
+fn live_edits_that_went_with_the_store_come_back_and_deleted_ones_do_not() {
+    let mut world = running();
+    world.set("override/hunt/buffers/events", "128");
+    world.set("override/hunt/workers/batch", "8");
+    world.settle();
+    world.unset("override/hunt/workers/batch");
+    world.settle();
+    let lose = |world: &mut World| {
+        let keys: Vec<String> = world.entries.keys().cloned().collect();
+        world.entries.clear();
+        world.hunt.memory.store_rewound();
+        keys.iter().for_each(|key| world.fold(key));
+    };
+    lose(&mut world);
+    world.settle();
+    assert_eq!(world.entries[&world.key("override/hunt/buffers/events")].value, "128");
+    assert!(!world.has("override/hunt/workers/batch"), "somebody deleted it");
+    lose(&mut world);
+    world.resource_of("uid-2", 1, spec("1s"));
+    world.settle();
+    assert!(!world.has("override/hunt/buffers/events"), "those were another resource's");
+}
+
+#[test]
+fn a_store_restored_from_before_gets_the_newer_generation_again() {
+    let mut world = running();
+    let backup = world.entries.clone();
+    world.resource(2, spec("2s"));
+    world.settle();
+    world.entries = backup;
+    world.hunt.memory.store_rewound();
+    world.settle();
+    assert_eq!(world.document::<Rollout>("rollout").stable, Generation(2));
+}
+
+#[test]
+fn a_silent_store_is_told_once_and_not_against_an_operator_that_hears_it() {
+    let mut world = running();
+    let (well, writes) = (world.hunt.resource.as_ref().unwrap().status.clone(), world.writes);
+    world.answers = false;
+    world.settle();
+    world.check_condition(ConditionKind::Degraded, Truth::True, "StoreSilent", "does not answer");
+    world.check_condition(ConditionKind::Converged, Truth::Unknown, "StoreSilent", "");
+    world.check_condition(ConditionKind::Ready, Truth::Unknown, "StoreSilent", "");
+    assert_eq!(world.status().converged.as_deref(), Some("3/3"), "what was last known");
+    assert_eq!(world.writes, writes + 1);
+    world.now = world.now.checked_add(SignedDuration::from_secs(60)).unwrap();
+    world.settle();
+    assert_eq!(world.writes, writes + 1, "however long it lasts");
+
+    // The leader of today hears the store, and says so.
+    world.hunt.resource.as_mut().unwrap().status = well.clone();
+    world.settle();
+    assert_eq!(world.writes, writes + 1, "they must not contradict each other for ever");
+    world.answers = true;
+    world.settle();
+    assert_eq!(world.writes, writes + 1);
+    world.answers = false;
+    world.settle();
+    assert_eq!(world.writes, writes + 2, "the next silence is told again");
+    world.answers = true;
+    world.settle();
+    world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
+    world.check_condition(ConditionKind::Ready, Truth::True, "Ready", "");
+}
+
+#[test]
+fn nothing_is_placed_at_first_while_a_node_s_record_cannot_be_read() {
+    let mut world = running();
+    let record = world.entries[&world.key("node/b")].value.clone();
+    world.set("node/b", "zzz");
+    let look = world.look();
+    assert_eq!(look.txns, []);
+    assert!(look.wake_at.is_some(), "whatever stands there for longer is no agent's");
+    let long_ago = Instant::now().checked_sub(UNREADABLE_HOLD);
+    world.hunt.unreadable_since = long_ago.or(world.hunt.unreadable_since);
+    assert!(long_ago.is_none() || !world.look().txns.is_empty());
+    world.set("node/b", record);
+    assert_eq!(world.look().txns, []);
+    assert_eq!(world.hunt.unreadable_since, None);
+}
