@@ -31,7 +31,13 @@ impl Hands {
         }
         let entry = entry?;
         let Some(lease) = entry.lease else {
-            return Some(note(hunt, what, "changed by hand; its agent puts it back"));
+            let did = match what {
+                Key::Node(_) => {
+                    "changed by hand; its agent puts it back, and without one it is no node"
+                }
+                _ => "changed by hand; its agent puts it back",
+            };
+            return Some(note(hunt, what, did));
         };
         let before = self.written.insert(what.clone(), (lease, entry.create_revision));
         if self.written.len() > KEYS_MAX {

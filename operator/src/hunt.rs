@@ -1,6 +1,7 @@
 //! What the controller knows of one hunt between two looks, and the look itself: from resource,
 //! keys and memory to what is to be done now. Pure; `controller` does it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config_schemas::{Generation, HuntName, NodeName, Revision};
@@ -48,8 +49,8 @@ pub struct Hunt {
     pub silence_told: bool,
     /// When the resource's newest generation reached us, until it has converged.
     pub changed_at: Option<(Generation, Instant)>,
-    /// Since when some node's key cannot be read.
-    pub unreadable_since: Option<Instant>,
+    /// Since when nodes' keys cannot be read.
+    pub unreadable_since: BTreeMap<NodeName, Instant>,
     /// How evenly the load lay at the last look, for the gauges; nothing while there is none.
     pub standing: Option<Standing>,
     /// Nodes that did not do well at the last look, for the gauge.
@@ -219,10 +220,12 @@ impl Hunt {
     }
 
     fn waits_for_unreadable(&mut self, view: &HuntView<'_>, around: &Surroundings) -> bool {
-        let any = view.nodes.values().any(|slot| slot.value().is_none());
-        let since = any.then(|| self.unreadable_since.unwrap_or(around.instant));
-        self.unreadable_since = since;
-        since.is_some_and(|since| around.instant.duration_since(since) < UNREADABLE_HOLD)
+        let unreadable = view.nodes.iter().filter(|(_, slot)| slot.value().is_none());
+        let known = std::mem::take(&mut self.unreadable_since);
+        let since = |node: &NodeName| known.get(node).copied().unwrap_or(around.instant);
+        self.unreadable_since = unreadable.map(|(node, _)| (node.clone(), since(node))).collect();
+        let waits = |since: &Instant| around.instant.duration_since(*since) < UNREADABLE_HOLD;
+        self.unreadable_since.values().any(waits)
     }
 
     /// Until the view shows our own last write, a plan would be made from the past. It would only
@@ -272,6 +275,7 @@ impl Hunt {
             view,
             store_silent: look.silent,
             store_trouble: self.store_trouble.as_deref(),
+            troubles: &self.memory.troubles,
             now: around.now,
         };
         let after = report::status(&findings, &before);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use config_schemas::convergence::NodeState;
 use config_schemas::documents::{PartitionRecord, RefusalCode};
-use config_schemas::{Generation, Problem};
+use config_schemas::{Generation, NodeName, Problem, Troubles};
 use crds::{
     Applied, Condition, ConditionKind, Kept, MESSAGE_CHARS_MAX, Nodes, PartitionCounts,
     REFUSED_MAX, RefusedEdit, Rollback, TreasureHuntStatus, Truth,
@@ -33,6 +33,8 @@ pub struct Findings<'a> {
     pub store_silent: bool,
     /// Trouble with etcd, for people.
     pub store_trouble: Option<&'a str>,
+    /// What keeps nodes from serving partitions, by their own word.
+    pub troubles: &'a BTreeMap<NodeName, Troubles>,
     /// For stamps.
     pub now: Timestamp,
 }
@@ -231,6 +233,9 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     if let Some(missing) = missing(findings) {
         troubles.push(("NodesMissing", missing));
     }
+    if !findings.troubles.is_empty() {
+        troubles.push(("LogTrouble", log_troubles(findings.troubles)));
+    }
     if let Some(unowned) = unowned(status) {
         troubles.push(("Unplaced", unowned));
     }
@@ -252,6 +257,23 @@ fn missing(findings: &Findings<'_>) -> Option<String> {
     let Desire::Run(wanted) = findings.desire else { return None };
     let (planned, live) = (wanted.agents?, findings.judged.nodes.len());
     (live < planned).then(|| format!("{live} of {planned} agents"))
+}
+
+/// Partitions whose log cannot be written or believed: how many, and of each node the first.
+fn log_troubles(troubles: &BTreeMap<NodeName, Troubles>) -> String {
+    let told: Vec<String> = troubles
+        .iter()
+        .map(|(node, troubles)| {
+            let first = troubles.first.first_key_value();
+            let first = first.map(|(id, why)| format!("partition {id}: {why}")).unwrap_or_default();
+            match troubles.count {
+                0 | 1 => format!("{node} cannot serve {first}"),
+                count => format!("{node} cannot serve {count} partitions, the first is {first}"),
+            }
+        })
+        .collect();
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    list(&told)
 }
 
 /// It is listed so that people see it and take it away; but its end was its author's own wish.

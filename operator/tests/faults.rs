@@ -31,8 +31,7 @@ async fn with_the_api_server_down_placement_and_edits_go_on_and_the_status_follo
     let operator = world.operator("one").await;
     converged(&world, &fleet, "{}").await;
     world.kube.kill();
-    fleet.delete("node/c").await;
-    fleet.delete("ack/c").await;
+    fleet.leave("c").await;
     fleet.placed_on(16, &["a", "b"]).await;
     fleet.put("override/hunt/buffers/events", "lots").await;
     until("the refused edit is counted", async || {

@@ -198,6 +198,7 @@ impl Controller {
         for change in update.changes {
             let Some((name, key)) = keys::parse(&change.key) else { continue };
             let kept = self.hunts.entry(name.clone()).or_default();
+            let troubles = kept.hunt.memory.troubles.len();
             kept.hunt.memory.fold(&key, change.entry.as_ref(), after, now);
             if let Some(note) = kept.hands.see(&name, &key, change.entry.as_ref())
                 && self.lead.guard().is_some()
@@ -207,8 +208,8 @@ impl Controller {
             let soonest = kept.looked_at.map_or(instant, |at| at + kept.pause).max(instant);
             match key {
                 Key::Warm(_) => {}
-                // Reports are taken together, once a round.
-                Key::Load(_) => {
+                // Reports are taken together, once a round, but for what somebody has to mend.
+                Key::Load(_) if kept.hunt.memory.troubles.len() == troubles => {
                     let due = kept.hunt.memory.rounds.report_due();
                     let wait = due.map_or(Duration::ZERO, |due| until(now, due));
                     self.queue.mark(&name, soonest.max(instant + wait));

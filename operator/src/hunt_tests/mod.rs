@@ -16,7 +16,7 @@ use config_schemas::documents::{
 use config_schemas::keys;
 use crds::Condition;
 use serde_json::{Value as Json, json};
-use store::{Entry, Write};
+use store::{Entry, LeaseId, Write};
 
 use super::*;
 use crate::plan::Severity;
@@ -61,6 +61,13 @@ impl World {
     fn set(&mut self, rest: &str, value: impl Into<Bytes>) {
         self.revision += 1;
         self.write(&Write::put(self.key(rest), value));
+    }
+
+    /// As an agent does.
+    fn set_on_lease(&mut self, rest: &str, value: impl Into<Bytes>) {
+        self.revision += 1;
+        let (key, value) = (self.key(rest), value.into());
+        self.write(&Write::Put { key, value, lease: LeaseId::from_etcd(7) });
     }
 
     fn unset(&mut self, rest: &str) {
@@ -130,7 +137,7 @@ impl World {
             grpc: "127.0.0.1:2".to_owned(),
             mode: NodeMode::Ready,
         };
-        self.set(&format!("node/{node}"), documents::write(&record));
+        self.set_on_lease(&format!("node/{node}"), documents::write(&record));
     }
 
     /// The node says that it runs what it should, as of now.

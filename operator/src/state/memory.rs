@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use config_schemas::documents::{self, Meta, NodeRecord, PartitionRecord};
 use config_schemas::keys::Key;
-use config_schemas::{Epoch, Generation, Load, NodeName, PartitionId, Revision};
+use config_schemas::{Epoch, Generation, Load, NodeName, PartitionId, Revision, Troubles};
 use jiff::Timestamp;
 use store::Entry;
 
@@ -45,6 +45,8 @@ pub struct Memory {
     pub gone: BTreeMap<NodeName, Timestamp>,
     /// What placement remembers.
     pub rounds: Rounds,
+    /// Nodes that say that they cannot serve all that is theirs.
+    pub troubles: BTreeMap<NodeName, Troubles>,
 }
 
 impl Memory {
@@ -73,11 +75,17 @@ impl Memory {
             }
             (Key::Node(node), Some(entry)) => {
                 let record = documents::read::<NodeRecord>(&entry.value).ok();
+                let record = record.filter(|_| entry.lease.is_some());
                 self.rounds.node(node, record.map(|record| record.mode));
                 self.gone.remove(node);
             }
             (Key::Load(node), entry) => {
                 let load = entry.and_then(|entry| documents::read::<Load>(&entry.value).ok());
+                let troubles = load.as_ref().map(|load| load.troubles.clone());
+                match troubles.filter(|troubles| !troubles.is_none()) {
+                    Some(troubles) => self.troubles.insert(node.clone(), troubles),
+                    None => self.troubles.remove(node),
+                };
                 self.rounds.report(node, load, now);
             }
             (Key::Partition(id), Some(entry)) => {

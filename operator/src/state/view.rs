@@ -39,6 +39,14 @@ impl<'a, T: DeserializeOwned> Slot<'a, T> {
             Err(why) => Slot::Broken { entry, why },
         }
     }
+
+    /// The same for what its writer keeps on a lease: without one it says nothing of a life.
+    fn leased(entry: &'a Entry) -> Slot<'a, T> {
+        match entry.lease {
+            Some(_) => Slot::read(entry),
+            None => Slot::Broken { entry, why: "it hangs on no lease".to_owned() },
+        }
+    }
 }
 
 impl<'a, T> Slot<'a, T> {
@@ -72,7 +80,7 @@ pub struct HuntView<'a> {
     pub desired: BTreeMap<Generation, Slot<'a, Desired>>,
     /// `override/*`.
     pub edits: Edits,
-    /// `node/*`.
+    /// `node/*`; broken, too, what hangs on no lease: agents write on theirs alone.
     pub nodes: BTreeMap<NodeName, Slot<'a, NodeRecord>>,
     /// `ack/*` that can be read.
     pub acks: BTreeMap<NodeName, Ack>,
@@ -117,7 +125,7 @@ impl<'a> HuntView<'a> {
                 self.edits.insert(rest, written);
             }
             Key::Node(node) => {
-                self.nodes.insert(node, Slot::read(entry));
+                self.nodes.insert(node, Slot::leased(entry));
             }
             Key::Ack(node) => {
                 self.acks.extend(documents::read(&entry.value).ok().map(|ack| (node, ack)));

@@ -14,7 +14,9 @@ use config_schemas::{Generation, NodeName, PartitionId, Resource, generation};
 use operator::{From, Fuse, Options, Running, start};
 use serde_json::Value as Json;
 use servers::{Etcd, EtcdPrograms, KubeApi, KubePrograms};
-use store::{Guard, KeyRange, Store, StoreOptions, Txn, Verdict, Write};
+use store::{
+    Claim, Guard, KeyRange, Session, SessionOptions, Store, StoreOptions, Txn, Verdict, Write,
+};
 use tokio::time::{Instant, sleep};
 
 /// Longest wait for anything that is to happen; a slow machine must not fail a test.
@@ -123,13 +125,20 @@ pub struct Fleet {
     pub store: Store,
     pub hunt: HuntName,
     pub keys: HuntKeys,
+    /// The lease of all nodes.
+    session: Session,
 }
+
+/// The nodes' lease outlives every test.
+const LEASE: SessionOptions =
+    SessionOptions { ttl: Duration::from_secs(120), interval: Duration::from_secs(1) };
 
 impl Fleet {
     pub fn new(etcd: &Etcd, hunt: &str) -> Fleet {
         let hunt: HuntName = hunt.parse().unwrap();
         let store = Store::open(StoreOptions::plain([etcd.endpoint()])).unwrap();
-        Fleet { store, keys: HuntKeys::new(&hunt), hunt }
+        let session = Session::start(&store, LEASE);
+        Fleet { store, keys: HuntKeys::new(&hunt), hunt, session }
     }
 
     pub fn key(&self, rest: &str) -> String {
@@ -188,7 +197,14 @@ impl Fleet {
             grpc: "127.0.0.1:2".to_owned(),
             mode: NodeMode::Ready,
         };
-        self.put(&format!("node/{node}"), documents::write(&record)).await;
+        let (key, value) = (self.key(&format!("node/{node}")), documents::write(&record));
+        self.session.attach(key, value, Claim::or_if(|_| true)).await.unwrap();
+    }
+
+    /// The node is gone, as when its lease has lapsed.
+    pub async fn leave(&self, node: &str) {
+        self.session.detach(self.key(&format!("node/{node}"))).await.unwrap();
+        self.delete(&format!("ack/{node}")).await;
     }
 
     /// The node acknowledges what stands in etcd now, as a faithful agent would.
