@@ -17,6 +17,7 @@ use crate::config::shared::ViewReader;
 use crate::gateway::HotKeys;
 use crate::gateway::hotkeys::HotKey;
 use crate::load::fold::Figures;
+use crate::load::troubles::Troubles;
 use crate::partitions::queues::Queues;
 
 /// What the port reads.
@@ -34,6 +35,8 @@ pub struct Admin {
     pub queues: Queues,
     /// What the node carries.
     pub figures: watch::Receiver<Arc<Figures>>,
+    /// What keeps partitions from being served.
+    pub troubles: Troubles,
     /// Keys that are hot at this gateway.
     pub hot: HotKeys,
 }
@@ -72,6 +75,7 @@ async fn partitions(State(admin): State<Admin>) -> Json<Value> {
     let view = admin.view.read();
     let queues = admin.queues.used();
     let figures = admin.figures.borrow().clone();
+    let troubles = admin.troubles.standing();
     let list = view.partitions.iter().map(|(id, at)| {
         let (state, to) = match &at.record {
             PartitionRecord::Own { .. } => ("OWN", None),
@@ -88,6 +92,7 @@ async fn partitions(State(admin): State<Admin>) -> Json<Value> {
             "serving": queues.contains_key(id),
             "queue": queues.get(id).map(|used| json!({"events": used.events, "bytes": used.bytes})),
             "cost": figures.costs.get(id).copied().map(rounded),
+            "trouble": troubles.get(id),
             "revision": at.revision,
         })
     });

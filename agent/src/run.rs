@@ -94,7 +94,8 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     let plane_options = PlaneOptions { hunt: options.hunt.clone(), me: identity.me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone())?;
     let plane = plane::new::<M>(plane_options, &core, log, metrics);
-    let gateway = Gateway::new(plane.clone(), GatewayMetrics::register(&registry)?);
+    let gateway =
+        Gateway::new(plane.clone(), core.hot.clone(), GatewayMetrics::register(&registry)?);
     gateway.hot().register(&registry)?;
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
     let connections = Connections::new(
@@ -149,6 +150,7 @@ fn serve(
         freshness: core.freshness.clone(),
         queues: core.queues.clone(),
         figures: core.figures.clone(),
+        troubles: core.meters.troubles().clone(),
         hot: gateway.hot().clone(),
     };
     let router = admin::routes(registry, readiness)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::FORMAT;
+use crate::hot::HotReport;
 use crate::names::PartitionId;
 
 /// Over this time a node measures, and this often it reports while it works.
@@ -17,9 +18,14 @@ pub const LOAD_WINDOW: Duration = Duration::from_secs(5);
 /// So a report names at most 500 partitions, however many there are.
 pub const NAMED_SHARE: f64 = 0.002;
 
-/// No report is longer: 500 named partitions at 17 bytes each, and a kilobyte for all else. A node
+/// No report is longer: 500 named partitions at 17 bytes each, and 2.5 KiB for all else. A node
 /// with 4,096 partitions of equal cost names none of them and stays under 512 bytes.
-pub const LOAD_BYTES_MAX: usize = 10 << 10;
+pub const LOAD_BYTES_MAX: usize = 11 << 10;
+
+/// Troubles that a report names, and characters of each: one full disk is the trouble of every
+/// partition, and the first few say so.
+const TROUBLES_MAX: usize = 4;
+const TROUBLE_CHARS_MAX: usize = 300;
 
 /// Digits that a figure keeps: measurement is not better than 1 %, and bytes in etcd are not free.
 const DIGITS: i32 = 3;
@@ -71,6 +77,29 @@ pub struct Load {
     /// Why the node holds itself to be slow; `None` when it is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow: Option<Slow>,
+    /// What keeps partitions of this node from being served or written to.
+    #[serde(default, skip_serializing_if = "Troubles::is_none")]
+    pub troubles: Troubles,
+    /// Keys that are hot at this node's gateway and have to stay in order, the heaviest first; at
+    /// most [`HOT_REPORTED_MAX`](crate::hot::HOT_REPORTED_MAX).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hot: Vec<HotReport>,
+}
+
+/// Partitions whose log cannot be written, or not be believed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Troubles {
+    /// How many.
+    pub count: u32,
+    /// The first few, with file and place where it is damage.
+    pub first: BTreeMap<PartitionId, String>,
+}
+
+impl Troubles {
+    /// Whether all is well.
+    pub fn is_none(&self) -> bool {
+        self.count == 0
+    }
 }
 
 /// Partitions too small to be named, together.
@@ -137,7 +166,21 @@ impl Load {
             shed: 0,
             cpu: 0.0,
             slow: None,
+            troubles: Troubles::default(),
+            hot: Vec::new(),
         }
+    }
+
+    /// The same with these troubles, the first few named.
+    #[must_use]
+    pub fn with_troubles(mut self, troubles: &BTreeMap<PartitionId, String>) -> Load {
+        let short = |why: &String| why.chars().take(TROUBLE_CHARS_MAX).collect();
+        let first = troubles.iter().take(TROUBLES_MAX).map(|(id, why)| (*id, short(why)));
+        self.troubles = Troubles {
+            count: u32::try_from(troubles.len()).unwrap_or(u32::MAX),
+            first: first.collect(),
+        };
+        self
     }
 
     /// The same with these costs, the small ones summed.
@@ -192,6 +235,7 @@ pub fn rounded(number: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::documents::{read, write};
+    use crate::hot::{HOT_REPORTED_MAX, hash};
 
     fn load(costs: impl IntoIterator<Item = (u32, f64)>) -> Load {
         let costs = costs.into_iter().map(|(id, cost)| (PartitionId(id), cost)).collect();
@@ -236,7 +280,11 @@ mod tests {
         let most = (3500..3999).map(|id| (id, 0.000_012_345)).chain((0..3500).map(|id| (id, 0.0)));
         let most = load(most);
         assert_eq!((most.cost.len(), most.rest.partitions), (499, 3500));
-        check("499 named", most, LOAD_BYTES_MAX);
+        let damaged = (0..4096).map(|id| (PartitionId(id), "y".repeat(900))).collect();
+        let mut most = most.with_troubles(&damaged);
+        let hot = HotReport { key: hash("ana"), partition: PartitionId(4095), rate: 123_456.0 };
+        most.hot = vec![hot; HOT_REPORTED_MAX];
+        check("499 named, all in trouble, hot keys", most, LOAD_BYTES_MAX);
     }
 
     #[test]

@@ -32,13 +32,13 @@ pub(crate) struct Carrier {
 }
 
 impl Carrier {
-    pub(crate) fn new(plane: Plane, vocabulary: Vocabulary, metrics: GatewayMetrics) -> Carrier {
+    pub(crate) fn new(plane: Plane, hot: HotKeys, metrics: GatewayMetrics) -> Carrier {
         Carrier {
             live: plane.live(),
-            vocabulary,
+            vocabulary: plane.vocabulary(),
             peers: Peers::default(),
             held: Held::new(plane.metrics().held.clone(), metrics.held.clone()),
-            hot: HotKeys::new(Instant::now()),
+            hot,
             metrics,
             plane,
         }
@@ -178,7 +178,7 @@ pub(crate) fn refusal(not_taken: NotTaken) -> Refusal {
         NotTaken::NotMine { .. } => Refusal::NoOwner { retry_after: BUSY_RETRY },
         NotTaken::Full { retry_after } => Refusal::Overloaded { retry_after },
         NotTaken::Log { why } => {
-            tracing::warn!(%why, "events were not made durable");
+            tracing::debug!(%why, "events were not made durable");
             Refusal::LogUnavailable { retry_after: LOG_RETRY }
         }
     }

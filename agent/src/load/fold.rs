@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use config_schemas::hot::HotReport;
 use config_schemas::{LOAD_WINDOW, Load, PartitionId, rounded};
 
 use super::health::{Health, Signs};
@@ -34,6 +35,8 @@ pub struct Window {
     pub lasted: Duration,
     /// By the meters.
     pub counted: Counted,
+    /// Hot keys of the gateway that have to stay in order, at its end.
+    pub hot: Vec<HotReport>,
     /// Events that wait, at its end.
     pub queued: u64,
     /// Time in which the process did not run when it should have.
@@ -138,9 +141,10 @@ impl Figures {
             shed: tallies.values().map(|tally| tally.shed).sum(),
             cpu: rounded(ratio(window.cpu.as_secs_f64(), seconds)),
             slow: health.slow.clone(),
+            hot: window.hot.clone(),
             ..Load::at_rest(stamp.incarnation, stamp.at_ms, means.capacity() * speed.factor())
         };
-        let mut load = load.with_costs(&costs);
+        let mut load = load.with_costs(&costs).with_troubles(&window.counted.troubles);
         if !is_at_rest(&load) {
             load.next_ms = Some(LOAD_WINDOW.as_millis() as u64);
         }
@@ -193,6 +197,7 @@ pub fn is_news(written: &Load, next: &Load) -> bool {
     next.next_ms.is_some()
         || written.next_ms.is_some()
         || slow(next) != slow(written)
+        || next.troubles != written.troubles
         || served(next) != served(written)
         || (next.weight - written.weight).abs() > WEIGHT_NOISE * written.weight
 }

@@ -10,6 +10,7 @@ use config_schemas::PartitionId;
 use tokio::time::Instant;
 
 use super::latency::{Counts, Latencies};
+use super::troubles::Troubles;
 
 /// The counters of every partition that this node serves. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -22,6 +23,7 @@ struct Inner {
     partitions: Mutex<BTreeMap<PartitionId, Arc<Counters>>>,
     latency: Counts,
     longest_batch: AtomicU64,
+    troubles: Troubles,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct Counted {
     pub latency: Latencies,
     /// The longest time that one batch took.
     pub longest_batch: Duration,
+    /// What keeps partitions from being served, at the window's end.
+    pub troubles: BTreeMap<PartitionId, String>,
 }
 
 /// What was counted of one partition.
@@ -80,6 +84,7 @@ impl Default for Meters {
             partitions: Mutex::default(),
             latency: Counts::default(),
             longest_batch: AtomicU64::new(0),
+            troubles: Troubles::default(),
         }))
     }
 }
@@ -109,7 +114,13 @@ impl Meters {
             partitions,
             latency: self.0.latency.take(),
             longest_batch: Duration::from_nanos(self.0.longest_batch.swap(0, Ordering::Relaxed)),
+            troubles: self.0.troubles.standing(),
         }
+    }
+
+    /// Where it is said what keeps a partition from being served.
+    pub fn troubles(&self) -> &Troubles {
+        &self.0.troubles
     }
 
     fn counts(&self, counters: &Counters, now: Instant) -> Tally {

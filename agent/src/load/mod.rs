@@ -12,5 +12,6 @@ pub mod meter;
 pub mod reporter;
 #[cfg(test)]
 mod reporter_tests;
+pub mod troubles;
 
 pub use latency::Latencies;

@@ -20,6 +20,7 @@ use super::meter::Meters;
 use crate::config::live::Live;
 use crate::config::road::chain;
 use crate::core::Standing;
+use crate::gateway::HotKeys;
 use crate::partitions::queues::Queues;
 
 /// Between two looks at whether this process runs when it should. Four a second cost a node at
@@ -40,6 +41,8 @@ pub struct Reporter {
     pub standing: watch::Receiver<Standing>,
     /// What is counted.
     pub meters: Meters,
+    /// What the gateway sees of hot keys.
+    pub hot: HotKeys,
     /// What waits.
     pub queues: Queues,
     /// The settings.
@@ -83,6 +86,7 @@ impl Reporter {
             let window = Window {
                 lasted: now - began,
                 counted: self.meters.take(),
+                hot: self.hot.ordered(now),
                 queued: self.queues.used().values().map(|used| used.events).sum(),
                 late,
                 cpu: cpu_now.saturating_sub(cpu),

@@ -15,12 +15,14 @@ use store::sim::SimEtcd;
 use store::{Session, SessionOptions, Store, StoreOptions};
 use telemetry::tasks::Tasks;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::fold::Figures;
 use super::meter::Meters;
 use super::reporter::{Reporter, first};
 use crate::config::live::{Publisher, channel};
 use crate::core::{self, Core, CoreOptions, Standing};
+use crate::gateway::HotKeys;
 use crate::metrics::PlaneMetrics;
 use crate::partitions::log::Log;
 use crate::partitions::outbox::Forward;
@@ -86,6 +88,7 @@ impl Alone {
         let (standing, registered) = watch::channel(Standing::Registering);
         let (meters, tasks) = (Meters::default(), Tasks::default());
         let reporter = Reporter {
+            hot: HotKeys::new(Instant::now()),
             incarnation: "life".to_owned(),
             key: load_key(),
             session: Session::start(&store, heartbeat),

@@ -3,7 +3,7 @@
 //! durable places, or why not. I/O.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::answer::{Accepted, NotTaken, Source};
 use super::credits::{Credits, Permit, Size};
 use crate::config::live::Live;
+use crate::config::road::chain;
 use crate::load::meter::Meter;
 use crate::metrics::PlaneMetrics;
 
@@ -41,6 +42,8 @@ struct Inner {
     /// Everything before this offset of the event log has its outcome.
     played: watch::Sender<Offset>,
     events_per_second: AtomicU64,
+    /// Whether the log did not take the last append that ended.
+    troubled: AtomicBool,
 }
 
 /// Events of one append that have no outcome yet.
@@ -83,6 +86,7 @@ impl Intake {
             waiting: Mutex::default(),
             played: watch::Sender::new(Offset(0)),
             events_per_second: AtomicU64::new(0),
+            troubled: AtomicBool::new(false),
         }))
     }
 
@@ -132,11 +136,12 @@ impl Intake {
                 return Err(NotTaken::NotMine { epoch: Some(by) });
             }
             Ok(Err(broker::Error::Closed)) => return Err(NotTaken::NotMine { epoch: Some(epoch) }),
-            Ok(Err(error)) => return Err(NotTaken::Log { why: error.to_string() }),
-            Err(_) => {
-                return Err(NotTaken::Log { why: format!("not durable within {limit:?}") });
-            }
+            Ok(Err(error)) => return Err(self.in_trouble(chain(&error))),
+            Err(_) => return Err(self.in_trouble(format!("not durable within {limit:?}"))),
         };
+        if self.0.troubled.swap(false, Ordering::Relaxed) {
+            self.0.metrics.meters.troubles().end(self.0.owned.partition());
+        }
         if let (Some(last), Some(permit)) = (offsets.last(), permit) {
             self.wait_for_worker(Waiting { last: *last, permit, arrived });
         }
@@ -182,6 +187,12 @@ impl Intake {
         let at = waiting.iter().rposition(before).map_or(0, |at| at + 1);
         waiting.insert(at, new);
         self.0.meter.waiting_since(waiting.front().map(|first| first.arrived));
+    }
+
+    fn in_trouble(&self, why: String) -> NotTaken {
+        self.0.troubled.store(true, Ordering::Relaxed);
+        self.0.metrics.meters.troubles().begin(self.0.owned.partition(), why.clone());
+        NotTaken::Log { why }
     }
 
     fn full(&self, size: Size) -> NotTaken {

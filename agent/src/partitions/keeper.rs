@@ -21,6 +21,7 @@ use super::seat::{Door, SeatContext};
 use super::snapshots::Keeping;
 use super::worker::Condemned;
 use crate::config::road::chain;
+use crate::load::troubles::Troubles;
 
 /// Wait before a take-over or a hand-over that failed is tried again.
 pub(super) const RETRY: Duration = Duration::from_millis(200);
@@ -83,7 +84,10 @@ impl<M: Machine> Keeper<M> {
         loop {
             let order = orders.borrow_and_update().clone();
             let ended = match order {
-                None => return,
+                None => {
+                    self.troubles().end(self.partition);
+                    return;
+                }
                 Some(Order::Warm { epoch, revision }) => {
                     self.warm_up(&mut loaded, (epoch, revision), &mut orders).await
                 }
@@ -151,7 +155,10 @@ impl<M: Machine> Keeper<M> {
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         match self.open(loaded, epoch).await {
-            Ok((owned, rebuilt)) => self.serve(owned, rebuilt, orders).await,
+            Ok((owned, rebuilt)) => {
+                self.troubles().end(self.partition);
+                self.serve(owned, rebuilt, orders).await
+            }
             Err(OpenError::Take(broker::Error::Superseded { holds, owner })) => {
                 // etcd was wiped or restored from a backup: the log remembers a later ownership
                 // than the record. The record is ours, so we may raise it.
@@ -161,8 +168,9 @@ impl<M: Machine> Keeper<M> {
                     PartitionRecord::Own { owner: self.context.me.clone(), epoch: holds.next() };
                 self.replace(revision, &raised).await
             }
+            Err(OpenError::NoLog) => Err(RETRY),
             Err(error) => {
-                tracing::error!(partition = %self.partition, error = %chain(&error), "cannot serve");
+                self.troubles().begin(self.partition, chain(&error));
                 Err(error.retry())
             }
         }
@@ -247,6 +255,10 @@ impl<M: Machine> Keeper<M> {
     fn say_store(&self, error: &StoreError) {
         let error = chain(error);
         tracing::warn!(partition = %self.partition, %error, "cannot reach the partition's record");
+    }
+
+    pub(super) fn troubles(&self) -> &Troubles {
+        self.context.metrics.meters.troubles()
     }
 
     fn log(&self) -> Result<Embedded, OpenError> {

@@ -102,7 +102,8 @@ impl<M: Machine> Keeper<M> {
                 Ok(())
             }
             WorkerEnd::Failed(why) => {
-                tracing::error!(partition = %self.partition, %why, "the worker ended; opening anew");
+                tracing::debug!(partition = %self.partition, %why, "the worker ended; opening anew");
+                self.troubles().begin(self.partition, why);
                 Err(RETRY)
             }
             WorkerEnd::Poisoned(condemned) => {
