@@ -16,6 +16,7 @@ use store::{
 };
 use telemetry::tasks::Tasks;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::components::{Components, RetuneLog};
 use crate::config::live::{Live, channel};
@@ -24,6 +25,7 @@ use crate::config::road::{Outlets, Road, Start, chain, initial};
 use crate::config::shared::{ViewReader, share};
 use crate::config::snapshot::{self, Snapshot};
 use crate::config::switched::Board;
+use crate::gateway::HotKeys;
 use crate::load::fold::Figures;
 use crate::load::meter::Meters;
 use crate::load::reporter::{self, Reporter};
@@ -64,6 +66,8 @@ pub struct Core {
     pub queues: Queues,
     /// Where workers count what partitions cost.
     pub meters: Meters,
+    /// Keys that are hot at this node's gateway.
+    pub hot: HotKeys,
     /// What the node carries, and how well it does.
     pub figures: watch::Receiver<Arc<Figures>>,
     /// The hunt as the store says.
@@ -167,12 +171,14 @@ pub fn start(
         acks: inlets.ack,
         standing: standing_tx,
     };
+    let hot = HotKeys::new(Instant::now());
     let reporter = Reporter {
         incarnation: options.me.incarnation.clone(),
         key: keys.key(&Key::Load(options.me.node.clone())),
         session: session.clone(),
         standing: standing.clone(),
         meters: meters.clone(),
+        hot: hot.clone(),
         queues: queues.clone(),
         live: live.clone(),
         figures: figures_tx,
@@ -194,6 +200,7 @@ pub fn start(
         turns,
         queues,
         meters,
+        hot,
         figures,
         view: inlets.view,
         report: inlets.report,
@@ -317,7 +324,7 @@ impl Registration {
     }
 
     async fn claim(&self) -> Result<(), String> {
-        let refused_after = tokio::time::Instant::now() + self.patience();
+        let refused_after = Instant::now() + self.patience();
         loop {
             let instance = self.record.instance.clone();
             let claim = Claim::or_if(move |entry| is_earlier_life(entry, &instance));
@@ -327,7 +334,7 @@ impl Registration {
                 Err(SessionError::Taken { by }) => {
                     let holder = describe(&by);
                     tracing::error!(key = %self.node_key, %holder, "the node's name is taken");
-                    if tokio::time::Instant::now() >= refused_after {
+                    if Instant::now() >= refused_after {
                         return Err(holder);
                     }
                     tokio::time::sleep(NAME_RETRY).await;

@@ -2,7 +2,7 @@
 //! documents, acks. Everything here is pure.
 //!
 //! Read `settings` first (every setting in one place), then `keys` (where things stand in etcd),
-//! `documents`, `load`, `warm` (what machines write there), `edit` (what people write), `layers`
+//! `documents`, `load`, `hot`, `warm` (what machines write there), `edit` (what people write), `layers`
 //! (which value wins), `generation` (which generation runs), `diff` (what a change asks of whom)
 //! and `convergence` (whether a node runs what it should).
 
@@ -15,6 +15,7 @@ pub mod documents;
 pub mod edit;
 mod field;
 pub mod generation;
+pub mod hot;
 pub mod keys;
 pub mod layers;
 mod load;

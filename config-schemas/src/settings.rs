@@ -98,6 +98,9 @@ settings! {
         /// Events of one key per second at one gateway, under which no key is hot whatever its
         /// share. From there on a key is hot that asks for a tenth of what a mean node carries.
         hot: u64 = count(500, 1, 1 << 20, "events"), Live, Node, Gateway;
+        /// Kinds of events that keep their order, and so never leave their key's partition, although
+        /// the game says that they need none. What the game says needs order keeps it in any case.
+        ordered: Vec<String> = list("a kind of event, such as sight", "^[a-z][a-z0-9._-]{0,63}$", is_kind), Live, Node, Gateway;
     }
 
     /// Where events and outcomes are kept.
@@ -208,6 +211,15 @@ impl Typed for Vec<Pin> {
     }
 }
 
+impl Typed for Vec<String> {
+    fn from_value(value: &Value) -> Option<Vec<String>> {
+        match value {
+            Value::List(texts) => Some(texts.clone()),
+            _ => None,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config::from_values(&Values::new())
@@ -220,6 +232,14 @@ fn typed<T: Typed>(values: &Values, section: &'static str, name: &'static str) -
     let typed = T::from_value(&values.get(&path).cloned().unwrap_or_else(default));
     // Values are read by the field's own kind, and a test walks the whole table.
     typed.expect("a field's type fits its kind")
+}
+
+/// Whether the text may be the name of a kind of event; which there are, the game says.
+fn is_kind(text: &str) -> bool {
+    let inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(inner)
 }
 
 const fn secs(secs: u64) -> Duration {

@@ -10,7 +10,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use config_schemas::{PartitionId, Routing};
+use config_schemas::hot::{HOT_REPORTED_MAX, HotReport, hash};
+use config_schemas::{PartitionId, Routing, rounded};
 use events::{Event, Vocabulary, murmur2, partition_of};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -47,6 +48,19 @@ impl HotKeys {
         state.spread.hot().to_vec()
     }
 
+    /// Those of them that have to stay in order, for the node's report.
+    pub fn ordered(&self, now: Instant) -> Vec<HotReport> {
+        let hot = self.hot(now);
+        let partitions = self.state().limits.partitions;
+        let ordered = hot.into_iter().filter(|hot| hot.ordered).take(HOT_REPORTED_MAX);
+        let report = |hot: HotKey| HotReport {
+            partition: partition_of(&hot.key, partitions),
+            rate: rounded(hot.load.per_second),
+            key: hash(&hot.key),
+        };
+        ordered.map(report).collect()
+    }
+
     /// The partition of each of `events`, which count as seen.
     pub(crate) fn place(
         &self,
@@ -57,17 +71,21 @@ impl HotKeys {
         now: Instant,
     ) -> Vec<PartitionId> {
         let partitions = u32::try_from(routes.partitions.len()).unwrap_or(u32::MAX);
+        let ordered = |event: &Event| {
+            let kept = || routing.ordered.iter().any(|kind| kind == event.kind.as_str());
+            vocabulary.is_ordered(event) || kept()
+        };
         let mut state = self.state();
         for event in events {
             let key = vocabulary.key(event).unwrap_or_default();
-            state.spread.see(key, vocabulary.is_ordered(event));
+            state.spread.see(key, ordered(event));
         }
         if state.spread.is_due(now) {
             state.limits = limits(routes, routing, partitions);
             let limits = state.limits;
             state.spread.tick(now, &limits);
         }
-        let fan = |event: &Event, key: &str| match vocabulary.is_ordered(event) {
+        let fan = |event: &Event, key: &str| match ordered(event) {
             true => 1,
             false => state.spread.fan(key),
         };
@@ -194,10 +212,11 @@ mod tests {
     }
 
     /// The partitions of `count` events after a second of the same.
-    fn places(kind: &Kind, partitions: usize, spread: bool) -> BTreeSet<u32> {
+    fn places(kind: &Kind, partitions: usize, set: fn(&mut Routing)) -> BTreeSet<u32> {
         let start = Instant::now();
         let keys = HotKeys::new(start);
-        let routing = Routing { spread, ..Config::default().routing };
+        let mut routing = Config::default().routing;
+        set(&mut routing);
         let routes = routes(4, partitions);
         let mut found = BTreeSet::new();
         for second in 0..3 {
@@ -209,25 +228,31 @@ mod tests {
             assert_eq!(places, again, "a retry goes where the first try went");
             found = places.iter().map(|id| id.0).collect();
         }
-        assert_eq!(keys.hot(start)[0].ordered, *kind != Kind::Sight);
+        let ordered = *kind != Kind::Sight || routing.ordered.iter().any(|kept| kept == "sight");
+        assert_eq!(keys.hot(start)[0].ordered, ordered);
+        let told: Vec<_> = keys.ordered(start).into_iter().map(|hot| hot.partition.0).collect();
+        assert!(!ordered || told.iter().eq(&found), "{told:?}");
+        assert!(ordered || told.is_empty(), "{told:?}");
         found
     }
 
     #[test]
     fn only_what_needs_no_order_leaves_its_partition() {
-        let check = |kind, partitions, spread, expected: usize| {
-            let found = places(&kind, partitions, spread);
+        let check = |kind, partitions, set: fn(&mut Routing), expected: usize| {
+            let found = places(&kind, partitions, set);
             assert_eq!(found.len(), expected, "{kind} {found:?}");
             let key = if kind == Kind::Sight { "gold" } else { "ana" };
             let home = partition_of(key, u32::try_from(partitions).unwrap());
             assert!(found.contains(&home.0));
         };
         // One key is everything: 4 mean nodes, and so 40 parts of a tenth.
-        check(Kind::Sight, 256, true, 64);
-        check(Kind::Sight, 24, true, 16);
-        check(Kind::Sight, 1, true, 1);
-        check(Kind::Sight, 256, false, 1);
-        check(Kind::Move, 256, true, 1);
-        check(Kind::Claim, 256, true, 1);
+        check(Kind::Sight, 256, |_| {}, 64);
+        check(Kind::Sight, 24, |_| {}, 16);
+        check(Kind::Sight, 1, |_| {}, 1);
+        check(Kind::Sight, 256, |routing| routing.spread = false, 1);
+        check(Kind::Sight, 256, |routing| routing.ordered = vec!["sight".to_owned()], 1);
+        check(Kind::Sight, 256, |routing| routing.ordered = vec!["move".to_owned()], 64);
+        check(Kind::Move, 256, |_| {}, 1);
+        check(Kind::Claim, 256, |_| {}, 1);
     }
 }

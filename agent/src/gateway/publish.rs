@@ -41,12 +41,12 @@ struct Inner {
 }
 
 impl Gateway {
-    /// The gateway in front of `plane`.
-    pub fn new(plane: Plane, metrics: GatewayMetrics) -> Gateway {
+    /// The gateway in front of `plane`, which notes in `hot` what it sees.
+    pub fn new(plane: Plane, hot: HotKeys, metrics: GatewayMetrics) -> Gateway {
         Gateway(Arc::new(Inner {
             live: plane.live(),
             vocabulary: plane.vocabulary(),
-            carrier: Carrier::new(plane.clone(), plane.vocabulary(), metrics.clone()),
+            carrier: Carrier::new(plane.clone(), hot, metrics.clone()),
             requests: Semaphore::new(REQUESTS_MAX),
             hands: Semaphore::new(HANDS_MAX),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),

@@ -77,7 +77,8 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
     let options = PlaneOptions { hunt: hunt(), me: me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone()).unwrap();
     let plane = plane::new::<events::HuntGame>(options, &core, log, metrics);
-    let gateway = Gateway::new(plane.clone(), GatewayMetrics::register(&registry).unwrap());
+    let metrics = GatewayMetrics::register(&registry).unwrap();
+    let gateway = Gateway::new(plane.clone(), core.hot.clone(), metrics);
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
     let connections = Connections::new(64, gateway.metrics().clone());
     let port = Port { listener, speech: Speech::Grpc, connections };

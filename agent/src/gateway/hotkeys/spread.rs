@@ -5,14 +5,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use config_schemas::hot::HOT_SHARE;
 use tokio::time::Instant;
 
 use super::sketch::Sketch;
 
 /// Most partitions of one key.
 pub const FAN_MAX: u32 = 512;
-/// A key is hot from this share of what a mean node carries.
-const THRESHOLD: f64 = 0.1;
 /// After each of these, all that was seen counts half: what counts is about the last second.
 const WINDOW: Duration = Duration::from_millis(500);
 /// How often the fan-outs are looked at: a tenth of the second within which a key is to be spread.
@@ -149,7 +148,7 @@ impl Spread {
                     share,
                     of_mean_node: share * limits.nodes.max(1) as f64,
                 };
-                let hot = load.of_mean_node >= THRESHOLD
+                let hot = load.of_mean_node >= HOT_SHARE
                     && load.per_second >= limits.least_per_second as f64;
                 hot.then(|| HotKey { key: seen.key.to_owned(), ordered, load, fan: 1 })
             });
@@ -213,7 +212,7 @@ impl Fan {
 /// The partitions that bring a key under the threshold, as a power of two: when it doubles, half
 /// of the events keep their partition.
 fn needed(of_mean_node: f64, partitions: u32) -> u32 {
-    let parts = (of_mean_node / THRESHOLD).ceil().clamp(1.0, f64::from(FAN_MAX));
+    let parts = (of_mean_node / HOT_SHARE).ceil().clamp(1.0, f64::from(FAN_MAX));
     let cap = partitions.clamp(1, FAN_MAX);
     let cap = if cap.is_power_of_two() { cap } else { cap.next_power_of_two() / 2 };
     // Within 1 to 512 by the clamp.
