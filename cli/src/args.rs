@@ -12,6 +12,7 @@ use store::EtcdFlags;
 
 use crate::dev::args::DevCommand;
 use crate::failure::Failure;
+use crate::load::args::LoadFlags;
 use crate::shown::Format;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -86,9 +87,26 @@ pub enum Command {
         /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
         hunt: HuntName,
     },
+    /// Publish events as players would, at a rate that does not wait for answers; measure, and
+    /// judge what became of each.
+    Load(LoadArgs),
     /// Everything on this machine: servers, operator, agents, a guided tour.
     #[command(subcommand)]
     Dev(DevCommand),
+}
+
+/// `hunt load`.
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+    #[arg(required_unless_present = "agents")]
+    pub hunt: Option<HuntName>,
+    /// Agents to publish to, by their HTTP addresses; those that etcd knows when none is named.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub agents: Vec<String>,
+    /// What to do.
+    #[command(flatten)]
+    pub load: LoadFlags,
 }
 
 /// `hunt set`.

@@ -54,6 +54,16 @@ impl Http {
         self.ask(Method::GET, address, path, Bytes::new(), ASK_WITHIN).await
     }
 
+    /// The same, at most `within`.
+    pub async fn get_within(
+        &self,
+        address: &str,
+        path: &str,
+        within: Duration,
+    ) -> Result<Answer, Failure> {
+        self.ask(Method::GET, address, path, Bytes::new(), within).await
+    }
+
     /// `POST` of JSON (or JSON lines), at most `within`.
     pub async fn post(
         &self,

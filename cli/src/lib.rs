@@ -12,6 +12,7 @@ pub mod failure;
 pub mod fleet;
 pub mod http;
 pub mod last_good;
+pub mod load;
 pub mod reach;
 pub mod shown;
 pub mod wait;

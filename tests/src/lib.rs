@@ -3,7 +3,7 @@
 
 pub mod world;
 
-pub mod checker;
+pub use hunt::load::checker;
 pub mod http;
 pub mod players;
 pub mod probes;

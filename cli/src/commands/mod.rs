@@ -5,6 +5,7 @@ pub mod change;
 pub mod check;
 pub mod explain;
 pub mod history;
+pub mod load;
 pub mod rollback;
 pub mod set;
 pub mod status;
@@ -20,6 +21,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::Dev(command) = cli.command {
         return crate::dev::run(command, out).await;
     }
+    if let Command::Load(args) = &cli.command {
+        // Agents that are named are loaded without etcd.
+        return load::run(|| Etcd::open(cli.etcd.options()), out, args).await;
+    }
     let etcd = Etcd::open(cli.etcd.options())?;
     match cli.command {
         Command::Status { hunt: None } => status::all(&etcd, out).await,
@@ -34,6 +39,6 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::History { hunt } => history::run(&etcd, out, &hunt).await,
         Command::Rollback(args) => rollback::run(&etcd, out, &args).await,
         Command::Check { hunt } => check::run(&etcd, out, &hunt).await,
-        Command::Dev(_) => Ok(()),
+        Command::Dev(_) | Command::Load(_) => Ok(()),
     }
 }

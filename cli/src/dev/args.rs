@@ -1,11 +1,10 @@
 //! What `hunt dev` can be asked. In: arguments. Out: typed commands.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::args::duration;
+use crate::load::args::LoadFlags;
 
 /// Everything on this machine.
 #[derive(Debug, Subcommand)]
@@ -22,8 +21,8 @@ pub enum DevCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Publish events to the running agents and measure.
-    Load(LoadArgs),
+    /// `hunt load` on the agents that run here.
+    Load(LoadFlags),
     /// The last lines that a process wrote.
     Logs {
         /// The process, as `status` names it.
@@ -60,18 +59,4 @@ pub struct DemoArgs {
     /// Leave everything running at the end, to look at.
     #[arg(long)]
     pub keep: bool,
-}
-
-/// `hunt dev load`.
-#[derive(Debug, Clone, Args)]
-pub struct LoadArgs {
-    /// Events a second.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=200_000))]
-    pub rate: u32,
-    /// For how long.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "10s")]
-    pub lasts: Duration,
-    /// How many players play.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub players: u32,
 }
