@@ -74,6 +74,7 @@ impl Case {
                 poison: BTreeSet::from([PartitionId(5)]),
                 spread: BTreeSet::new(),
                 freed: BTreeSet::from([PartitionId(6)]),
+                hot: BTreeMap::new(),
             },
         }
     }

@@ -15,6 +15,8 @@ pub(super) struct Place<'a> {
     pub(super) ready: bool,
     /// Partitions may be given to it.
     pub(super) takes: bool,
+    /// It is kept for one hot partition: others go there only for want of any other.
+    pub(super) home: bool,
     pub(super) count: usize,
     pub(super) cost: f64,
     /// Partitions that it is handing over or taking over.
@@ -46,6 +48,8 @@ pub(super) struct Spot {
     pub(super) epoch: Epoch,
     /// Already on the move, or its next record is already planned.
     pub(super) settled: bool,
+    /// Stays for balance's sake: others make room for it.
+    pub(super) fixed: bool,
     pub(super) cost: f64,
 }
 
@@ -80,7 +84,7 @@ impl<'a> Draft<'a> {
         let place = |member: &&'a Member| {
             let ready = member.mode == NodeMode::Ready;
             let takes = ready && (member.health == Health::Well || !any_well);
-            Place { member, ready, takes, count: 0, cost: 0.0, in_flight: 0, share: 0 }
+            Place { member, ready, takes, home: false, count: 0, cost: 0.0, in_flight: 0, share: 0 }
         };
         let mut draft = Draft {
             scene,
@@ -197,7 +201,7 @@ impl<'a> Draft<'a> {
         let cost = self.scene.costs.of(id);
         self.places[at].count += 1;
         self.places[at].cost += cost;
-        self.spots.push(Spot { id, at, epoch, settled, cost });
+        self.spots.push(Spot { id, at, epoch, settled, fixed: false, cost });
     }
 
     /// Gives a partition without owner to a node.
@@ -241,7 +245,7 @@ impl<'a> Draft<'a> {
         let best = others.min_by(|(_, a), (_, b)| {
             let number = |place: &Place<'_>| (place.is_full(), place.count);
             let load = if by_load {
-                a.with(cost).total_cmp(&b.with(cost))
+                a.home.cmp(&b.home).then(a.with(cost).total_cmp(&b.with(cost)))
             } else {
                 number(a).cmp(&number(b))
             };

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::placement::{
-    Budget, Costs, Health, Member, Placed, Plan, Policy, Rounds, Seen, Setup, Step, check,
+    Budget, Costs, Health, Hot, Member, Placed, Plan, Policy, Rounds, Seen, Setup, Step, check,
 };
 
 const PARTITIONS: u32 = 48;
@@ -97,6 +97,17 @@ fn any_placed() -> impl Strategy<Value = Placed> {
     })
 }
 
+fn any_hot() -> impl Strategy<Value = Hot> {
+    any::<bool>().prop_map(|apart| Hot {
+        key: String::new(),
+        cost: 1.0,
+        apart,
+        node: None,
+        of_node: 1.0,
+        of_mean: 1.0,
+    })
+}
+
 prop_compose! {
     fn any_policy()(
         pins in prop::collection::btree_map(0..PARTITIONS, 0_usize..7, 0..4),
@@ -105,6 +116,7 @@ prop_compose! {
         moves in 1_usize..9,
         aim in prop::sample::select(vec![Aim::Count, Aim::Idle, Aim::Load, Aim::Load, Aim::Nothing]),
         (partitions, cost) in (0_usize..12, 0.0..10.0),
+        hot in prop::collection::btree_map((0..PARTITIONS).prop_map(PartitionId), any_hot(), 0..4),
     ) -> Policy {
         let soon = now() + SignedDuration::from_secs(5);
         Policy {
@@ -122,6 +134,7 @@ prop_compose! {
             poison: sets[2].clone(),
             spread: sets[3].clone(),
             freed: &sets[4] - &sets[2],
+            hot,
         }
     }
 }

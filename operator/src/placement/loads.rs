@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use config_schemas::documents::Owner;
+use config_schemas::hot::{HotSum, hot_keys};
 use config_schemas::{LOAD_WINDOW, Load, NodeName, PartitionId};
 use jiff::Timestamp;
 
@@ -83,6 +84,12 @@ impl Loads {
     /// Whether any node announced another report: the hunt is at work.
     pub fn is_active(&self) -> bool {
         self.reports.values().any(|report| report.load.next_ms.is_some())
+    }
+
+    /// The hot keys of all gateways that still report, by what partitions cost.
+    pub fn hot(&self, costs: &Costs, now: Timestamp) -> Vec<HotSum> {
+        let known = self.reports.values().filter(|report| !report.is_silent(now));
+        hot_keys(known.map(|report| &report.load), |id| costs.of(id))
     }
 
     /// Whether that life of a node has said something that still counts.
@@ -202,6 +209,11 @@ impl Costs {
     /// What that partition costs.
     pub fn of(&self, partition: PartitionId) -> f64 {
         self.all.get(partition.0 as usize).copied().unwrap_or(1.0)
+    }
+
+    /// What so many partitions cost together.
+    pub fn sum(&self, partitions: u32) -> f64 {
+        (0..partitions).map(|id| self.of(PartitionId(id))).sum()
     }
 
     /// What all that is known costs.

@@ -8,6 +8,7 @@ mod check;
 mod commit;
 mod draft;
 mod even;
+mod hot;
 mod loads;
 mod look;
 mod plan;
@@ -26,6 +27,7 @@ pub use bound::{Bound, bound};
 pub use brake::hold_until;
 pub use check::{Violation, check};
 pub use commit::{MOVES_PER_TXN, transactions};
+pub use hot::{HOT_MAX, Hot};
 pub use loads::{Costs, Loads};
 pub use look::{Placing, place};
 pub use plan::plan_placement;
@@ -115,6 +117,8 @@ pub struct Policy {
     pub spread: BTreeSet<PartitionId>,
     /// Parked partitions that are to be served again.
     pub freed: BTreeSet<PartitionId>,
+    /// Partitions that one ordered key fills.
+    pub hot: BTreeMap<PartitionId, Hot>,
 }
 
 /// What balance goes by.
@@ -202,6 +206,8 @@ pub enum StepCause {
     Pin,
     /// Its owner is slow.
     Slow,
+    /// It shares a node with a hot key, or is that key's and goes to a bigger node.
+    Hot,
     /// Its owner has more than others.
     Balance,
     /// The destination of its move is gone.
@@ -223,6 +229,7 @@ impl StepCause {
             StepCause::Drain => "drain",
             StepCause::Pin => "pin",
             StepCause::Slow => "slow",
+            StepCause::Hot => "hot",
             StepCause::Balance => "balance",
             StepCause::NoDestination => "no_destination",
             StepCause::Overdue => "overdue",

@@ -6,11 +6,14 @@ use config_schemas::PartitionId;
 
 use super::draft::{Draft, Ownerless};
 use super::weigh::Scale;
-use super::{Aim, Plan, Scene, StepCause, even, weigh};
+use super::{Aim, Plan, Scene, StepCause, even, hot, weigh};
 
 /// Plans the next record of every partition that needs one.
 pub fn plan_placement(scene: Scene<'_>) -> Plan {
     let mut draft = Draft::new(scene);
+    if scene.policy.aim == Aim::Load {
+        hot::reserve(&mut draft);
+    }
     even::share_out(&mut draft);
     place_ownerless(&mut draft);
     drain(&mut draft);
@@ -30,7 +33,8 @@ fn balance(draft: &mut Draft<'_>, aim: Aim, running: bool) -> bool {
         Aim::Count => even::balance(draft),
         Aim::Idle => (running || even::lacks(draft)) && even::balance(draft),
         Aim::Load => {
-            let scale = Scale::of(draft);
+            hot::part(draft);
+            let scale = Scale::of_rest(draft);
             let runs = scale.runs(running);
             if runs {
                 weigh::balance(draft, &scale);

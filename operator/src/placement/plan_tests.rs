@@ -55,6 +55,7 @@ fn policy() -> Policy {
         poison: BTreeSet::new(),
         spread: BTreeSet::new(),
         freed: BTreeSet::new(),
+        hot: BTreeMap::new(),
     }
 }
 

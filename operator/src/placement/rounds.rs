@@ -10,8 +10,9 @@ use config_schemas::documents::{NodeMode, Owner, PartitionRecord};
 use config_schemas::{Load, NodeName, PartitionId};
 use jiff::{SignedDuration, Timestamp};
 
+use super::hot::{Ground, Hots};
 use super::poison::{Deaths, Lost};
-use super::{Aim, Budget, Costs, Health, Loads, Member, Placed, Policy, Step, StepCause};
+use super::{Aim, Budget, Costs, Health, Hot, Loads, Member, Placed, Policy, Step, StepCause};
 
 /// A partition that changed hands does not move for load again for so many rounds.
 const COOL_ROUNDS: i32 = 6;
@@ -70,6 +71,7 @@ pub struct Rounds {
     /// Nodes that were slow: they take nothing until then.
     recovering: BTreeMap<NodeName, Timestamp>,
     deaths: Deaths,
+    hots: Hots,
 }
 
 /// One round: figures stay as they are at its beginning.
@@ -213,6 +215,10 @@ impl Rounds {
         self.loads.believe(owned, now);
         let costs = self.loads.costs(u32::try_from(placed.len()).unwrap_or(u32::MAX));
         let aim = self.aim(members, &costs, now);
+        // Where there is little load, no key matters.
+        let sums = if aim == Aim::Load { self.loads.hot(&costs, now) } else { Vec::new() };
+        let ground = Ground::of(members, placed, &costs, &sums);
+        self.hots.turn(&ground, now, after(now, rounds(setup, COOL_ROUNDS)));
         let ends = after(now, rounds(setup, 1));
         self.round = Some(Round { started: now, ends, aim, costs, planned: false });
     }
@@ -232,6 +238,11 @@ impl Rounds {
     /// What each partition costs in this round.
     pub fn costs(&self) -> Costs {
         self.round.as_ref().map_or_else(Costs::equal, |round| round.costs.clone())
+    }
+
+    /// Partitions that one ordered key fills.
+    pub fn hot(&self) -> BTreeMap<PartitionId, Hot> {
+        self.hots.all()
     }
 
     /// What the next plan goes by. `gone` says since when nodes are gone.
@@ -266,6 +277,7 @@ impl Rounds {
             poison: self.deaths.poison(&lost, placed.len(), now),
             spread: self.deaths.spread(now),
             freed: seen.freed.clone(),
+            hot: self.hot(),
         }
     }
 

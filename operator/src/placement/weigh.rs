@@ -33,14 +33,13 @@ pub(super) struct Scale {
 impl Scale {
     /// Of the nodes that carry ordinary load: the ready ones but slow ones.
     pub(super) fn of(draft: &Draft<'_>) -> Scale {
-        let carries = |at: usize| {
-            let place = &draft.places[at];
-            place.ready && (place.takes || place.member.health != Health::Slow)
-        };
+        Scale::over(draft, |at| carries(draft, at))
+    }
+
+    fn over(draft: &Draft<'_>, of: impl Fn(usize) -> bool) -> Scale {
         let costs: Vec<f64> =
-            draft.spots.iter().filter(|spot| carries(spot.at)).map(|spot| spot.cost).collect();
-        let places =
-            || (0..draft.places.len()).filter(|at| carries(*at)).map(|at| &draft.places[at]);
+            draft.spots.iter().filter(|spot| of(spot.at)).map(|spot| spot.cost).collect();
+        let places = || (0..draft.places.len()).filter(|at| of(*at)).map(|at| &draft.places[at]);
         let weights: Vec<f64> = places().map(|place| place.member.weight).collect();
         let room: f64 = weights.iter().sum();
         let mean = if room > 0.0 { costs.iter().sum::<f64>() / room } else { 0.0 };
@@ -58,6 +57,12 @@ impl Scale {
         }
     }
 
+    /// Of the nodes that balance is about: those but the ones kept for hot partitions, whose load
+    /// nothing can lower.
+    pub(super) fn of_rest(draft: &Draft<'_>) -> Scale {
+        Scale::over(draft, |at| carries(draft, at) && !draft.places[at].home)
+    }
+
     /// Whether balancing goes on or begins.
     pub(super) fn runs(&self, running: bool) -> bool {
         let Standing { most, least, .. } = self.standing;
@@ -67,15 +72,20 @@ impl Scale {
     }
 }
 
+fn carries(draft: &Draft<'_>, at: usize) -> bool {
+    let place = &draft.places[at];
+    place.ready && (place.takes || place.member.health != Health::Slow)
+}
+
 /// Moves what lowers the peak, until nothing pays or the budget is spent.
 pub(super) fn balance(draft: &mut Draft<'_>, scale: &Scale) {
     let mut own: Vec<Vec<usize>> = vec![Vec::new(); draft.places.len()];
     for (index, spot) in draft.spots.iter().enumerate() {
-        if draft.is_free(spot) {
+        if draft.is_free(spot) && !spot.fixed {
             own[spot.at].push(index);
         }
     }
-    let mut skip: Vec<bool> = draft.places.iter().map(|place| !place.ready).collect();
+    let mut skip: Vec<bool> = draft.places.iter().map(|place| !place.ready || place.home).collect();
     while !draft.left.is_spent() {
         let Some(hot) = hottest(draft, &skip) else { return };
         let coldest = extreme(draft, |place| -place.utilisation());
@@ -106,7 +116,10 @@ fn hottest(draft: &Draft<'_>, skip: &[bool]) -> Option<usize> {
 
 /// The place that may take something and has most of what is asked for.
 fn extreme(draft: &Draft<'_>, of: impl Fn(&super::draft::Place<'_>) -> f64) -> Option<usize> {
-    let takes = (0..draft.places.len()).filter(|at| draft.places[*at].takes && draft.may_move(*at));
+    let takes = (0..draft.places.len()).filter(|at| {
+        let place = &draft.places[*at];
+        place.takes && !place.home && draft.may_move(*at)
+    });
     takes.max_by(|a, b| of(&draft.places[*a]).total_cmp(&of(&draft.places[*b])).then(b.cmp(a)))
 }
 
