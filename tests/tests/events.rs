@@ -9,6 +9,7 @@ use anyhow::{Context as _, ensure};
 use config_schemas::PartitionId;
 use config_schemas::documents::PartitionRecord;
 use serde_json::json;
+use servers::FaultProxy;
 use tests::checker;
 use tests::players::{Players, outcomes};
 use tests::wait::{timed, until};
@@ -68,13 +69,7 @@ async fn an_agent_killed_under_load_loses_nothing_that_was_acknowledged() {
     world.agents.insert(1, killed);
     timed("it serves partitions again", SOON, async || {
         world.is_served().await?;
-        let records = world.partitions().await?;
-        let mine = |record: &&PartitionRecord| {
-            record.owner().is_some_and(|owner| owner.node.as_str() == "agent-2")
-        };
-        let count = records.values().filter(mine).count();
-        ensure!(count == 4, "it owns {count} of 12");
-        Ok(())
+        owns(&world, "agent-2", 4).await
     })
     .await;
     players.goes_on(SOME, SOON).await;
@@ -99,6 +94,41 @@ async fn an_agent_that_sleeps_past_its_lease_is_not_believed_when_it_wakes_up() 
     })
     .await;
     judged(&world, players).await;
+}
+
+/// It lives, is asked by producers, and does not hear that its partitions are others' by now: what
+/// stops it is the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_cut_off_from_etcd_goes_on_without_being_believed_beside_its_successors() {
+    let mut world = World::start(Setup::agents(2)).await.unwrap();
+    let way = FaultProxy::in_front_of(&world.members.endpoints()[0]).await.unwrap();
+    world.start_agent_on("agent-3", &way.endpoint()).unwrap();
+    timed("the third agent has its share", SOON, async || owns(&world, "agent-3", 4).await).await;
+    world.served(SOON).await;
+    let players = Players::start(&world, "p", PLAYERS);
+    players.goes_on(SOME, SOON).await;
+    way.cut();
+    timed("its partitions have other owners", SOON, async || owns(&world, "agent-3", 0).await)
+        .await;
+    players.goes_on(2 * SOME, SOON).await;
+    way.heal();
+    timed("it has its share again", SOON, async || {
+        owns(&world, "agent-3", 4).await?;
+        world.is_served().await?;
+        world.is_converged().await
+    })
+    .await;
+    players.goes_on(SOME, SOON).await;
+    assert!(world.agents[2].is_running());
+    judged(&world, players).await;
+}
+
+async fn owns(world: &World, node: &str, wanted: usize) -> anyhow::Result<()> {
+    let records = world.partitions().await?;
+    let owners = records.values().filter_map(PartitionRecord::owner);
+    let count = owners.filter(|owner| owner.node.as_str() == node).count();
+    ensure!(count == wanted, "{node} owns {count} of {}", records.len());
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -127,15 +127,21 @@ impl World {
     /// Starts everything and waits until every agent runs the hunt's first generation.
     pub async fn start(setup: Setup) -> Result<World> {
         let mut world = World::bare(&setup).await?;
-        world.apply().await?;
+        world.begin(&setup).await?;
+        Ok(world)
+    }
+
+    /// Lets a hunt begin on bare servers.
+    pub async fn begin(&mut self, setup: &Setup) -> Result<()> {
+        self.apply().await?;
         for number in 1..=setup.operators {
-            world.start_operator(&format!("operator-{number}"))?;
+            self.start_operator(&format!("operator-{number}"))?;
         }
         for number in 1..=setup.agents {
-            world.start_agent(&format!("agent-{number}"))?;
+            self.start_agent(&format!("agent-{number}"))?;
         }
-        world.converged(START_LIMIT).await;
-        Ok(world)
+        self.converged(START_LIMIT).await;
+        Ok(())
     }
 
     /// The same with hunts from Kubernetes; `None`, said aloud, where it cannot be had.
