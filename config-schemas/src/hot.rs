@@ -19,6 +19,9 @@ pub const HOT_REPORTED_MAX: usize = 8;
 /// A key is hot from this share of what a mean node carries.
 pub const HOT_SHARE: f64 = 0.1;
 
+/// A key fills a partition from this part of its cost.
+const DOMINATES: f64 = 0.5;
+
 /// Bytes of SHA-256 that are told of a key, in hexadecimal.
 const HASH_BYTES: usize = 8;
 
@@ -51,6 +54,21 @@ pub struct HotSum {
 pub fn hash(key: &str) -> String {
     use sha2::{Digest, Sha256};
     Sha256::digest(key).iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a key of that cost fills a partition so that it counts: a tenth of what a mean node
+/// carries, and most of the partition.
+pub fn fills(cost: f64, of_partition: f64, mean_node: f64) -> bool {
+    mean_node > 0.0 && cost >= HOT_SHARE * mean_node && cost >= DOMINATES * of_partition
+}
+
+/// For people: what such a key means for its partition; `of_node` is its share of a node.
+pub fn sentence(partition: PartitionId, of_node: f64) -> String {
+    let percent = of_node * 1e2;
+    format!(
+        "partition {partition}: one ordered key takes {percent:.0} % of a node; no placement can \
+         lower this"
+    )
 }
 
 /// Adds up what all nodes report; `cost_of` says what a partition costs.

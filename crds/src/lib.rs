@@ -16,7 +16,7 @@ pub use hunt::{
     TreasureHuntSpec,
 };
 pub use status::{
-    Applied, CONDITIONS_MAX, Condition, ConditionKind, EVENTS_MAX, Kept, MESSAGE_CHARS_MAX, Nodes,
-    OVERRIDES_MAX, OverrideInEffect, PartitionCounts, REFUSED_MAX, RefusedEdit, Rollback,
-    StatusEvent, TreasureHuntStatus, Truth,
+    Applied, CONDITIONS_MAX, Condition, ConditionKind, EVENTS_MAX, HOT_MAX, HotPartition, Kept,
+    MESSAGE_CHARS_MAX, Nodes, OVERRIDES_MAX, OverrideInEffect, PartitionCounts, REFUSED_MAX,
+    RefusedEdit, Rollback, StatusEvent, TreasureHuntStatus, Truth,
 };

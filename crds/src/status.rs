@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub const REFUSED_MAX: usize = 32;
 /// Overrides in effect that are spelled out.
 pub const OVERRIDES_MAX: usize = 32;
+/// Partitions filled by one key that are spelled out.
+pub const HOT_MAX: usize = 8;
 /// Conditions, and room for those of a later version.
 pub const CONDITIONS_MAX: usize = 16;
 /// Events kept in a status file, where there is no Kubernetes to keep them.
@@ -47,6 +49,11 @@ pub struct TreasureHuntStatus {
     /// Partitions, counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionCounts>,
+    /// Partitions that one key fills whose events have to stay in order, the heaviest first: such a
+    /// key is never split, and sets what balance can reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub hot: Vec<HotPartition>,
     /// Values in effect for the hunt as a whole, in short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<Applied>,
@@ -176,6 +183,33 @@ pub struct PartitionCounts {
     /// Partitions that nobody serves on purpose.
     #[schemars(range(min = 0))]
     pub parked: i32,
+}
+
+/// A partition that one ordered key fills.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HotPartition {
+    /// Which.
+    #[schemars(range(min = 0, max = 4095))]
+    pub partition: i32,
+    /// Who has it, if that node lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub node: Option<String>,
+    /// The first 16 hexadecimal digits of the key's SHA-256.
+    #[schemars(length(max = 16))]
+    pub key: String,
+    /// What the key takes of that node, in percent; to a fifth, so that it stands still.
+    #[schemars(range(min = 0))]
+    pub percent_of_node: i32,
+    /// The same of what a mean node carries.
+    #[schemars(range(min = 0))]
+    pub percent_of_mean: i32,
+    /// It has its node for itself, as far as moves can bring that about.
+    pub apart: bool,
+    /// The same for people.
+    #[schemars(length(max = 256))]
+    pub message: String,
 }
 
 /// Values in effect for the hunt as a whole, in short.

@@ -11,8 +11,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use config_schemas::convergence::NodeState;
 use config_schemas::documents::{NodeMode, PartitionRecord};
+use config_schemas::hot::sentence;
 use config_schemas::layers::Claim;
-use config_schemas::{FieldPath, HuntName};
+use config_schemas::{FieldPath, HuntName, PartitionId, rounded};
 use serde_json::{Value, json};
 use store::Entry;
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::controller::{About, Query};
 use crate::evaluate::{Evaluation, evaluate, layer_name};
 use crate::hunt::Hunt;
+use crate::placement::Hot;
 use crate::state::HuntView;
 
 /// Questions that may wait for the controller; more are turned away.
@@ -76,7 +78,11 @@ pub(crate) fn answer<'a>(
     let judged = evaluate(&view, &hunt.memory, &hunt.held, telemetry::clock::now());
     Some(match query.about {
         About::Config => config(name, &judged),
-        About::Partitions => partitions(name, &view, &judged),
+        About::Partitions => {
+            let mut shown = partitions(name, &view, &judged);
+            shown["hot"] = hot(&hunt.memory.rounds.hot());
+            shown
+        }
         About::Hunts => hunts(&[(name, hunt)]),
     })
 }
@@ -157,6 +163,21 @@ fn partitions(name: &HuntName, view: &HuntView<'_>, judged: &Evaluation) -> Valu
         "partitions": view.partitions.iter().map(|(id, slot)| (id.to_string(), record(slot)))
             .collect::<serde_json::Map<_, _>>(),
     })
+}
+
+fn hot(all: &BTreeMap<PartitionId, Hot>) -> Value {
+    let one = |(id, hot): (&PartitionId, &Hot)| {
+        json!({
+            "partition": id,
+            "node": hot.node,
+            "key": hot.key,
+            "ofNode": rounded(hot.of_node),
+            "ofMean": rounded(hot.of_mean),
+            "apart": hot.apart,
+            "message": sentence(*id, hot.of_node),
+        })
+    };
+    all.iter().map(one).collect()
 }
 
 /// Whether a node takes partitions, for people.

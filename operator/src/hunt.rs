@@ -276,6 +276,7 @@ impl Hunt {
             store_silent: look.silent,
             store_trouble: self.store_trouble.as_deref(),
             troubles: &self.memory.troubles,
+            hot: &self.memory.rounds.hot(),
             now: around.now,
         };
         let after = report::status(&findings, &before);

@@ -1,14 +1,16 @@
 //! What the operator counts, in its own registry. Names follow controller-runtime where it has
 //! one, so that people's boards fit.
 
-use config_schemas::HuntName;
+use std::collections::BTreeMap;
+
 use config_schemas::documents::RefusalCode;
+use config_schemas::{HuntName, PartitionId};
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
-use crate::placement::Standing;
+use crate::placement::{Hot, Standing};
 
 /// Buckets of latencies, in seconds.
 const SECONDS: &[f64] =
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub utilisation: GaugeVec,
     /// Nodes that take no partitions because they are slow, silent or suspect, by hunt.
     pub unwell: IntGaugeVec,
+    /// What the ordered key that fills a partition takes of its node, by hunt and partition.
+    pub hot: GaugeVec,
     /// 1 while this operator leads.
     pub leader: IntGauge,
     /// Hunts known, by where from.
@@ -135,6 +139,11 @@ impl Metrics {
                 "Nodes that get no partitions because they are slow, silent or hand nothing over.",
                 &["hunt"],
             )?,
+            hot: make.numbers(
+                "treasurehunt_placement_hot_partition",
+                "What one ordered key takes of the node of its partition. No placement can lower it.",
+                &["hunt", "partition"],
+            )?,
             leader: make.gauge("treasurehunt_operator_leader", "1 while this operator leads.")?,
             hunts: make.gauges("treasurehunt_operator_hunts", "Hunts known.", &["known_from"])?,
             orphans: make.gauge(
@@ -156,7 +165,7 @@ impl Metrics {
 
     /// Forgets how the load of hunts lies, before it is said anew.
     pub fn forget_standings(&self) {
-        for numbers in [&self.spread, &self.spread_bound, &self.utilisation] {
+        for numbers in [&self.spread, &self.spread_bound, &self.utilisation, &self.hot] {
             numbers.reset();
         }
         self.unwell.reset();
@@ -172,8 +181,15 @@ impl Metrics {
         self.unwell.with_label_values(&[&name]).set(i64::try_from(unwell).unwrap_or(i64::MAX));
     }
 
+    /// Says which partitions of a hunt one key fills; at most a few.
+    pub fn set_hot(&self, hunt: &HuntName, hot: &BTreeMap<PartitionId, Hot>) {
+        for (id, hot) in hot {
+            self.hot.with_label_values(&[&hunt.to_string(), &id.to_string()]).set(hot.of_node);
+        }
+    }
+
     /// Sets the gauges of refused edits.
-    pub fn set_refused(&self, counts: &std::collections::BTreeMap<RefusalCode, i64>) {
+    pub fn set_refused(&self, counts: &BTreeMap<RefusalCode, i64>) {
         self.refused.reset();
         for (code, count) in counts {
             self.refused.with_label_values(&[code.as_str()]).set(*count);

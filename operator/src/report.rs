@@ -2,19 +2,22 @@
 //! judgement, the status as it was. Out: the status to be; equal to the old one when nothing is
 //! new, to the last time stamp, so that nothing is written. Pure.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use config_schemas::convergence::NodeState;
 use config_schemas::documents::{PartitionRecord, RefusalCode};
-use config_schemas::{Generation, NodeName, Problem, Troubles};
+use config_schemas::hot::sentence;
+use config_schemas::{Generation, NodeName, PartitionId, Problem, Troubles};
 use crds::{
-    Applied, Condition, ConditionKind, Kept, MESSAGE_CHARS_MAX, Nodes, PartitionCounts,
-    REFUSED_MAX, RefusedEdit, Rollback, TreasureHuntStatus, Truth,
+    Applied, Condition, ConditionKind, HOT_MAX, HotPartition, Kept, MESSAGE_CHARS_MAX, Nodes,
+    PartitionCounts, REFUSED_MAX, RefusedEdit, Rollback, TreasureHuntStatus, Truth,
 };
 use jiff::Timestamp;
 
 use crate::desire::Desire;
 use crate::evaluate::{Evaluation, list};
+use crate::placement::Hot;
 use crate::plan::Note;
 use crate::state::HuntView;
 
@@ -35,6 +38,8 @@ pub struct Findings<'a> {
     pub store_trouble: Option<&'a str>,
     /// What keeps nodes from serving partitions, by their own word.
     pub troubles: &'a BTreeMap<NodeName, Troubles>,
+    /// Partitions that one ordered key fills.
+    pub hot: &'a BTreeMap<PartitionId, Hot>,
     /// For stamps.
     pub now: Timestamp,
 }
@@ -51,6 +56,7 @@ pub fn status(findings: &Findings<'_>, before: &TreasureHuntStatus) -> TreasureH
         converged: Some(format!("{}/{}", nodes.acked, nodes.desired)),
         nodes: Some(nodes),
         partitions: Some(partitions),
+        hot: hot(findings.hot),
         effective: Some(applied(judged, partitions)),
         refused: refused(judged, before, findings.now),
         refused_count: count(judged.refused.len()),
@@ -90,7 +96,7 @@ pub fn notes(before: &TreasureHuntStatus, after: &TreasureHuntStatus) -> Vec<Not
     let not_accepted = accepted(after)
         .filter(|(truth, _)| *truth == Truth::False && accepted(before) != accepted(after))
         .map(|(_, message)| Note::warning("NotAccepted", "spec", message));
-    refused.chain(mended).chain(not_accepted).collect()
+    refused.chain(mended).chain(not_accepted).chain(heated(before, after)).collect()
 }
 
 fn conditions(
@@ -236,6 +242,9 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     if !findings.troubles.is_empty() {
         troubles.push(("LogTrouble", log_troubles(findings.troubles)));
     }
+    for full in findings.hot.iter().filter(|(_, hot)| hot.of_node >= FULL) {
+        troubles.push(("HotKey", sentence(*full.0, full.1.of_node)));
+    }
     if let Some(unowned) = unowned(status) {
         troubles.push(("Unplaced", unowned));
     }
@@ -249,6 +258,45 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     };
     let texts: Vec<&str> = troubles.iter().map(|(_, text)| text.as_str()).collect();
     verdict(Truth::True, reason, texts.join("; "))
+}
+
+/// A key that takes this part of a node leaves no room for a burst, and nothing can be moved away.
+const FULL: f64 = 0.9;
+
+fn hot(all: &BTreeMap<PartitionId, Hot>) -> Vec<HotPartition> {
+    let percent = |share: f64| (share * 1e2).round().clamp(0.0, f64::from(i32::MAX)) as i32;
+    let one = |(id, hot): (&PartitionId, &Hot)| HotPartition {
+        partition: i32::try_from(id.0).unwrap_or(i32::MAX),
+        node: hot.node.as_ref().map(ToString::to_string),
+        key: hot.key.clone(),
+        percent_of_node: percent(hot.of_node),
+        percent_of_mean: percent(hot.of_mean),
+        apart: hot.apart,
+        message: sentence(*id, hot.of_node),
+    };
+    let mut hot: Vec<_> = all.iter().take(HOT_MAX).map(one).collect();
+    hot.sort_by_key(|hot| (Reverse(hot.percent_of_mean), hot.partition));
+    hot
+}
+
+/// What is new or over of hot keys: an alarm only where the key sets the bound.
+fn heated(before: &TreasureHuntStatus, after: &TreasureHuntStatus) -> Vec<Note> {
+    let of = |status: &TreasureHuntStatus, hot: &HotPartition| {
+        status.hot.iter().find(|other| other.partition == hot.partition).cloned()
+    };
+    let about = |hot: &HotPartition| format!("partition/{}", hot.partition);
+    let new =
+        after.hot.iter().filter(|hot| of(before, hot).is_none_or(|was| was.apart < hot.apart));
+    let gone = before.hot.iter().filter(|hot| of(after, hot).is_none());
+    let new = new.map(|hot| match hot.apart {
+        true => Note::warning("HotKey", about(hot), hot.message.clone()),
+        false => Note::normal("HotKey", about(hot), hot.message.clone()),
+    });
+    let gone = gone.map(|hot| {
+        let text = format!("partition {}: no ordered key fills it any more", hot.partition);
+        Note::normal("HotKeyCooled", about(hot), text)
+    });
+    new.chain(gone).collect()
 }
 
 /// Fewer agents than the resource plans for. Those that live may well do all the work: `Ready` is

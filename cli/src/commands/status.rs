@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use config_schemas::convergence::NodeState;
 use config_schemas::documents::{Ack, NodeMode, PartitionRecord};
+use config_schemas::hot::{fills, hot_keys, sentence};
 use config_schemas::{Generation, HuntName, Load, NodeName, PartitionId, Revision, Slow, rounded};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -41,6 +42,8 @@ pub struct Status {
     pub nodes: Vec<NodeRow>,
     /// The partitions.
     pub partitions: Partitions,
+    /// Partitions that one ordered key fills, by what is reported now.
+    pub hot: Vec<HotPartition>,
     /// Edits in effect, on the hunt or a node.
     pub edits: Vec<EditRow>,
     /// What people wrote and is not in effect.
@@ -144,6 +147,24 @@ pub struct Partitions {
     pub owners: BTreeMap<NodeName, Vec<PartitionId>>,
 }
 
+/// A partition that one ordered key fills.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HotPartition {
+    /// Which.
+    pub partition: PartitionId,
+    /// Who has it.
+    pub node: Option<NodeName>,
+    /// The first 16 hexadecimal digits of the key's SHA-256.
+    pub key: String,
+    /// Events per second of the key.
+    pub rate: f64,
+    /// What it takes of that node: 1 is all of it.
+    pub of_node: f64,
+    /// The same for people.
+    pub message: String,
+}
+
 /// `hunt status NAME`.
 pub async fn one(etcd: &Etcd, out: Out, hunt: &HuntName) -> Result<(), Failure> {
     let mut fleet = etcd.fleet(hunt).await?;
@@ -184,6 +205,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
         }),
         nodes,
         partitions: partitions(fleet),
+        hot: hot(fleet),
         edits: edits::in_effect(fleet, now),
         refused,
         ended,
@@ -230,6 +252,32 @@ fn carried(load: &Load) -> NodeLoad {
         cpu: load.cpu,
         slow: load.slow.clone(),
     }
+}
+
+/// A key that takes less than this part of a node is no bound that anybody needs to know of.
+const HOT_OF_NODE_MIN: f64 = 0.025;
+
+fn hot(fleet: &Fleet) -> Vec<HotPartition> {
+    let loads = || fleet.nodes.keys().filter_map(|node| fleet.load(node));
+    let owner = |id: PartitionId| fleet.partitions.get(&id)?.owner().map(|owner| &owner.node);
+    let cost_of = |id| owner(id).and_then(|node| fleet.load(node)).map_or(0.0, |l| l.cost_of(id));
+    let nodes = fleet.nodes.len().max(1) as f64;
+    let mean = loads().map(Load::total).sum::<f64>() / nodes;
+    let room = loads().map(|load| load.weight).sum::<f64>() / nodes;
+    let sums = hot_keys(loads(), cost_of).into_iter();
+    let found = sums.filter(|sum| fills(sum.cost, cost_of(sum.partition), mean)).map(|sum| {
+        let load = owner(sum.partition).and_then(|node| fleet.load(node));
+        let of_node = sum.cost / load.map_or(room, |load| load.weight).max(f64::MIN_POSITIVE);
+        HotPartition {
+            partition: sum.partition,
+            node: owner(sum.partition).cloned(),
+            key: sum.key,
+            rate: sum.rate,
+            of_node: rounded(of_node),
+            message: sentence(sum.partition, of_node),
+        }
+    });
+    found.filter(|hot| hot.of_node >= HOT_OF_NODE_MIN).collect()
 }
 
 /// How many edits a node refuses that are not over.
@@ -340,11 +388,33 @@ mod tests {
         assert_eq!((&json["utilisation"], &json["weight"]), (&0.25.into(), &2.0.into()));
         assert_eq!((&json["queued"], &json["latencyP99Ms"]), (&37.into(), &612.0.into()));
         assert_eq!(json["slow"]["code"], "Latency");
-        assert!(view.nodes[1].load.is_none());
+        assert!(view.nodes[1].load.is_none() && view.hot.is_empty());
         let text = view.text(Page { wide: false, colour: false });
         for said in ["25 % of 2", "37", "612 ms", "agent-1 is slow", reason] {
             assert!(text.contains(said), "{said} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn an_ordered_key_that_fills_a_partition_is_told_as_what_no_placement_can_lower() {
+        let mut fleet = harbour(&[]);
+        let owner = fleet.partitions[&PartitionId(0)].owner().unwrap().node.clone();
+        let load = fleet.loads.get_mut(&owner).unwrap();
+        *load = load.clone().with_costs(&[(PartitionId(0), 1.0), (PartitionId(1), 0.2)].into());
+        load.rate = 1200.0;
+        let report = |rate| config_schemas::hot::HotReport {
+            key: config_schemas::hot::hash("ana"),
+            partition: PartitionId(0),
+            rate,
+        };
+        load.hot = vec![report(960.0)];
+        let view = status(&fleet, now());
+        let text = view.text(Page { wide: false, colour: false });
+        let said = "partition 0: one ordered key takes 48 % of a node; no placement can lower this";
+        assert!(text.contains(said), "{text}");
+        assert_eq!((view.hot[0].of_node, &view.hot[0].node), (0.48, &Some(owner.clone())));
+        fleet.loads.get_mut(&owner).unwrap().hot = vec![report(50.0)];
+        assert!(status(&fleet, now()).hot.is_empty(), "most of it is not that key");
     }
 
     #[test]

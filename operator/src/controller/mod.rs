@@ -346,6 +346,7 @@ impl Controller {
         for (name, kept) in &self.hunts {
             if let Some(standing) = &kept.hunt.standing {
                 self.metrics.set_standing(name, standing, kept.hunt.unwell.len());
+                self.metrics.set_hot(name, &kept.hunt.memory.rounds.hot());
             }
             for code in &kept.hunt.refused {
                 *refused.entry(*code).or_default() += 1;

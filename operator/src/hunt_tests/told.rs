@@ -1,6 +1,8 @@
 //! What people are told: refusals, live edits, convergence, rollbacks.
 
 use super::*;
+use config_schemas::hot::{HotReport, hash};
+use config_schemas::{Load, PartitionId};
 
 #[test]
 fn a_wrong_resource_changes_nothing_and_all_problems_are_named() {
@@ -194,5 +196,60 @@ fn fewer_agents_than_planned_are_told_and_those_that_live_are_ready() {
     world.settle();
     world.ack("d", "1");
     world.settle();
+    world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
+}
+
+/// Every node says what its partitions cost; partition 3 holds a key that takes `key` cores.
+fn report_hot(world: &mut World, key: f64) {
+    let owned: Vec<(u32, String)> = (0..16)
+        .map(|id| {
+            let record: PartitionRecord = world.document(&format!("partition/{id}"));
+            (id, record.owner().unwrap().node.to_string())
+        })
+        .collect();
+    for node in ["a", "b", "c"] {
+        let own = owned.iter().filter(|(_, owner)| owner == node);
+        let cost = |id: u32| 0.1 + if id == 3 { key } else { 0.0 };
+        let costs = own.map(|(id, _)| (PartitionId(*id), cost(*id))).collect();
+        let mut load = Load::at_rest("1", 0, 1.0).with_costs(&costs);
+        (load.next_ms, load.rate) = (Some(5000), 1000.0 * load.total());
+        if key > 0.0 && node == "a" {
+            let (key, rate) = (hash("ana"), 1000.0 * key);
+            load.hot = vec![HotReport { key, partition: PartitionId(3), rate }];
+        }
+        world.set_on_lease(&format!("load/{node}"), documents::write(&load));
+    }
+}
+
+#[test]
+fn an_ordered_key_that_fills_a_node_is_told_as_the_bound_until_it_cools() {
+    let mut world = running();
+    report_hot(&mut world, 1.2);
+    world.settle();
+    let hot = world.status().hot;
+    let [told] = hot.as_slice() else { panic!("{hot:?}") };
+    assert_eq!((told.partition, told.percent_of_node, told.apart), (3, 120, true), "{told:?}");
+    assert_eq!(told.key, hash("ana"));
+    let said = "partition 3: one ordered key takes 120 % of a node; no placement can lower this";
+    assert_eq!(told.message, said);
+    world.check_condition(ConditionKind::Degraded, Truth::True, "HotKey", said);
+    assert_eq!(world.told("HotKey").len(), 1);
+    let names = serde_json::to_string(&world.status()).unwrap();
+    assert!(!names.contains("ana"), "a key is somebody's name: {names}");
+    let writes = world.writes;
+    for _ in 0..20 {
+        world.now += SignedDuration::from_secs(5);
+        report_hot(&mut world, 1.25);
+        world.settle();
+    }
+    assert_eq!(world.told("HotKey").len(), 1);
+    assert!(world.writes < writes + 30, "a breath of it is no news: {}", world.writes - writes);
+    for _ in 0..20 {
+        world.now += SignedDuration::from_secs(10);
+        report_hot(&mut world, 0.0);
+        world.settle();
+    }
+    assert_eq!(world.status().hot, []);
+    assert_eq!(world.told("HotKeyCooled").len(), 1);
     world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
 }

@@ -9,16 +9,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use config_schemas::documents::NodeMode;
-use config_schemas::hot::{HOT_SHARE, HotSum};
+use config_schemas::hot::{HotSum, fills};
 use config_schemas::{NodeName, PartitionId};
 use jiff::Timestamp;
 
 use super::draft::Draft;
 use super::{Costs, Member, Placed, StepCause};
 
-/// A key dominates a partition from this part of its cost on ...
-const DOMINATES: f64 = 0.5;
-/// ... and what has come to count counts on down to this part of a bound.
+/// What has come to count as hot counts on down to this part of what it takes to begin.
 const HOLDS: f64 = 0.5;
 /// A partition that takes more than the mean of what is left gets a node of its own; it keeps it
 /// down to this part of the mean, where balance would begin to fill the node up.
@@ -29,9 +27,8 @@ const BIGGER: f64 = 1.5;
 const TOLD_ANEW: f64 = 0.2;
 /// Weight of the newest round in averages.
 const NEWEST: f64 = 0.5;
-/// Partitions that are remembered: more than this cannot each take a tenth of a mean node on any
-/// hunt where it would matter, and a status stays small.
-pub const HOT_MAX: usize = 8;
+/// Partitions that are remembered: of further ones each takes little, and a status stays small.
+const HOT_MAX: usize = crds::HOT_MAX;
 
 /// A partition that one ordered key fills.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,9 +76,7 @@ impl Hots {
             let id = sum.partition;
             let known = self.of.get(&id).map(|(hot, _)| hot);
             let bar = if known.is_some() { HOLDS } else { 1.0 };
-            let hot = sum.cost >= bar * HOT_SHARE * mean
-                && sum.cost >= bar * DOMINATES * ground.costs.of(id);
-            if id.0 >= ground.partitions || !hot || mean <= 0.0 {
+            if id.0 >= ground.partitions || !fills(sum.cost / bar, ground.costs.of(id), mean) {
                 continue;
             }
             let before = known.filter(|known| known.key == sum.key);

@@ -27,7 +27,7 @@ pub use bound::{Bound, bound};
 pub use brake::hold_until;
 pub use check::{Violation, check};
 pub use commit::{MOVES_PER_TXN, transactions};
-pub use hot::{HOT_MAX, Hot};
+pub use hot::Hot;
 pub use loads::{Costs, Loads};
 pub use look::{Placing, place};
 pub use plan::plan_placement;

@@ -105,6 +105,9 @@ impl Status {
             let line = format!("  nobody serves {}{more}", names.join(", "));
             text += &(page.tint(Tone::Bad, &line) + "\n");
         }
+        for hot in &self.hot {
+            text += &(page.tint(Tone::Odd, &format!("  {}", hot.message)) + "\n");
+        }
         for (id, reason) in &found.parked {
             text += &format!("  {id} is parked: {}\n", excerpt(reason));
         }
