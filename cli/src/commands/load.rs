@@ -137,7 +137,7 @@ impl LiveLine {
         let mut to = std::io::stderr().lock();
         let on_terminal = to.is_terminal();
         let seconds = now.elapsed.as_secs();
-        if !on_terminal && (seconds == 0 || seconds % LOG_EVERY_SECONDS != 0) {
+        if !on_terminal && (seconds == 0 || !seconds.is_multiple_of(LOG_EVERY_SECONDS)) {
             return;
         }
         let line = format!(

@@ -4,16 +4,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::cast::{Cast, Deed, Heard, number};
+use super::cast::{Cast, Heard, number};
 use super::checker::{Acked, Told};
 use super::outcomes::Seen;
 use super::replay::Replay;
+use super::request::{Done, Event, send};
 use super::shape::{Phase, Schedule, Shape};
 use super::tally::{Answer, Tally};
 use crate::failure::Failure;
@@ -27,10 +26,6 @@ const BATCH_MAX: usize = 1_000;
 const REQUESTS_MAX: usize = 256;
 /// Events that wait for a request, at most. What is due beyond counts as never sent.
 const WAITING_MAX: usize = 500_000;
-/// Longest wait for an answer: longer than the agents' own limits, so that theirs are heard.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Longest answer that is told of an event without one.
-const SEEN_LEN_MAX: usize = 60;
 
 /// What is to be sent.
 #[derive(Debug)]
@@ -97,34 +92,6 @@ pub struct Sent {
     pub began_millis: u64,
     /// How long it took, answers included.
     pub took: Duration,
-}
-
-/// An event on its way.
-#[derive(Debug)]
-struct Event {
-    number: u64,
-    due: Duration,
-    body: String,
-    deed: Option<Deed>,
-    player: String,
-    claim: bool,
-    ordered: bool,
-}
-
-/// What came back of a request.
-struct Done {
-    gateway: usize,
-    events: Vec<Event>,
-    sent: Instant,
-    heard: Instant,
-    answers: Vec<Reply>,
-}
-
-/// The answer to one event, and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Reply {
-    answer: Answer,
-    partition: u32,
 }
 
 impl Script {
@@ -382,99 +349,5 @@ async fn next(seen: &mut Option<mpsc::Receiver<Seen>>) -> Option<Seen> {
             }
         },
         None => std::future::pending().await,
-    }
-}
-
-async fn send(http: Http, gateway: usize, address: String, events: Vec<Event>) -> Done {
-    let mut body = String::with_capacity(events.iter().map(|event| event.body.len() + 1).sum());
-    for event in &events {
-        body.push_str(&event.body);
-        body.push('\n');
-    }
-    let sent = Instant::now();
-    let answer = http.post(&address, "/v1/events", Bytes::from(body), ANSWER_WITHIN).await;
-    let heard = Instant::now();
-    let answers = match answer {
-        Ok(answer) => read(&answer.body, answer.status.as_u16(), events.len()),
-        Err(failure) => {
-            let seen = match failure.message.contains("nothing within") {
-                true => "no answer in time".to_owned(),
-                false => "no answer".to_owned(),
-            };
-            vec![Reply { answer: Answer::Unanswered(seen), partition: 0 }; events.len()]
-        }
-    };
-    Done { gateway, events, sent, heard, answers }
-}
-
-/// One line of an answer.
-#[derive(Debug, Deserialize)]
-struct AnswerLine {
-    partition: Option<u32>,
-    error: Option<AnswerError>,
-}
-
-#[derive(Debug, Deserialize)]
-struct AnswerError {
-    code: String,
-}
-
-/// One reply for each of `count` events. An error for the whole request is one for each.
-fn read(body: &[u8], status: u16, count: usize) -> Vec<Reply> {
-    let lines = serde_json::Deserializer::from_slice(body).into_iter::<AnswerLine>();
-    let replies: Vec<_> = lines.map_while(Result::ok).map(reply).collect();
-    match replies.as_slice() {
-        [one] if matches!(one.answer, Answer::Refused(_)) => vec![one.clone(); count],
-        all if all.len() == count => replies,
-        _ => {
-            let said = String::from_utf8_lossy(body);
-            let said: String = said.trim().chars().take(SEEN_LEN_MAX).collect();
-            let seen = format!("status {status}: {said}");
-            vec![Reply { answer: Answer::Unanswered(seen), partition: 0 }; count]
-        }
-    }
-}
-
-fn reply(line: AnswerLine) -> Reply {
-    match (line.partition, line.error) {
-        (Some(partition), None) => Reply { answer: Answer::Accepted, partition },
-        // What could not be made durable may be durable all the same.
-        (_, Some(error)) if error.code == "LOG_UNAVAILABLE" => {
-            Reply { answer: Answer::Unanswered(error.code), partition: 0 }
-        }
-        (_, Some(error)) => Reply { answer: Answer::Refused(error.code), partition: 0 },
-        (None, None) => {
-            Reply { answer: Answer::Unanswered("an odd answer".to_owned()), partition: 0 }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_event_has_one_reply_whatever_was_answered() {
-        let check = |body: &str, count, expected: &[&str]| {
-            let shown: Vec<_> = read(body.as_bytes(), 200, count)
-                .into_iter()
-                .map(|reply| match reply.answer {
-                    Answer::Accepted => format!("at {}", reply.partition),
-                    Answer::Refused(code) => code,
-                    Answer::Unanswered(seen) => format!("? {seen}"),
-                    Answer::Unsent => "-".to_owned(),
-                })
-                .collect();
-            assert_eq!(shown, expected, "{body}");
-        };
-        let at = r#"{"id":"a","partition":3,"offset":0,"epoch":1}"#;
-        let full = r#"{"id":"b","error":{"code":"OVERLOADED","retryAfterMs":5}}"#;
-        let log = r#"{"id":"c","error":{"code":"LOG_UNAVAILABLE","retryAfterMs":5}}"#;
-        check(&format!("{at}\n{full}\n{log}\n"), 3, &["at 3", "OVERLOADED", "? LOG_UNAVAILABLE"]);
-        let busy = r#"{"error":{"code":"OVERLOADED","retryAfterMs":50}}"#;
-        check(busy, 2, &["OVERLOADED", "OVERLOADED"]);
-        check(at, 2, &["? status 200: {\"id\":\"a\",\"partition\":3,\"offset\":0,\"epoch\":1}"; 2]);
-        check("gone", 1, &["? status 200: gone"]);
-        check("", 1, &["? status 200: "]);
     }
 }
