@@ -12,3 +12,5 @@ pub mod metrics;
 pub mod options;
 pub mod partitions;
 pub mod run;
+#[cfg(feature = "sim")]
+pub mod sim;

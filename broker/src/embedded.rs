@@ -33,8 +33,8 @@ use config_schemas::{HuntName, PartitionId};
 use tokio::sync::{Semaphore, watch};
 
 use crate::claim::Claim;
-use crate::embedded::committer::Committer;
-use crate::embedded::files::{Disk, Files};
+use crate::embedded::committer::{COMMIT_THREADS, Committer};
+use crate::embedded::files::Disk;
 use crate::embedded::index::Index;
 use crate::embedded::log::Log;
 use crate::embedded::snapshots::Snapshots;
@@ -44,6 +44,7 @@ use crate::embedded::writer::{Place, Writer};
 use crate::error::Error;
 use crate::traits::{Broker, LogKind};
 
+pub(crate) use crate::embedded::files::Files;
 pub use crate::embedded::owned::{EmbeddedOwned, EmbeddedSubmitted};
 pub use crate::embedded::reader::EmbeddedReader;
 pub use crate::embedded::snapshots::Snapshot;
@@ -61,12 +62,26 @@ pub struct EmbeddedOptions {
     data_dir: PathBuf,
     hunt: HuntName,
     tuning: Tuning,
+    #[cfg(feature = "sim")]
+    simulated: Option<crate::sim::SimDisk>,
 }
 
 impl EmbeddedOptions {
     /// The logs of `hunt` under `<data_dir>/<namespace>.<name>/<partition>/`.
     pub fn new(data_dir: impl Into<PathBuf>, hunt: HuntName) -> EmbeddedOptions {
-        EmbeddedOptions { data_dir: data_dir.into(), hunt, tuning: Tuning::default() }
+        EmbeddedOptions {
+            data_dir: data_dir.into(),
+            hunt,
+            tuning: Tuning::default(),
+            #[cfg(feature = "sim")]
+            simulated: None,
+        }
+    }
+
+    /// Works on a simulated disk, without a thread of its own.
+    #[cfg(feature = "sim")]
+    pub fn simulated(self, disk: crate::sim::SimDisk) -> EmbeddedOptions {
+        EmbeddedOptions { simulated: Some(disk), ..self }
     }
 
     /// Begins a new segment after so many bytes instead of 64 MiB.
@@ -89,6 +104,8 @@ pub(crate) struct Shared {
     files: Arc<dyn Files>,
     retry_after: Duration,
     committer: Committer,
+    #[cfg(feature = "sim")]
+    simulated: Option<crate::sim::SimDisk>,
     index: Arc<Index>,
     blocking: Semaphore,
     /// Per partition taken by this process, the last holding; its lock is held while it is taken.
@@ -104,6 +121,10 @@ impl Embedded {
     /// Opens the directory, creating it if needed, and starts the commit threads. They end when
     /// the last clone and the last handle are gone.
     pub fn open(options: EmbeddedOptions) -> Result<Embedded, Error> {
+        #[cfg(feature = "sim")]
+        if let Some(disk) = options.simulated.clone() {
+            return Embedded::open_on(options, Arc::new(disk), RETRY_AFTER);
+        }
         Embedded::open_on(options, Arc::new(Disk), RETRY_AFTER)
     }
 
@@ -116,13 +137,20 @@ impl Embedded {
         let hunt_dir = options.data_dir.join(hunt);
         files::create_dir(&*files, &hunt_dir).map_err(Error::io("create", &hunt_dir))?;
         let hunt_dir = fs::canonicalize(&hunt_dir).map_err(Error::io("open", &hunt_dir))?;
-        let committer = Committer::start().map_err(Error::io("start threads for", &hunt_dir))?;
+        #[cfg(feature = "sim")]
+        let threads = if options.simulated.is_some() { 0 } else { COMMIT_THREADS };
+        #[cfg(not(feature = "sim"))]
+        let threads = COMMIT_THREADS;
+        let committer = Committer::start(threads);
+        let committer = committer.map_err(Error::io("start threads for", &hunt_dir))?;
         let shared = Shared {
             hunt_dir,
             tuning: Arc::new(LiveTuning::new(options.tuning)),
             files,
             retry_after,
             committer,
+            #[cfg(feature = "sim")]
+            simulated: options.simulated,
             index: Arc::new(Index::default()),
             blocking: Semaphore::new(BLOCKING_MAX),
             held: Mutex::default(),
@@ -196,6 +224,11 @@ impl Shared {
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let _permit = self.blocking.acquire().await.map_err(|_| Error::Closed)?;
+        #[cfg(feature = "sim")]
+        if let Some(disk) = &self.simulated {
+            disk.access().await;
+            return work();
+        }
         let joined = tokio::task::spawn_blocking(work).await;
         joined.map_err(|error| Error::io("work on", self.path())(std::io::Error::other(error)))?
     }
@@ -218,7 +251,6 @@ impl Shared {
         let mut holding = holding.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = self.partition_dir(partition);
         let taking = Taking::new(&dir, claim.clone(), Arc::clone(&self.files));
-        taking.stake()?;
         taking.stake()?;
         // the same run may take the same epoch twice; its older handle must not write any more
         for log in holding.iter().filter_map(Weak::upgrade) {

@@ -6,6 +6,8 @@ mod claim;
 mod embedded;
 mod error;
 mod records;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod traits;
 
 pub use claim::Claim;

@@ -123,6 +123,13 @@ impl Ledger {
         self.outbox.len() >= OUTBOX_LEN_MAX
     }
 
+    /// Forgets ids, and all events since the last multiple of `every`.
+    #[cfg(feature = "sim")]
+    pub(crate) fn part_offset(&mut self, every: u64) {
+        self.next_offset -= self.next_offset % every;
+        self.recent = RecentIds::default();
+    }
+
     pub(crate) fn store(&self) -> StoredLedger {
         let seen = self.recent.order.iter().filter_map(|print| {
             let at = self.recent.seen_at.get(print)?;

@@ -86,6 +86,13 @@ impl<M: Machine> PartitionState<M> {
         &self.game
     }
 
+    /// Breaks it on purpose: as if a partition's offset were not kept with its effects but by
+    /// itself, once in `every` events, and ids not at all.
+    #[cfg(feature = "sim")]
+    pub fn part_offset(&mut self, every: u64) {
+        self.ledger.part_offset(every);
+    }
+
     /// Decides on the event at `offset`. `None` if that offset was handled before: nothing to do.
     pub fn decide(
         &self,

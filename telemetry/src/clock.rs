@@ -5,11 +5,21 @@ use jiff::Timestamp;
 
 /// Now, to the millisecond: finer is of no use to people and costs bytes in every record.
 pub fn now() -> Timestamp {
-    let now = Timestamp::now();
+    let now = read();
     Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 /// Now, in milliseconds since 1970, as stamped on events.
 pub fn now_millis() -> u64 {
-    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0)
+    u64::try_from(read().as_millisecond()).unwrap_or(0)
+}
+
+#[cfg(not(feature = "sim"))]
+fn read() -> Timestamp {
+    Timestamp::now()
+}
+
+#[cfg(feature = "sim")]
+fn read() -> Timestamp {
+    crate::sim::now().unwrap_or_else(Timestamp::now)
 }

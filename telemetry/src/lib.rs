@@ -4,4 +4,6 @@
 pub mod admin;
 pub mod clock;
 pub mod logs;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod tasks;

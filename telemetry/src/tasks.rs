@@ -26,6 +26,8 @@ impl Tasks {
     /// Runs `task` until it ends. It should end soon after [`Tasks::stopping`].
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
+        #[cfg(feature = "sim")]
+        let task = crate::sim::on_this_host(task);
         self.tracker.spawn(async move {
             let mut guard = PanicGuard { name, stop, ended: false };
             task.await;

@@ -194,6 +194,8 @@ impl<M: Machine> Keeper<M> {
         let mut outcomes = log.reader(self.partition, LogKind::Outcomes);
         rebuilt.catch_up(&mut outcomes, owned.end(LogKind::Outcomes)).await?;
         rebuilt.check_events(owned.end(LogKind::Events))?;
+        #[cfg(feature = "sim")]
+        crate::sim::sabotage().break_rebuilt(&mut rebuilt.state);
         Ok((owned, rebuilt))
     }
 
@@ -285,7 +287,7 @@ impl<M: Machine> Keeper<M> {
     }
 
     pub(super) fn set_door(&self, intake: Option<Intake>) {
-        *self.door.lock().unwrap_or_else(PoisonError::into_inner) = intake;
+        self.door.send_replace(intake);
     }
 
     /// Out: what was there before.

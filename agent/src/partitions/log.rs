@@ -14,6 +14,9 @@ use crate::config::road::chain;
 /// Characters of the id in the directory's name: enough to tell lives of a hunt apart.
 const UID_CHARS: usize = 13;
 
+/// Opens a log; tells where logs are kept that are not just in a directory.
+pub type Opener = Arc<dyn Fn(EmbeddedOptions) -> Result<Embedded, broker::Error> + Send + Sync>;
+
 /// The log, once known. Cheap to clone.
 #[derive(Clone)]
 pub struct Log(Arc<Inner>);
@@ -21,6 +24,7 @@ pub struct Log(Arc<Inner>);
 struct Inner {
     data_dir: PathBuf,
     hunt: HuntName,
+    opener: Opener,
     state: Mutex<State>,
 }
 
@@ -34,7 +38,12 @@ struct State {
 impl Log {
     /// The log of `hunt` below `data_dir`.
     pub fn new(data_dir: PathBuf, hunt: HuntName) -> Log {
-        Log(Arc::new(Inner { data_dir, hunt, state: Mutex::default() }))
+        Log::opened_by(data_dir, hunt, Arc::new(Embedded::open))
+    }
+
+    /// The same, opened in a way of its own.
+    pub fn opened_by(data_dir: PathBuf, hunt: HuntName, opener: Opener) -> Log {
+        Log(Arc::new(Inner { data_dir, hunt, opener, state: Mutex::default() }))
     }
 
     /// What takes the log's settings over, live.
@@ -58,7 +67,7 @@ impl Log {
         let short: String =
             uid.chars().filter(char::is_ascii_alphanumeric).take(UID_CHARS).collect();
         let directory = self.0.data_dir.join("hunts").join(short);
-        match Embedded::open(EmbeddedOptions::new(directory, self.0.hunt.clone())) {
+        match (self.0.opener)(EmbeddedOptions::new(directory, self.0.hunt.clone())) {
             Ok(open) => {
                 open.retune(state.tuning);
                 state.open = Some(open);

@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use broker::{Broker as _, Embedded, EmbeddedOwned, LogKind, Owned as _, Reader as _};
 use config_schemas::{Epoch, Offset, PartitionId};
-use events::{Machine, SnapshotError};
+use events::{Machine, PartitionState, SnapshotError};
 use tokio::sync::Semaphore;
 
 use super::rebuild::{RebuildError, Rebuilt};
 use crate::config::road::chain;
 
 /// A snapshot is made after this many outcomes: a take-over replays at most about as many, which
-/// takes some tenths of a second. Tests make do with fewer.
-const OUTCOMES: u64 = if cfg!(test) { 8_192 } else { 262_144 };
+/// takes some tenths of a second. Tests make do with fewer, and simulated worlds are small.
+const OUTCOMES: u64 = match (cfg!(feature = "sim"), cfg!(test)) {
+    (true, false) => 48,
+    (_, true) => 8_192,
+    (false, false) => 262_144,
+};
 /// A large state is written less often: one outcome for this many bytes of the last snapshot, so
 /// that snapshots cost about as much as the log itself.
 const BYTES_PER_OUTCOME: u64 = 64;
@@ -101,8 +105,7 @@ impl Keeping {
         let (outcomes, kept) = (rebuilt.next, rebuilt.kept);
         if outcomes > kept {
             let events = rebuilt.state.ledger().next_offset();
-            let encode = tokio::task::spawn_blocking(move || rebuilt.state.to_snapshot());
-            let body = encode.await.map_err(KeepError::Thread)??;
+            let body = encode(rebuilt.state).await?;
             self.bytes = body.len() as u64;
             let snapshot = broker::Snapshot { epoch: self.epoch, outcomes, events, body };
             let kept = self.log.keep_snapshot(self.partition, snapshot).await;
@@ -116,4 +119,14 @@ impl Keeping {
     fn say(&self, error: &KeepError) {
         tracing::warn!(partition = %self.partition, error = %chain(error), "cannot keep a snapshot");
     }
+}
+
+/// The state as bytes; a large one takes a while, and so is made on a thread of its own.
+async fn encode<M: Machine>(state: PartitionState<M>) -> Result<Vec<u8>, KeepError> {
+    // a simulated host has no other thread
+    if cfg!(feature = "sim") {
+        return Ok(state.to_snapshot()?);
+    }
+    let encoded = tokio::task::spawn_blocking(move || state.to_snapshot());
+    Ok(encoded.await.map_err(KeepError::Thread)??)
 }

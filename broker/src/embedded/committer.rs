@@ -45,11 +45,11 @@ impl Drop for Guard {
 }
 
 impl Committer {
-    pub(crate) fn start() -> io::Result<Committer> {
+    pub(crate) fn start(threads: usize) -> io::Result<Committer> {
         let line = Arc::new(Line::default());
         // made before the threads, so that a failure to start one ends the others
         let guard = Arc::new(Guard(Arc::clone(&line)));
-        for number in 0..COMMIT_THREADS {
+        for number in 0..threads {
             let line = Arc::clone(&line);
             thread::Builder::new()
                 .name(format!("log-commit-{number}"))

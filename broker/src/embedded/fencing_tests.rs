@@ -14,7 +14,8 @@ use super::claims::Claims;
 use super::files::{Disk, Files};
 use super::format::frame;
 use super::read::LogView;
-use super::take::{Laid, Tail, Taking};
+use super::segments::Laid;
+use super::take::{Tail, Taking};
 use super::tuning::{LiveTuning, Tuning};
 use super::writer::{Place, Writer};
 use crate::claim::Claim;
@@ -139,7 +140,10 @@ impl Owner {
                 Phase::Staked
             }
             Phase::Staked => Phase::Surveyed(self.taking.survey(LogKind::Events)?),
-            Phase::Surveyed(tail) => Phase::TakeLaid(self.taking.lay(&tail)?),
+            Phase::Surveyed(tail) => {
+                let [laid] = self.taking.lay([tail])?;
+                Phase::TakeLaid(laid)
+            }
             Phase::TakeLaid(laid) => {
                 self.taking.confirm(std::slice::from_ref(&laid))?;
                 Phase::Confirmed(laid)

@@ -14,6 +14,11 @@ pub(crate) trait Files: Send + Sync + 'static {
     fn sync(&self, file: &File) -> io::Result<()>;
     /// Returns when the names in a directory are durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Whether owners heed newer claims. Only a simulation that proves its detectors says no.
+    #[cfg(feature = "sim")]
+    fn is_fenced(&self) -> bool {
+        true
+    }
 }
 
 /// The machine's own.

@@ -2,6 +2,9 @@
 //! Out: an answer per append; those that wait together are one group with one sync. I/O on the
 //! commit threads; the waiting side is handed over to tokio in `owned`.
 
+#[cfg(feature = "sim")]
+mod steps;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +14,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::embedded::writer::Writer;
 use crate::error::Error;
+use crate::traits::LogKind;
+
+/// Largest group that stays in memory for its reader. A group of single events is far smaller, and
+/// larger ones are worth a read; with 4,096 partitions at most 64 MiB. Of outcomes none stays: their
+/// readers are many, or none.
+const FRESH_BYTES_MAX: usize = 16 << 10;
 
 /// What an append gets.
 pub(crate) type Answer = Result<Vec<Offset>, Error>;
@@ -21,9 +30,17 @@ pub(crate) struct Log {
     retry_after: Duration,
     queue: Mutex<Queue>,
     output: Mutex<Output>,
+    /// The group that became durable last, until its reader has taken it.
+    fresh: Mutex<Option<Fresh>>,
     /// How many groups were written, each with one sync.
     groups: AtomicU64,
     end: watch::Sender<u64>,
+}
+
+/// A durable group that is still in memory.
+struct Fresh {
+    first: u64,
+    bytes: Vec<u8>,
 }
 
 /// Appends that are not written yet.
@@ -69,8 +86,8 @@ impl Log {
     pub(crate) fn new(writer: Writer, retry_after: Duration, end: watch::Sender<u64>) -> Log {
         end.send_replace(writer.next());
         let output = Output { writer, failed: None, abandoned: false };
-        let (queue, groups) = (Mutex::default(), AtomicU64::new(0));
-        Log { retry_after, queue, output: Mutex::new(output), groups, end }
+        let (queue, fresh, groups) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        Log { retry_after, queue, output: Mutex::new(output), fresh, groups, end }
     }
 
     /// The offset after the last durable record.
@@ -132,7 +149,7 @@ impl Log {
         };
         if !waiting.is_empty() {
             let count: usize = waiting.iter().map(|waiting| waiting.count).sum();
-            match self.write(&group, count as u64) {
+            match self.write(group, count as u64) {
                 Ok(first) => answer(waiting, first),
                 Err(error) => self.refuse(waiting, &error),
             }
@@ -142,7 +159,7 @@ impl Log {
         if queue.scheduled { After::More } else { After::Idle }
     }
 
-    fn write(&self, group: &[u8], count: u64) -> Result<u64, Error> {
+    fn write(&self, group: Vec<u8>, count: u64) -> Result<u64, Error> {
         let mut output = lock(&self.output);
         if output.abandoned {
             return Err(Error::Closed);
@@ -152,13 +169,22 @@ impl Log {
         {
             return Err(error.again());
         }
-        let written = output.writer.append(group, count);
+        let written = output.writer.append(&group, count);
         output.failed = written.as_ref().err().map(|error| (Instant::now(), error.again()));
-        if written.is_ok() {
+        if let Ok(first) = written {
             self.groups.fetch_add(1, Ordering::Relaxed);
+            let fits = group.len() <= FRESH_BYTES_MAX && output.writer.kind() == LogKind::Events;
+            *lock(&self.fresh) = fits.then_some(Fresh { first, bytes: group });
             self.end.send_replace(output.writer.next());
         }
         written
+    }
+
+    /// The group that became durable last, if it begins at `from`: then it need not be read from
+    /// the disk. Given once.
+    pub(crate) fn take_fresh(&self, from: u64) -> Option<Vec<u8>> {
+        let fresh = lock(&self.fresh).take_if(|fresh| fresh.first == from)?;
+        Some(fresh.bytes)
     }
 
     fn refuse(&self, waiting: Vec<Waiting>, error: &Error) {

@@ -4,14 +4,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use config_schemas::{Epoch, Offset, PartitionId};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::embedded::Shared;
-use crate::embedded::format::{frame, framed_len};
+use crate::embedded::format::{Frame, frame, frame_at, framed_len};
 use crate::embedded::log::{Answer, Log};
 use crate::error::Error;
-use crate::records::{RECORD_BYTES_MAX, Records};
+use crate::records::{Chunk, RECORD_BYTES_MAX, Record, Records};
 use crate::traits::{LogKind, Owned};
 
 /// Most bytes of one log that wait for the disk; further appends wait for room. Also the largest
@@ -57,8 +58,29 @@ impl EmbeddedOwned {
         }
     }
 
+    /// The records of the group that became durable last, if they begin at `from`: what a reader
+    /// who keeps up need not read from the disk. Given once.
+    pub fn fresh(&self, log: LogKind, from: Offset) -> Option<Chunk> {
+        let bytes = Bytes::from(self.logs[place(log)].take_fresh(from.0)?);
+        let (mut records, mut at) = (Vec::new(), 0);
+        while let Frame::Whole(payload) = frame_at(&bytes, at) {
+            at = payload.end;
+            let offset = Offset(from.0 + records.len() as u64);
+            records.push(Record { offset, epoch: self.epoch, payload: bytes.slice(payload) });
+        }
+        let next = Offset(from.0 + records.len() as u64);
+        Some(Chunk { records, next })
+    }
+
     /// Has the log written, at once or when the linger is over.
     fn schedule(&self, log: &Arc<Log>) {
+        #[cfg(feature = "sim")]
+        if let Some(disk) = self.shared.simulated.clone() {
+            let log = Arc::clone(log);
+            // as a commit thread does: ends when nothing waits any more
+            tokio::spawn(async move { log.commit_in_steps(&disk).await });
+            return;
+        }
         let linger = self.shared.tuning.linger();
         let (committer, log) = (self.shared.committer.clone(), Arc::clone(log));
         if linger.is_zero() {

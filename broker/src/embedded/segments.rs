@@ -20,6 +20,12 @@ const MARK_ATTEMPTS_MAX: usize = 1_000;
 /// How much is read at once when looking for the end of a segment.
 const SCAN_BYTES: usize = 1 << 20;
 
+/// A segment that its owner may write to.
+pub(crate) struct Laid {
+    pub(crate) segment: Segment,
+    pub(crate) file: File,
+}
+
 /// All segments of a log that are in the directory, in no order.
 ///
 /// One listing may show a file and miss an older one when both appear while it runs; two equal
@@ -90,8 +96,26 @@ pub(crate) fn publish(file: &File, path: &Path, mark: Mark) -> Result<(), Error>
     file.write_all_at(&mark.encode(), MARK_AT).map_err(Error::io("mark", path))
 }
 
-/// Creates a segment without a mark: complete and durable under its name, or not there at all.
-pub(crate) fn create(files: &dyn Files, dir: &Path, segment: &Segment) -> Result<File, Error> {
+/// Creates segments without a mark: each complete and durable under its name, or not there at all.
+pub(crate) fn create<const N: usize>(
+    files: &dyn Files,
+    dir: &Path,
+    segments: [Segment; N],
+) -> Result<[Laid; N], Error> {
+    let mut made = Vec::with_capacity(N);
+    for segment in &segments {
+        made.push(create_one(files, dir, segment)?);
+    }
+    files.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    let mut made = made.into_iter();
+    Ok(segments.map(|segment| {
+        let file = made.next().expect("one was made for each");
+        Laid { segment, file }
+    }))
+}
+
+/// Its name may not be durable yet.
+fn create_one(files: &dyn Files, dir: &Path, segment: &Segment) -> Result<File, Error> {
     let path = path_of(dir, segment);
     let draft = path.with_extension("tmp");
     let made = File::options().read(true).write(true).create(true).truncate(true).open(&draft);
@@ -99,8 +123,7 @@ pub(crate) fn create(files: &dyn Files, dir: &Path, segment: &Segment) -> Result
     let written = files
         .write_at(&file, &segment.header().encode(), 0)
         .and_then(|()| files.sync(&file))
-        .and_then(|()| fs::rename(&draft, &path))
-        .and_then(|()| files.sync_dir(dir));
+        .and_then(|()| fs::rename(&draft, &path));
     if let Err(error) = written {
         // only tidiness: a draft has no meaning to anybody
         let _ = remove_if_there(&draft);

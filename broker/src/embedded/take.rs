@@ -4,8 +4,9 @@
 //! Why it is safe. Owner A under epoch e acknowledges a group only after this order:
 //! (a1) the group is written and synced; (a2) the newest claim is still e; (a3) the mark is moved;
 //! (a4) the answer goes out. New owner B under a higher epoch f goes in this order:
-//! (b1) claim f, durably; (b2) find the end of the newest segment and sync it; (b3) create
-//! segments that follow it; (b4) the newest claim is still f; (b5) write their first mark.
+//! (b1) claim f; (b2) find the end of the newest segment, and sync it if it goes beyond the mark;
+//! (b3) create segments that follow it; (b4) the claim is durable and the newest is still f; (b5)
+//! write their first mark.
 //!
 //! - What A acknowledged, B has. If a2 saw no claim above e, then a2 came before b1, so a1 came
 //!   before b2: the group lies before the end that B found. If a2 saw f, A acknowledged nothing.
@@ -16,10 +17,11 @@
 //!   mark; a mark is only written after a2 or b4, so every later owner lists after that, finds the
 //!   marked segment and builds upon it. A take-over that was overtaken (b4 fails) leaves segments
 //!   without a mark, which a later owner may build upon and which readers ignore until then.
+//! - A claim need not be durable before b4: who forgets it, by a crash of the machine, forgets A and
+//!   B with it, and nobody has believed anything of B yet. What lies below a mark is durable by a1.
 //! - Nothing is ever truncated: an owner cannot know that what it wrote was not already sealed by
 //!   another. After a failed write it goes on in a new segment.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +32,7 @@ use crate::embedded::chain::{Segment, SegmentId, chain};
 use crate::embedded::claims::Claims;
 use crate::embedded::files::{Files, remove_if_there};
 use crate::embedded::format::{HEADER_LEN, Mark};
-use crate::embedded::segments::{self, path_of};
+use crate::embedded::segments::{self, Laid, path_of};
 use crate::error::Error;
 use crate::traits::LogKind;
 
@@ -54,12 +56,6 @@ pub(crate) struct Tail {
     seq: u64,
 }
 
-/// A segment that its owner may write to.
-pub(crate) struct Laid {
-    pub(crate) segment: Segment,
-    pub(crate) file: File,
-}
-
 impl Taking {
     pub(crate) fn new(partition_dir: &Path, claim: Claim, files: Arc<dyn Files>) -> Taking {
         let claims = Claims::of(partition_dir, Arc::clone(&files));
@@ -76,8 +72,7 @@ impl Taking {
 
     fn steps(&self) -> Result<[Laid; 2], Error> {
         let [events, outcomes] = LogKind::ALL;
-        let tails = [self.survey(events)?, self.survey(outcomes)?];
-        let laid = [self.lay(&tails[0])?, self.lay(&tails[1])?];
+        let laid = self.lay([self.survey(events)?, self.survey(outcomes)?])?;
         self.confirm(&laid)?;
         self.tidy(&laid);
         Ok(laid)
@@ -111,23 +106,27 @@ impl Taking {
         if end < len {
             tracing::info!(segment = %head, at = end, bytes = len - end, "left out a torn tail");
         }
-        self.files.sync(&file).map_err(Error::io("sync", &path))?;
+        if count > 0 {
+            self.files.sync(&file).map_err(Error::io("sync", &path))?;
+        }
         let next = mark.next + count;
         // an empty segment is left out of the chain, so that chains stay short
         let follows = if next == head.base { head.follows } else { Some(head.id) };
         Ok(Tail { kind, next, follows, seq })
     }
 
-    /// b3: the segment that seals what was found.
-    pub(crate) fn lay(&self, tail: &Tail) -> Result<Laid, Error> {
-        let id = SegmentId { seq: tail.seq, epoch: self.claim.epoch.0 };
-        let segment = Segment { kind: tail.kind, id, base: tail.next, follows: tail.follows };
-        let file = segments::create(&*self.files, &self.dir, &segment)?;
-        Ok(Laid { segment, file })
+    /// b3: the segments that seal what was found.
+    pub(crate) fn lay<const N: usize>(&self, tails: [Tail; N]) -> Result<[Laid; N], Error> {
+        let segments = tails.map(|tail| {
+            let id = SegmentId { seq: tail.seq, epoch: self.claim.epoch.0 };
+            Segment { kind: tail.kind, id, base: tail.next, follows: tail.follows }
+        });
+        segments::create(&*self.files, &self.dir, segments)
     }
 
     /// b4 and b5: from here on readers believe the new segments.
     pub(crate) fn confirm(&self, laid: &[Laid]) -> Result<(), Error> {
+        self.claims.sync()?;
         self.claims.still_newest(self.claim.epoch)?;
         for Laid { segment, file } in laid {
             let mark = Mark { len: HEADER_LEN, next: segment.base };

@@ -12,10 +12,10 @@ use crate::embedded::chain::{Segment, SegmentId};
 use crate::embedded::claims::Claims;
 use crate::embedded::files::Files;
 use crate::embedded::format::{HEADER_LEN, Mark};
-use crate::embedded::segments::{self, path_of};
-use crate::embedded::take::Laid;
+use crate::embedded::segments::{self, Laid, path_of};
 use crate::embedded::tuning::LiveTuning;
 use crate::error::Error;
+use crate::traits::LogKind;
 
 /// What a writer needs to know besides its segment.
 #[derive(Clone)]
@@ -49,6 +49,11 @@ impl Writer {
 
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch(self.segment.id.epoch)
+    }
+
+    /// Which log.
+    pub(crate) fn kind(&self) -> LogKind {
+        self.segment.kind
     }
 
     /// The offset after the last durable record.
@@ -85,8 +90,8 @@ impl Writer {
         let follows = if self.mark.next == old.base { old.follows } else { Some(old.id) };
         let id = SegmentId { seq: old.id.seq + 1, epoch: old.id.epoch };
         let segment = Segment { id, base: self.mark.next, follows, ..old };
-        let file = segments::create(&*self.place.files, &self.place.dir, &segment)?;
-        Ok(Laid { segment, file })
+        let [laid] = segments::create(&*self.place.files, &self.place.dir, [segment])?;
+        Ok(laid)
     }
 
     /// Writes to that segment from now on, if still the owner.

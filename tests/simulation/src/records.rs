@@ -1,0 +1,120 @@
+//! What stands in etcd, watched from outside at every step of the simulation: who was said to own
+//! which partition under which epoch, and which epochs ended by an owner's own hand-over. In: the
+//! keys. Out: what contradicts itself, and what is not at rest. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use config_schemas::documents::{self, NodeMode, NodeRecord, Owner, PartitionRecord};
+use config_schemas::keys::{HuntKeys, Key};
+use config_schemas::{Epoch, NodeName, PartitionId};
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    now: BTreeMap<PartitionId, PartitionRecord>,
+    nodes: BTreeMap<NodeName, NodeRecord>,
+    warm: BTreeSet<PartitionId>,
+    owners: BTreeMap<(PartitionId, Epoch), Owner>,
+    /// Epochs that ended while their owner lived: it handed over, and nobody forced it.
+    handed_over: BTreeSet<(PartitionId, Epoch)>,
+    /// Moves that were begun.
+    pub(crate) moves: usize,
+    findings: Vec<String>,
+}
+
+impl Records {
+    /// Takes all keys in as they stand.
+    pub(crate) fn look<'a>(
+        &mut self,
+        keys: &HuntKeys,
+        entries: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) {
+        let before = std::mem::take(&mut self.now);
+        let lived = std::mem::take(&mut self.nodes);
+        self.warm.clear();
+        for (key, value) in entries {
+            let Some(key) = std::str::from_utf8(key).ok().and_then(|key| keys.parse(key)) else {
+                continue;
+            };
+            match key {
+                Key::Partition(id) => self.now.extend(documents::read(value).ok().map(|r| (id, r))),
+                Key::Node(node) => {
+                    self.nodes.extend(documents::read(value).ok().map(|r| (node, r)));
+                }
+                Key::Warm(id) => drop(self.warm.insert(id)),
+                _ => {}
+            }
+        }
+        for (id, record) in &self.now {
+            if before.get(id) == Some(record) {
+                continue;
+            }
+            self.moves += usize::from(matches!(record, PartitionRecord::Mov { .. }));
+            if let Some(before) = before.get(id) {
+                if record.epoch() < before.epoch() {
+                    let (from, to) = (before.epoch(), record.epoch());
+                    self.findings.push(format!("partition {id}: epoch {to} after {from} in etcd"));
+                }
+                if handed_over(before, record, &lived, &self.nodes) {
+                    self.handed_over.insert((*id, before.epoch()));
+                }
+            }
+            let Some(owner) = record.owner() else { continue };
+            let known = self.owners.insert((*id, record.epoch()), owner.clone());
+            if known.as_ref().is_some_and(|known| known != owner) {
+                self.findings.push(format!(
+                    "partition {id}: epoch {} belonged to {known:?} and to {owner:?}",
+                    record.epoch()
+                ));
+            }
+        }
+    }
+
+    /// Whether the owner itself ended that epoch.
+    pub(crate) fn was_handed_over(&self, partition: u32, epoch: u64) -> bool {
+        self.handed_over.contains(&(PartitionId(partition), Epoch(epoch)))
+    }
+
+    /// What should never have stood there.
+    pub(crate) fn findings(&self) -> &[String] {
+        &self.findings
+    }
+
+    /// Whether somebody has to set partitions free.
+    pub(crate) fn parked(&self) -> bool {
+        self.now.values().any(|record| matches!(record, PartitionRecord::Parked { .. }))
+    }
+
+    /// What is not at rest yet: every partition is a living node's, nothing moves, nothing is
+    /// left of moves.
+    pub(crate) fn unrest(&self, partitions: u32) -> Option<String> {
+        for id in (0..partitions).map(PartitionId) {
+            match self.now.get(&id) {
+                Some(PartitionRecord::Own { owner, .. }) if self.serves(owner) => {}
+                other => return Some(format!("partition {id}: {other:?}")),
+            }
+        }
+        (!self.warm.is_empty()).then(|| format!("warm keys are left: {:?}", self.warm))
+    }
+
+    fn serves(&self, owner: &Owner) -> bool {
+        self.nodes.get(&owner.node).is_some_and(|node| {
+            node.incarnation == owner.incarnation && node.mode == NodeMode::Ready
+        })
+    }
+}
+
+/// A move ended in its destination's favour while the owner that had begun to hand it over was
+/// registered, before and after: the controller may not do that.
+fn handed_over(
+    before: &PartitionRecord,
+    after: &PartitionRecord,
+    lived: &BTreeMap<NodeName, NodeRecord>,
+    lives: &BTreeMap<NodeName, NodeRecord>,
+) -> bool {
+    let PartitionRecord::Mov { owner, epoch, to, .. } = before else { return false };
+    let is_there = |nodes: &BTreeMap<NodeName, NodeRecord>| {
+        nodes.get(&owner.node).is_some_and(|node| node.incarnation == owner.incarnation)
+    };
+    after.owner() == Some(to) && after.epoch() == epoch.next() && is_there(lived) && is_there(lives)
+}

@@ -1,0 +1,376 @@
+//! One simulated world: an etcd, two operators, agents, players; a schedule of faults; then all is
+//! healed and has to come to rest. In: a seed and what to break. Out: what was wrong. All hosts run
+//! on this thread, on simulated time, network and disks.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::hash::{Hash as _, Hasher as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use config_schemas::HuntName;
+use config_schemas::keys::HuntKeys;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+use store::sim::SimEtcd;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use turmoil::Sim;
+
+use crate::agent::Agent;
+use crate::carry::PARTITIONS;
+use crate::operator::{Applied, Operator};
+use crate::players::{CLUES, Players, Receipts};
+use crate::records::Records;
+use crate::schedule::{Fault, Size, Way, Who, any};
+use crate::verdict::Judge;
+
+/// How far a host's clock runs before the next host has its turn.
+const TICK: Duration = Duration::from_millis(10);
+/// Time for the first placement.
+const QUIET: Duration = Duration::from_secs(3);
+/// Faults happen until then.
+const TROUBLE: Duration = Duration::from_secs(24);
+/// After healing everything is at rest within this long: a broken connection is noticed within
+/// 9 s, a lease lapses within 4 s, forced moves wait for another, a move may be called off after
+/// its deadline and rests.
+const RESTS_WITHIN: Duration = Duration::from_secs(60);
+/// How often it is looked whether all is well.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Lines of the schedule that a failure shows.
+const SHOWN: usize = 24;
+/// Agents from the beginning; one more joins.
+const AGENTS: usize = 3;
+const OPERATORS: usize = 2;
+
+/// What is broken on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// Of the log.
+    pub log: broker::sim::Sabotage,
+    /// Of the agents.
+    pub agents: agent::sim::Sabotage,
+}
+
+/// How a world ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Simulated time that it took.
+    pub took: Duration,
+    /// Events that were acknowledged.
+    pub acknowledged: usize,
+    /// Tries that were not.
+    pub refused: u64,
+    /// Moves that were begun.
+    pub moves: usize,
+    /// Faults that happened.
+    pub faults: usize,
+    /// The same for the same seed, if all is deterministic.
+    pub fingerprint: u64,
+}
+
+struct World<'a> {
+    sim: Sim<'a>,
+    etcd: SimEtcd,
+    keys: HuntKeys,
+    agents: Vec<Agent>,
+    operators: Vec<telemetry::sim::Host>,
+    applied: watch::Sender<Applied>,
+    receipts: Receipts,
+    records: Records,
+    judge: Judge,
+    rng: SmallRng,
+    revision: i64,
+    ends: Vec<(Duration, Fault)>,
+    log: VecDeque<String>,
+    faults: usize,
+    _data: TempDir,
+}
+
+/// Runs one world to its end.
+pub fn simulate(seed: u64, broken: Broken) -> Result<Ended> {
+    telemetry::sim::set_clock(turmoil::sim_elapsed);
+    agent::sim::set_sabotage(broken.agents);
+    let mut world = World::new(seed, broken)?;
+    let done = world.run();
+    done.map_err(|error| anyhow!("{error:#}\n{}", world.shown()))
+}
+
+impl World<'_> {
+    fn new(seed: u64, broken: Broken) -> Result<Self> {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .tick_duration(TICK)
+            .min_message_latency(Duration::from_millis(1))
+            .max_message_latency(Duration::from_millis(25))
+            .tcp_capacity(4096)
+            .enable_random_order()
+            .build();
+        let hunt = HuntName::new("default", "harbour")?;
+        let data = tempfile::tempdir()?;
+        let etcd = SimEtcd::new();
+        let served = etcd.clone();
+        sim.host("etcd", move || {
+            let etcd = served.clone();
+            async move { Ok(etcd.serve_turmoil(2379).await?) }
+        });
+        let (applied, spec) = watch::channel(first_spec(&mut rng));
+        let operators: Vec<_> = (0..OPERATORS).map(|_| telemetry::sim::Host::default()).collect();
+        for (number, host) in operators.iter().enumerate() {
+            let name = Who::Operator(number).to_string();
+            let operator = Operator {
+                name: name.clone(),
+                hunt: hunt.clone(),
+                host: host.clone(),
+                seed: rng.random(),
+                applied: spec.clone(),
+            };
+            sim.host(name, move || operator.clone().run());
+        }
+        let mut agents = Vec::new();
+        for number in 0..=AGENTS {
+            let name = Who::Agent(number).to_string();
+            let agent = Agent::new(&name, &hunt, data.path().to_owned(), rng.random(), broken.log);
+            agent.want(number < AGENTS);
+            let runs = agent.clone();
+            sim.host(name, move || runs.clone().run());
+            agents.push(agent);
+        }
+        let receipts = Receipts::default();
+        let players = Players {
+            count: 4,
+            watchers: 1,
+            agents: agents.iter().take(AGENTS).map(|agent| agent.name().to_owned()).collect(),
+            seed,
+            receipts: receipts.clone(),
+        };
+        sim.host("players", move || players.clone().run());
+        let judge = Judge::new(&data.path().join("hunts").join("5f3a"), &hunt, PARTITIONS)?;
+        Ok(World {
+            sim,
+            etcd,
+            keys: HuntKeys::new(&hunt),
+            agents,
+            operators,
+            applied,
+            receipts,
+            records: Records::default(),
+            judge,
+            rng,
+            revision: 0,
+            ends: Vec::new(),
+            log: VecDeque::new(),
+            faults: 0,
+            _data: data,
+        })
+    }
+
+    fn run(&mut self) -> Result<Ended> {
+        let size = Size { agents: AGENTS, operators: OPERATORS, partitions: PARTITIONS };
+        let joins = self.rng.random_range(QUIET..TROUBLE);
+        let mut next = QUIET;
+        while self.sim.elapsed() < TROUBLE {
+            self.step()?;
+            if self.sim.elapsed() >= next {
+                next += self.rng.random_range(Duration::from_millis(100)..Duration::from_secs(3));
+                let (fault, lasts) = any(&mut self.rng, size);
+                self.begin(fault, lasts);
+            }
+            let now = self.sim.elapsed();
+            if now >= joins && now < joins + TICK {
+                self.note("agent-3 joins");
+                self.agents[AGENTS].want(true);
+            }
+        }
+        self.heal();
+        self.come_to_rest()
+    }
+
+    fn come_to_rest(&mut self) -> Result<Ended> {
+        let mut unrest = anyhow!("nothing was looked at");
+        let mut look_at = self.sim.elapsed() + LOOK_EVERY;
+        while self.sim.elapsed() < TROUBLE + RESTS_WITHIN {
+            self.step()?;
+            if self.sim.elapsed() < look_at {
+                continue;
+            }
+            look_at += LOOK_EVERY;
+            if self.records.parked() {
+                self.note("a new generation sets parked partitions free");
+                self.apply(|_| {});
+                look_at += LOOK_EVERY * 4;
+            }
+            match self.rests() {
+                Ok(()) => return Ok(self.ended()),
+                Err(error) => unrest = error,
+            }
+        }
+        Err(unrest.context(format!("not at rest {RESTS_WITHIN:?} after all was healed")))
+    }
+
+    fn rests(&mut self) -> Result<()> {
+        if let Some(why) = self.records.unrest(PARTITIONS) {
+            return Err(anyhow!(why));
+        }
+        let playing = self.receipts.playing();
+        anyhow::ensure!(playing == 0, "{playing} players still wait for an acknowledgement");
+        self.judge.judge(&self.receipts.all(), &self.records)
+    }
+
+    fn step(&mut self) -> Result<()> {
+        self.sim.step().map_err(|error| anyhow!("{error}")).context("a host ended")?;
+        let now = self.sim.elapsed();
+        let over: Vec<Fault> =
+            self.ends.extract_if(.., |(end, _)| *end <= now).map(|(_, fault)| fault).collect();
+        for fault in over {
+            self.end(fault);
+        }
+        let revision = self.etcd.look(|store| store.revision());
+        if revision != self.revision {
+            self.revision = revision;
+            let (records, keys) = (&mut self.records, &self.keys);
+            self.etcd.look(|store| {
+                let entries = store.entries().map(|kv| (kv.key.as_slice(), kv.value.as_slice()));
+                records.look(keys, entries);
+            });
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, fault: Fault, lasts: Duration) {
+        let about = fault.about();
+        let taken = self.ends.iter().flat_map(|(_, fault)| fault.about());
+        if taken.into_iter().any(|who| about.contains(&who)) {
+            return;
+        }
+        self.faults += 1;
+        self.note(&format!("{fault:?} for {lasts:?}"));
+        match fault {
+            Fault::Freeze(who) => self.freeze(who, true),
+            Fault::Crash(who) => self.sim.crash(who.to_string()),
+            Fault::Cut(a, b, Way::Both) => self.sim.partition(a.to_string(), b.to_string()),
+            Fault::Cut(a, b, Way::There) => {
+                self.sim.partition_oneway(a.to_string(), b.to_string());
+            }
+            Fault::Cut(a, b, Way::Back) => self.sim.partition_oneway(b.to_string(), a.to_string()),
+            Fault::Slow(a, b, by) => self.sim.set_link_latency(a.to_string(), b.to_string(), by),
+            Fault::Skew(Who::Agent(number), millis) => self.agents[number].skew(millis),
+            Fault::Skew(..) => {}
+            Fault::Leave(who) => self.want(who, false),
+            Fault::NoLeader => self.etcd.faults(|faults| faults.leader = false),
+            Fault::CutStreams => self.etcd.cut_streams(),
+            Fault::LoseAnswers => self.etcd.faults(|faults| faults.lost_answers += 2),
+            Fault::Pin { partition, agent } => {
+                let pin = format!("{partition}={}", Who::Agent(agent));
+                self.apply(|spec| spec["partitions"]["pins"] = json!([pin]));
+            }
+        }
+        self.ends.push((self.sim.elapsed() + lasts, fault));
+    }
+
+    fn end(&mut self, fault: Fault) {
+        self.note(&format!("over: {fault:?}"));
+        match fault {
+            Fault::Freeze(who) => self.freeze(who, false),
+            Fault::Crash(who) => self.sim.bounce(who.to_string()),
+            Fault::Cut(a, b, _) => self.sim.repair(a.to_string(), b.to_string()),
+            Fault::Slow(a, b, _) => {
+                self.sim.set_link_latency(a.to_string(), b.to_string(), Duration::from_millis(5));
+            }
+            Fault::Leave(who) => self.want(who, true),
+            Fault::NoLeader => self.etcd.faults(|faults| faults.leader = true),
+            Fault::Skew(..) | Fault::CutStreams | Fault::LoseAnswers | Fault::Pin { .. } => {}
+        }
+    }
+
+    fn freeze(&mut self, who: Who, frozen: bool) {
+        match who {
+            Who::Etcd => return self.etcd.faults(|faults| faults.frozen = frozen),
+            Who::Agent(number) => self.agents[number].freeze(frozen),
+            Who::Operator(number) if frozen => self.operators[number].freeze(),
+            Who::Operator(number) => self.operators[number].thaw(),
+        }
+        // nothing that it said before gets out, nothing gets in: it waits in the network
+        let all = (0..=AGENTS).map(Who::Agent).chain((0..OPERATORS).map(Who::Operator));
+        let others = all.chain([Who::Etcd]).filter(|other| *other != who);
+        for other in others.map(|other| other.to_string()).chain(["players".to_owned()]) {
+            match frozen {
+                true => self.sim.hold(who.to_string(), other),
+                false => self.sim.release(who.to_string(), other),
+            }
+        }
+    }
+
+    fn want(&self, who: Who, wanted: bool) {
+        if let Who::Agent(number) = who {
+            self.agents[number].want(wanted);
+        }
+    }
+
+    fn apply(&self, change: impl FnOnce(&mut serde_json::Value)) {
+        self.applied.send_modify(|applied| {
+            applied.generation += 1;
+            change(&mut applied.spec);
+        });
+    }
+
+    fn heal(&mut self) {
+        for (_, fault) in std::mem::take(&mut self.ends) {
+            self.end(fault);
+        }
+        self.etcd.faults(|faults| faults.lost_answers = 0);
+        self.agents.iter().for_each(|agent| agent.want(true));
+        self.apply(|spec| spec["partitions"]["pins"] = json!([]));
+        self.receipts.stop();
+        self.note("all is healed, and players end with the event that they are at");
+    }
+
+    fn note(&mut self, what: &str) {
+        if self.log.len() == SHOWN {
+            self.log.pop_front();
+        }
+        self.log.push_back(format!("{:>8.2}s {what}", self.sim.elapsed().as_secs_f64()));
+    }
+
+    fn shown(&self) -> String {
+        let mut text = String::from("the last of its schedule:");
+        for line in &self.log {
+            // writing to a string cannot fail
+            let _ = write!(text, "\n  {line}");
+        }
+        text
+    }
+
+    fn ended(&self) -> Ended {
+        let receipts = self.receipts.all();
+        let mut hasher = siphasher::sip::SipHasher13::new();
+        self.revision.hash(&mut hasher);
+        for receipt in &receipts {
+            (&receipt.acked.id, receipt.offset, receipt.epoch).hash(&mut hasher);
+        }
+        for line in &self.judge.lines {
+            (line.offset, line.record.epoch.0, line.record.at_millis).hash(&mut hasher);
+        }
+        Ended {
+            took: self.sim.elapsed(),
+            acknowledged: receipts.len(),
+            refused: self.receipts.refused(),
+            moves: self.records.moves,
+            faults: self.faults,
+            fingerprint: hasher.finish(),
+        }
+    }
+}
+
+/// Leases and rounds of different lengths, all short.
+fn first_spec(rng: &mut SmallRng) -> Applied {
+    let interval = rng.random_range(400..800);
+    let spec = json!({
+        "heartbeat": {"interval": format!("{interval}ms"), "misses": 5},
+        "partitions": {"count": PARTITIONS, "round": "1s", "drain": "3s"},
+        "rules": {"cooldown": "0s", "clues": CLUES},
+    });
+    Applied { generation: 1, spec }
+}
