@@ -130,12 +130,15 @@ impl Agent {
         plane.serve(&store, &core, Arc::new(carry.clone()), &tasks);
         let served = carry.serve(tasks.clone());
         let mut standing = core.standing.clone();
+        // no borrow of what they wait for may outlive the wait
+        let told = async { drop(wanted.wait_for(|wanted| !wanted).await) };
+        let refused = async {
+            drop(standing.wait_for(|standing| matches!(standing, Standing::Refused { .. })).await);
+        };
         tokio::select! {
             served = served => served?,
-            _ = wanted.wait_for(|wanted| !wanted) => hand_over(&core, &plane).await,
-            _ = standing.wait_for(|standing| matches!(standing, Standing::Refused { .. })) => {
-                tracing::warn!(node = self.0.name, life, "its name is taken");
-            }
+            () = told => hand_over(&core, &plane).await,
+            () = refused => tracing::warn!(node = self.0.name, life, "its name is taken"),
         }
         tasks.finish().await;
         // what cannot be closed lapses
