@@ -1,5 +1,7 @@
 //! The agent's figures. In: what parts tell, and handles to read at each scrape. Out: a registry.
 
+mod plane;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +18,8 @@ use store::{FollowStatus, SessionStatus};
 use tokio::sync::watch;
 
 use crate::load::fold::Figures;
-use crate::load::meter::Meters;
+
+pub use plane::PlaneMetrics;
 
 /// Figures of the road.
 #[derive(Debug, Clone)]
@@ -146,76 +149,6 @@ impl RoadMetrics {
                 self.setting.with_label_values(&[&path.to_string()]).set(number);
             }
         }
-    }
-}
-
-/// Figures of the data plane.
-#[derive(Debug, Clone)]
-pub struct PlaneMetrics {
-    /// Partitions served.
-    pub served: IntGauge,
-    /// Events made durable.
-    pub accepted: IntCounter,
-    /// Outcomes made durable.
-    pub outcomes: IntCounter,
-    /// Records of the event log that are no events.
-    pub poison: IntCounter,
-    /// Events refused at the gateway, by reason.
-    pub refused: IntCounterVec,
-    /// Events passed on to other nodes.
-    pub forwarded: IntCounter,
-    /// Events held for a partition that is between two owners.
-    pub held: IntGauge,
-    /// What each partition costs; shown by [`LoadMetrics`].
-    pub meters: Meters,
-}
-
-impl PlaneMetrics {
-    /// Registers them.
-    pub fn register(registry: &Registry, meters: Meters) -> Result<PlaneMetrics, MetricsError> {
-        let counter = |name, help| IntCounter::new(name, help);
-        let metrics = PlaneMetrics {
-            served: IntGauge::new(
-                "treasurehunt_agent_partitions_served",
-                "Partitions that this node serves.",
-            )?,
-            accepted: counter(
-                "treasurehunt_agent_events_accepted_total",
-                "Events made durable by this node.",
-            )?,
-            outcomes: counter(
-                "treasurehunt_agent_outcomes_total",
-                "Outcomes made durable by this node.",
-            )?,
-            poison: counter(
-                "treasurehunt_agent_poison_total",
-                "Records of the event log that are no events.",
-            )?,
-            refused: IntCounterVec::new(
-                Opts::new(
-                    "treasurehunt_agent_events_refused_total",
-                    "Events refused at the gateway, by reason.",
-                ),
-                &["reason"],
-            )?,
-            forwarded: counter(
-                "treasurehunt_agent_events_forwarded_total",
-                "Events passed on to the node that serves their partition.",
-            )?,
-            held: IntGauge::new(
-                "treasurehunt_agent_events_held",
-                "Events held for a partition that is between two owners.",
-            )?,
-            meters,
-        };
-        registry.register(Box::new(metrics.served.clone()))?;
-        registry.register(Box::new(metrics.accepted.clone()))?;
-        registry.register(Box::new(metrics.outcomes.clone()))?;
-        registry.register(Box::new(metrics.poison.clone()))?;
-        registry.register(Box::new(metrics.refused.clone()))?;
-        registry.register(Box::new(metrics.forwarded.clone()))?;
-        registry.register(Box::new(metrics.held.clone()))?;
-        Ok(metrics)
     }
 }
 

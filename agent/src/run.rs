@@ -107,11 +107,15 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
         speech,
         connections: connections.clone(),
     });
-    serve(&core, &gateway, &identity.me, ports, registry, &tasks);
-    let ended = until_end(&core, &tasks).await;
+    // Their requests may wait for partitions on their way to other nodes: whatever follows the
+    // routes goes on until they have ended.
+    let open_ports = tasks.child();
+    serve(&core, &gateway, &identity.me, ports, registry, &open_ports);
+    let ended = until_end(&core, &open_ports).await;
     if ended.is_ok() {
         hand_over(&core, &plane).await;
     }
+    open_ports.finish().await;
     tasks.finish().await;
     if let Err(error) = core.session.close().await {
         tracing::warn!(error = %chain(&error), "the lease could not be ended; it lapses by itself");

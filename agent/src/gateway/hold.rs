@@ -107,12 +107,14 @@ impl<L: Fn() -> Limits> Delivery<'_, L> {
         let mut holding = None;
         let mut since = None;
         let mut ambiguous = false;
-        let mut opening = OPENING_MIN;
+        let mut asked: Option<Asked> = None;
         loop {
             let routes = self.routes.borrow_and_update().clone();
-            let again = match routes.of(self.partition) {
-                None => None,
-                Some(route) => match attempt(route.clone()).await {
+            let route = routes.of(self.partition);
+            if let Some(route) = route
+                && asked.as_ref().is_none_or(|asked| asked.is_over(route, routes.revision))
+            {
+                match attempt(route.clone()).await {
                     Attempt::Over(result) => {
                         if holding.is_some() {
                             self.held.ended("delivered", self.events);
@@ -121,10 +123,11 @@ impl<L: Fn() -> Limits> Delivery<'_, L> {
                     }
                     Attempt::Away(away) => {
                         ambiguous |= away.ambiguous;
-                        asking_again(away, routes.revision, &mut opening)
+                        asked = Some(Asked::new(asked, route, away, routes.revision));
                     }
-                },
-            };
+                }
+            }
+            let again = asked.as_ref().filter(|_| route.is_some()).and_then(|asked| asked.again);
             let limits = (self.limits)();
             let until = *since.get_or_insert_with(Instant::now) + limits.hold;
             if holding.is_none() {
@@ -139,29 +142,48 @@ impl<L: Fn() -> Limits> Delivery<'_, L> {
                 return Err(gave_up(ambiguous));
             }
             tokio::select! {
-                changed = self.routes.changed() => match changed {
-                    Ok(()) => opening = OPENING_MIN,
-                    Err(_) => return Err(gave_up(ambiguous)),
+                changed = self.routes.changed() => if changed.is_err() {
+                    return Err(gave_up(ambiguous));
                 },
                 () = tokio::time::sleep_until(until) => {
                     self.held.ended("expired", self.events);
                     return Err(gave_up(ambiguous));
                 }
-                () = pause(again) => {}
+                () = wait_until(again) => {}
             }
         }
     }
 }
 
-/// When to ask again if the routes stay as they are. Never if who was asked knows newer records:
-/// they are on their way to us too.
-fn asking_again(away: Away, ours: Option<Revision>, opening: &mut Duration) -> Option<Duration> {
-    if away.knows > ours {
-        return None;
+/// Who was asked in vain, and until when it would be in vain again.
+struct Asked {
+    route: Route,
+    knows: Option<Revision>,
+    pause: Duration,
+    /// If the routes stay as they are. Never if who was asked knows newer records: they are on
+    /// their way to us too.
+    again: Option<Instant>,
+}
+
+impl Asked {
+    fn new(before: Option<Asked>, route: &Route, away: Away, ours: Option<Revision>) -> Asked {
+        let same = before.filter(|before| before.route == *route);
+        let longer = same.map(|before| (before.pause * 2).min(OPENING_MAX));
+        // That a hand-over is done, or called off, is told by the routes.
+        let first = if route.leaving { OPENING_MAX } else { OPENING_MIN };
+        let pause = longer.unwrap_or(first);
+        let again = (away.knows <= ours).then(|| Instant::now() + pause);
+        Asked { route: route.clone(), knows: away.knows, pause, again }
     }
-    let pause = *opening;
-    *opening = (pause * 2).min(OPENING_MAX);
-    Some(pause)
+
+    /// Whether to ask now. Most changes of the routes are about other partitions.
+    fn is_over(&self, route: &Route, ours: Option<Revision>) -> bool {
+        *route != self.route
+            || match self.again {
+                Some(again) => Instant::now() >= again,
+                None => self.knows <= ours,
+            }
+    }
 }
 
 fn gave_up(ambiguous: bool) -> Refusal {
@@ -173,9 +195,9 @@ fn gave_up(ambiguous: bool) -> Refusal {
     }
 }
 
-async fn pause(time: Option<Duration>) {
+async fn wait_until(time: Option<Instant>) {
     match time {
-        Some(time) => tokio::time::sleep(time).await,
+        Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

@@ -14,6 +14,7 @@ fn routes(node: Option<&str>, revision: u64) -> Arc<Routes> {
         grpc: format!("{node}:1"),
         epoch: Epoch(1),
         mine: false,
+        leaving: false,
     };
     Arc::new(Routes {
         partitions: vec![node.map(route)],

@@ -204,6 +204,7 @@ mod tests {
             grpc: String::new(),
             epoch: Epoch(1),
             mine: false,
+            leaving: false,
         };
         Routes {
             partitions: (0..partitions).map(|number| Some(route(number))).collect(),

@@ -229,7 +229,7 @@ mod tests {
         let grpc = free.local_addr().unwrap().to_string();
         drop(free);
         let node = config_schemas::NodeName::new("a").unwrap();
-        let route = Route { node, grpc, epoch: Epoch(1), mine: false };
+        let route = Route { node, grpc, epoch: Epoch(1), mine: false, leaving: false };
         let hand = Hand {
             hunt: HuntName::new("default", "harbour").unwrap(),
             partition: PartitionId(0),

@@ -13,6 +13,7 @@ use config_schemas::{Epoch, PartitionId, Revision};
 use events::Machine;
 use store::{Guard, StoreError, Txn, Verdict, Write};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::intake::Intake;
 use super::ownership::Order;
@@ -186,7 +187,9 @@ impl<M: Machine> Keeper<M> {
         let me = &self.context.me;
         let claim =
             Claim { epoch, owner: me.node.to_string(), incarnation: me.incarnation.clone() };
+        let began = Instant::now();
         let owned = log.take(self.partition, claim).await.map_err(OpenError::Take)?;
+        let claimed = Instant::now();
         let mut rebuilt = match loaded {
             Some(loaded) => loaded,
             None => Rebuilt::begin(&log, self.partition).await?,
@@ -194,6 +197,8 @@ impl<M: Machine> Keeper<M> {
         let mut outcomes = log.reader(self.partition, LogKind::Outcomes);
         rebuilt.catch_up(&mut outcomes, owned.end(LogKind::Outcomes)).await?;
         rebuilt.check_events(owned.end(LogKind::Events))?;
+        self.context.metrics.moved("claim", claimed - began);
+        self.context.metrics.moved("load", claimed.elapsed());
         #[cfg(feature = "sim")]
         crate::sim::sabotage().break_rebuilt(&mut rebuilt.state);
         Ok((owned, rebuilt))

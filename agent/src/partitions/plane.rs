@@ -189,8 +189,15 @@ impl Plane {
             if let Some(uid) = uid {
                 self.0.log.know(&uid);
             }
-            self.0.routes.send_replace(Arc::new(routes));
+            // first who takes events in, then where they go
             self.order(&context, &orders);
+            self.0.routes.send_if_modified(|held| {
+                let changed = **held != routes;
+                if changed {
+                    *held = Arc::new(routes);
+                }
+                changed
+            });
             if !view.changed().await {
                 return;
             }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use config_schemas::documents::{Meta, Owner};
+use config_schemas::documents::{Meta, Owner, PartitionRecord};
 use config_schemas::{Epoch, NodeName, PartitionId, Revision};
 
 use sha2::{Digest as _, Sha256};
@@ -33,6 +33,8 @@ pub struct Route {
     pub epoch: Epoch,
     /// Whether it is this very agent.
     pub mine: bool,
+    /// Whether it is about to hand the partition over.
+    pub leaving: bool,
 }
 
 impl Routes {
@@ -54,6 +56,7 @@ pub fn routes(view: &View, me: &Owner) -> Routes {
             grpc: node.grpc.clone(),
             epoch: record.epoch(),
             mine: owner == me,
+            leaving: matches!(record, PartitionRecord::Mov { .. }),
         })
     };
     Routes {

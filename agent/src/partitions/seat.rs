@@ -2,7 +2,8 @@
 //! done about them is in `keeper` and `tenure`. In: orders, level by level; events. Out: durable
 //! places, or why not.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use config_schemas::PartitionId;
 use config_schemas::documents::Owner;
@@ -46,8 +47,12 @@ pub(crate) struct SeatContext {
     pub(crate) snapshots: Semaphore,
 }
 
+/// Longest wait of an append for a partition that is being opened here: about what a take-over takes
+/// whose state is loaded. Who waits need not ask again and again.
+const OPENING_MAX: Duration = Duration::from_millis(500);
+
 /// The way into a partition, while it is served.
-pub(crate) type Door = Arc<Mutex<Option<Intake>>>;
+pub(crate) type Door = Arc<watch::Sender<Option<Intake>>>;
 
 /// A partition's seat.
 pub(crate) struct Seat {
@@ -63,7 +68,7 @@ impl Seat {
         order: Order,
     ) -> Arc<Seat> {
         let (orders, receiver) = watch::channel(Some(order));
-        let seat = Arc::new(Seat { orders, door: Door::default() });
+        let seat = Arc::new(Seat { orders, door: Arc::new(watch::Sender::new(None)) });
         let keeper = Keeper::<M>::new(context.clone(), partition, seat.door.clone());
         let stopping = context.tasks.stopping();
         context.tasks.spawn("seat", async move {
@@ -88,10 +93,25 @@ impl Seat {
         events: Vec<Event>,
         source: Source,
     ) -> Result<Vec<Accepted>, NotTaken> {
-        let intake = self.door.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match intake {
+        match self.entrance().await {
             Some(intake) => intake.append(events, source).await,
             None => Err(NotTaken::NotMine { epoch: None }),
+        }
+    }
+
+    /// The way in, once it is open; `None` if it is not to be, or not soon.
+    async fn entrance(&self) -> Option<Intake> {
+        let open = self.door.borrow().clone();
+        if open.is_some() {
+            return open;
+        }
+        let elsewhere = |order: &Option<Order>| !matches!(order, Some(Order::Serve { .. }));
+        let (mut door, mut orders) = (self.door.subscribe(), self.orders.subscribe());
+        tokio::select! {
+            biased;
+            opened = door.wait_for(Option::is_some) => opened.ok()?.clone(),
+            _ = orders.wait_for(elsewhere) => None,
+            () = tokio::time::sleep(OPENING_MAX) => None,
         }
     }
 }

@@ -188,6 +188,14 @@ impl<M: Machine> Keeper<M> {
         self.set_door(None);
         let drained = began.elapsed();
         let ended = self.hand_over(moving.epoch, &moving.to, leaving.revision).await;
+        let stages = [
+            ("warm", began - leaving.since),
+            ("drain", drained),
+            ("flip", began.elapsed() - drained),
+        ];
+        for (stage, took) in stages {
+            self.context.metrics.moved(stage, took);
+        }
         tracing::info!(
             partition = %self.partition, epoch = %moving.epoch, to = %moving.to.node,
             warm = moving.warm, done = ended.is_ok(), waited = ?(began - leaving.since),

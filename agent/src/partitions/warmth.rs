@@ -9,6 +9,7 @@ use std::time::Duration;
 use config_schemas::documents::{self, FORMAT, Owner};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{Epoch, PartitionId, Revision, Warm};
+use futures::StreamExt as _;
 use store::{Guard, LeaseId, SessionStatus, Store, Txn, Write};
 use tokio::sync::watch;
 
@@ -18,6 +19,9 @@ use crate::config::view::At;
 
 /// Wait before the same is tried again when nothing has changed meanwhile.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// Keys that are written at the same time: no partition's move waits for the words about others.
+const WRITES_AT_ONCE: usize = 16;
 
 /// What is loaded. Cheap to clone.
 #[derive(Clone, Default)]
@@ -81,9 +85,9 @@ impl Warmth {
             changed.borrow_and_update();
             let due = due(&self.loaded(), &view.read().warm, &writer.me);
             let retry = !due.is_empty();
-            for due in due {
-                writer.write(due).await;
-            }
+            futures::stream::iter(due)
+                .for_each_concurrent(WRITES_AT_ONCE, |due| writer.write(due))
+                .await;
             tokio::select! {
                 more = view.changed() => if !more { return },
                 _ = changed.changed() => {}

@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use broker::{EmbeddedOwned, EmbeddedReader, LogKind, Owned as _, Reader as _, Record, Records};
+use broker::{
+    Chunk, EmbeddedOwned, EmbeddedReader, LogKind, Owned as _, Reader as _, Record, Records,
+};
 use config_schemas::Offset;
 use events::{Event, Machine, OutcomeRecord, PartitionState, Stamp};
 use futures::FutureExt as _;
@@ -166,7 +168,7 @@ impl<M: Machine> Worker<M> {
         let started = Instant::now();
         let mut counted = started;
         loop {
-            let chunk = self.events.read(self.next(), READ_BYTES).await?;
+            let chunk = self.read().await?;
             if chunk.records.is_empty() {
                 return Ok(());
             }
@@ -185,6 +187,19 @@ impl<M: Machine> Worker<M> {
                     return Ok(());
                 }
             }
+            // nobody else writes here: what this process made durable is all there is
+            if self.next() >= self.owned.end(LogKind::Events) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What comes next: in memory still if this worker keeps up, else from the disk.
+    async fn read(&mut self) -> Result<Chunk, broker::Error> {
+        let next = self.next();
+        match self.owned.fresh(LogKind::Events, next) {
+            Some(chunk) => Ok(chunk),
+            None => self.events.read(next, READ_BYTES).await,
         }
     }
 
