@@ -286,7 +286,7 @@ fn heated(before: &TreasureHuntStatus, after: &TreasureHuntStatus) -> Vec<Note> 
     };
     let about = |hot: &HotPartition| format!("partition/{}", hot.partition);
     let new =
-        after.hot.iter().filter(|hot| of(before, hot).is_none_or(|was| was.apart < hot.apart));
+        after.hot.iter().filter(|hot| of(before, hot).is_none_or(|was| !was.apart && hot.apart));
     let gone = before.hot.iter().filter(|hot| of(after, hot).is_none());
     let new = new.map(|hot| match hot.apart {
         true => Note::warning("HotKey", about(hot), hot.message.clone()),

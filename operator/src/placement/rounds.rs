@@ -202,6 +202,10 @@ impl Rounds {
             self.round = None;
             return;
         }
+        if let Some(round) = &mut self.round {
+            // A live edit of the length holds at once.
+            round.ends = after(round.started, rounds(setup, 1));
+        }
         let goes_on = |round: &Round| (round.started..round.ends).contains(&now);
         if self.round.as_ref().is_some_and(goes_on) {
             return;
