@@ -49,7 +49,7 @@ pub async fn run(
     if out.is_for_people() {
         out.say(&format!("{}, to {} agents", args.load.told(), addresses.len()))?;
     }
-    let report = load(&http, &addresses, &args.load).await?;
+    let report = load(&http, &addresses, &args.load, Told::Progress).await?;
     show(&report, out, &args.load)
 }
 
@@ -65,8 +65,22 @@ pub fn show(report: &Report, out: Out, flags: &LoadFlags) -> Result<(), Failure>
     report.verdict()
 }
 
+/// What a person hears while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// One live line on standard error.
+    Progress,
+    /// Nothing.
+    Nothing,
+}
+
 /// Plays, and reads afterwards what became of it.
-pub async fn load(http: &Http, addresses: &[String], flags: &LoadFlags) -> Result<Report, Failure> {
+pub async fn load(
+    http: &Http,
+    addresses: &[String],
+    flags: &LoadFlags,
+    told: Told,
+) -> Result<Report, Failure> {
     let run = format!("load{}", telemetry::clock::now().as_millisecond());
     let rules = rules(http, addresses).await?;
     let (script, phases) = flags.script(&run, rules)?;
@@ -84,8 +98,12 @@ pub async fn load(http: &Http, addresses: &[String], flags: &LoadFlags) -> Resul
     };
     let beside = Beside { keep: flags.check, seen, patience: OUTCOMES_WITHIN };
     let mut line = LiveLine::default();
-    let sent =
-        sender::run(http, addresses, (&run, script, phases), beside, |now| line.show(now)).await;
+    let show = |now: &Progress| {
+        if told == Told::Progress {
+            line.show(now);
+        }
+    };
+    let sent = sender::run(http, addresses, (&run, script, phases), beside, show).await;
     line.clear();
     if let Some(follow) = follow {
         follow.abort();

@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::place::Place;
-use crate::commands::load::{load, show};
+use crate::commands::load::{Told, load, show};
 use crate::failure::Failure;
 use crate::http::Http;
 use crate::load::args::LoadFlags;
@@ -15,6 +15,6 @@ pub(super) async fn run(flags: &LoadFlags, out: Out) -> Result<(), Failure> {
     };
     let addresses: Vec<_> = layout.agents().map(|(_, address)| address).collect();
     out.say(&format!("{}, to {} agents", flags.told(), addresses.len()))?;
-    let report = load(&Http::new(), &addresses, flags).await?;
+    let report = load(&Http::new(), &addresses, flags, Told::Progress).await?;
     show(&report, out, flags)
 }

@@ -109,11 +109,13 @@ impl Section {
         }
     }
 
-    fn all_refused(&self) -> u64 {
+    /// All refusals.
+    pub fn all_refused(&self) -> u64 {
         self.refused.values().sum()
     }
 
-    fn all_unanswered(&self) -> u64 {
+    /// All without an answer.
+    pub fn all_unanswered(&self) -> u64 {
         self.unanswered.values().sum()
     }
 }
@@ -250,7 +252,8 @@ impl View for Report {
 }
 
 impl Checked {
-    fn text(&self, page: Page) -> String {
+    /// A line, and one for each finding.
+    pub fn text(&self, page: Page) -> String {
         let checker::Tally { lost, doubled, reordered, several_winners, other } = self.count;
         let tone = if self.findings.is_empty() { Tone::Good } else { Tone::Bad };
         let line = format!(

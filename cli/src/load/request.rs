@@ -75,8 +75,20 @@ struct AnswerLine {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct AnswerError {
     code: String,
+    retry_after_ms: Option<u64>,
+}
+
+impl AnswerError {
+    /// What may be sent again has to say when; a mistake of the producer's does not.
+    fn told(self) -> String {
+        match self.retry_after_ms.is_some() || self.code == "INVALID" {
+            true => self.code,
+            false => format!("{} without a delay", self.code),
+        }
+    }
 }
 
 /// One reply for each of `count` events. An error for the whole request is one for each.
@@ -100,9 +112,9 @@ fn reply(line: AnswerLine) -> Reply {
         (Some(partition), None) => Reply { answer: Answer::Accepted, partition },
         // What could not be made durable may be durable all the same.
         (_, Some(error)) if error.code == "LOG_UNAVAILABLE" => {
-            Reply { answer: Answer::Unanswered(error.code), partition: 0 }
+            Reply { answer: Answer::Unanswered(error.told()), partition: 0 }
         }
-        (_, Some(error)) => Reply { answer: Answer::Refused(error.code), partition: 0 },
+        (_, Some(error)) => Reply { answer: Answer::Refused(error.told()), partition: 0 },
         (None, None) => {
             Reply { answer: Answer::Unanswered("an odd answer".to_owned()), partition: 0 }
         }
@@ -133,6 +145,7 @@ mod tests {
         check(&format!("{at}\n{full}\n{log}\n"), 3, &["at 3", "OVERLOADED", "? LOG_UNAVAILABLE"]);
         let busy = r#"{"error":{"code":"OVERLOADED","retryAfterMs":50}}"#;
         check(busy, 2, &["OVERLOADED", "OVERLOADED"]);
+        check(r#"{"error":{"code":"NO_OWNER"}}"#, 1, &["NO_OWNER without a delay"]);
         check(at, 2, &["? status 200: {\"id\":\"a\",\"partition\":3,\"offset\":0,\"epoch\":1}"; 2]);
         check("gone", 1, &["? status 200: gone"]);
         check("", 1, &["? status 200: "]);

@@ -2,10 +2,12 @@
 //! Each step is done as a person would do it, seen, and timed; what was not seen fails the tour.
 //!
 //! `tour` keeps the score, `config` holds the steps about settings, `faults` those about servers
-//! and agents that die, `moves` those about agents that come and go as planned, `stream` the
+//! and agents that die, `moves` those about agents that come and go as planned, `loads` those about
+//! `burst` the one about twenty times the load, `stream` the
 //! players who play meanwhile, `audit` judges what became of their events. I/O.
 
 mod audit;
+mod burst;
 mod config;
 mod faults;
 mod moves;
@@ -74,6 +76,7 @@ async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Fail
     faults::nothing_lost(&world, &mut tour, &acked).await;
     moves::node_joins(&mut world, &mut tour).await;
     moves::rolling_restart(&world, &mut tour).await;
+    burst::twenty_times(&world, &mut tour).await;
     config::rollback(&world, &mut tour).await;
     Ok(tour)
 }
