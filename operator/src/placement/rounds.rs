@@ -375,9 +375,11 @@ impl Rounds {
         }
     }
 
-    /// When a partition that rests may move again.
+    /// When a partition that rests may move again, or a node that was slow may have some again:
+    /// a hunt at rest brings no other reason to look.
     pub fn next_rested(&self, now: Timestamp) -> Option<Timestamp> {
-        self.rests.values().map(|rest| rest.until).filter(|until| *until > now).min()
+        let rests = self.rests.values().map(|rest| rest.until);
+        rests.chain(self.recovering.values().copied()).filter(|until| *until > now).min()
     }
 }
 

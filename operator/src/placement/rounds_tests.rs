@@ -144,6 +144,7 @@ fn who_is_slow_or_silent_is_known_and_recovers_only_after_a_while() {
     rounds.report(&owner("a").node, Some(load(0..8, 0.1)), at(2));
     rounds.report(&owner("b").node, Some(load(8..16, 0.1)), at(2));
     assert_eq!(health(&mut rounds, &["a", "b"], at(2)), [Health::Doubtful, Health::Well]);
+    assert_eq!(rounds.next_rested(at(2)), Some(at(61)), "at rest nothing else brings a look");
     for node in ["a", "b"] {
         rounds.report(&owner(node).node, Some(load(0..8, 0.1)), at(62));
     }
