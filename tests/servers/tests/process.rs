@@ -104,6 +104,30 @@ fn a_detached_process_is_found_by_name_and_ended() {
 }
 
 #[test]
+fn a_detached_process_is_frozen_and_goes_on_and_one_that_ended_is_neither() {
+    let folder = tempfile::tempdir().unwrap();
+    let launch = script("exec sleep 1000", folder.path());
+    let process = Detached::spawn(folder.path(), "one", &launch).unwrap();
+    let reaches = |wanted: char| {
+        let deadline = Instant::now() + LIMIT;
+        let path = format!("/proc/{}/stat", process.pid);
+        let state =
+            || std::fs::read_to_string(&path).unwrap().rsplit(") ").next().unwrap().chars().next();
+        while state() != Some(wanted) {
+            assert!(Instant::now() < deadline, "{:?}", state());
+            std::thread::yield_now();
+        }
+    };
+    process.freeze().unwrap();
+    reaches('T');
+    assert!(process.is_running(), "a frozen one still is");
+    process.thaw().unwrap();
+    reaches('S');
+    process.kill().unwrap();
+    assert!(process.freeze().unwrap_err().to_string().contains("has ended"));
+}
+
+#[test]
 fn a_detached_process_that_will_not_end_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let text = "trap '' TERM; echo up; while :; do sleep 0.02; done";

@@ -139,7 +139,7 @@ async fn end(world: &World, name: &str) -> Result<Duration, Failure> {
 }
 
 /// Waits until every acknowledged event has its outcome; the checker's line, if all is zero.
-async fn judged(world: &World, played: Played) -> Result<String, Failure> {
+pub(super) async fn judged(world: &World, played: Played) -> Result<String, Failure> {
     if played.ordered.is_empty() {
         return Err(Failure::bad_input("nothing was acknowledged, so nothing is shown"));
     }

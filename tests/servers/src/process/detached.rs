@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -215,18 +216,36 @@ impl Detached {
         })
     }
 
+    /// SIGSTOP: it runs no more until it is thawed or ended.
+    ///
+    /// # Errors
+    /// When it has ended, or cannot be signalled.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// SIGCONT: it goes on where it was frozen.
+    ///
+    /// # Errors
+    /// When it has ended, or cannot be signalled.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let ended = || io::Error::other(format!("{} has ended", self.name));
+        send(&self.handle().ok_or_else(ended)?, signal)
+    }
+
     /// The pidfd is opened before the identity is checked: from then on it cannot be mistaken.
-    fn end(&self, grace: Duration) -> io::Result<Stopped> {
+    fn handle(&self) -> Option<OwnedFd> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let Some(pid) = pid.filter(|_| self.is_running()) else {
-            return Ok(Stopped::NotRunning);
-        };
-        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
-            return Ok(Stopped::NotRunning);
-        };
-        if !self.is_running() {
-            return Ok(Stopped::NotRunning);
-        }
+        let handle = pidfd_open(pid.filter(|_| self.is_running())?, PidfdFlags::empty()).ok()?;
+        self.is_running().then_some(handle)
+    }
+
+    fn end(&self, grace: Duration) -> io::Result<Stopped> {
+        let Some(handle) = self.handle() else { return Ok(Stopped::NotRunning) };
         if !grace.is_zero() {
             // A frozen process cannot end before it goes on.
             for signal in [Signal::TERM, Signal::CONT] {
