@@ -4,6 +4,7 @@
 pub mod world;
 
 pub use hunt::load::checker;
+pub mod demand;
 pub mod disk;
 pub mod http;
 pub mod players;
