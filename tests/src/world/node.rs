@@ -118,6 +118,16 @@ impl Node {
         Ok(self.process.wait(within).await?)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Resident memory in bytes.
+    pub fn rss_bytes(&self) -> u64 {
+        self.process.rss_bytes()
+    }
+
     /// Has it not ended?
     pub fn is_running(&mut self) -> bool {
         self.process.is_running()
