@@ -2,8 +2,7 @@
 //! handled lately, and which forwarded events are not yet acknowledged. Fold of outcomes. Pure.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, HashMap};
 
 use config_schemas::{Epoch, Offset};
 use serde::{Deserialize, Serialize};
@@ -11,63 +10,15 @@ use siphasher::sip128::SipHasher13;
 
 use crate::event::{Event, EventId};
 use crate::outcome::{Outcome, OutcomeRecord};
+use crate::recent::{Fingerprint, RecentIds};
 
-/// How many event ids a partition remembers: the bound on its memory of what it has handled,
-/// about 4 MB when full. A retry is recognised while fewer events than this have come after the
-/// first try: for a minute at 1,000 events/s in one partition. An older one is played as a new
-/// event; what then keeps it from counting twice is the machine's own state (the built-in hunt
-/// joins, solves and wins once for ever, but counts a move again).
-pub const RECENT_IDS_MAX: usize = 65_536;
 /// Most forwarded events that wait for their acknowledgement. At this fill the worker stops
 /// reading events until some are delivered: pressure goes back to the producers, nothing is lost.
 pub const OUTBOX_LEN_MAX: usize = 16_384;
 
-/// 128 bits of an id, so that the window has a fixed size. Stands in snapshots: the hash is
-/// SipHash-1-3 with key 0, the same in every build.
-type Fingerprint = u128;
-
+/// Stands in snapshots: SipHash-1-3 with key 0, the same in every build.
 fn fingerprint(id: &EventId) -> Fingerprint {
     SipHasher13::new().hash(id.as_str().as_bytes()).as_u128()
-}
-
-/// A fingerprint is a hash already.
-#[derive(Debug, Clone, Default)]
-struct Low64(u64);
-
-impl Hasher for Low64 {
-    fn write_u128(&mut self, number: u128) {
-        self.0 = number as u64;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// Ids in order of arrival, the oldest forgotten first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct RecentIds {
-    order: VecDeque<Fingerprint>,
-    seen_at: HashMap<Fingerprint, Offset, BuildHasherDefault<Low64>>,
-}
-
-impl RecentIds {
-    fn insert(&mut self, id: &EventId, at: Offset) {
-        let print = fingerprint(id);
-        if self.seen_at.insert(print, at).is_some() {
-            return;
-        }
-        self.order.push_back(print);
-        if self.order.len() > RECENT_IDS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.seen_at.remove(&oldest);
-        }
-    }
 }
 
 /// The part of a partition's state that is the same for every machine.
@@ -105,7 +56,7 @@ impl Ledger {
 
     /// Where an event with this id was handled, if lately.
     pub fn seen(&self, id: &EventId) -> Option<Offset> {
-        self.recent.seen_at.get(&fingerprint(id)).copied()
+        self.recent.get(fingerprint(id))
     }
 
     /// Forwarded events without acknowledgement, oldest first: what to send (again).
@@ -131,10 +82,8 @@ impl Ledger {
     }
 
     pub(crate) fn store(&self) -> StoredLedger {
-        let seen = self.recent.order.iter().filter_map(|print| {
-            let at = self.recent.seen_at.get(print)?;
-            Some(((*print >> 64) as u64, *print as u64, at.0))
-        });
+        let seen = self.recent.iter();
+        let seen = seen.map(|(print, at)| ((print >> 64) as u64, print as u64, at.0));
         StoredLedger {
             next_offset: self.next_offset,
             epoch: self.epoch,
@@ -145,14 +94,11 @@ impl Ledger {
     }
 
     pub(crate) fn restore(stored: StoredLedger) -> Ledger {
-        let prints = stored
+        let recent = stored
             .recent
             .iter()
-            .map(|(high, low, at)| ((u128::from(*high) << 64) | u128::from(*low), Offset(*at)));
-        let recent = RecentIds {
-            order: prints.clone().map(|(print, _)| print).collect(),
-            seen_at: prints.collect(),
-        };
+            .map(|(high, low, at)| ((u128::from(*high) << 64) | u128::from(*low), Offset(*at)))
+            .collect();
         Ledger {
             next_offset: stored.next_offset,
             epoch: stored.epoch,
@@ -175,7 +121,7 @@ impl Ledger {
             if let Some(id) = &record.event_id
                 && !matches!(record.outcome, Outcome::Duplicate { .. })
             {
-                self.recent.insert(id, offset);
+                self.recent.insert(fingerprint(id), offset);
             }
         }
         for event in &record.forwards {
@@ -204,18 +150,5 @@ mod tests {
     fn fingerprints_are_the_same_in_every_build() {
         let print = fingerprint(&EventId::new("ana-1").expect("safe"));
         assert_eq!(print, 253_415_737_249_076_971_553_813_762_173_183_980_680);
-    }
-
-    #[test]
-    fn the_oldest_id_is_forgotten_first_and_the_window_is_bounded() {
-        let mut recent = RecentIds::default();
-        let id = |n: usize| EventId::new(format!("e{n}")).expect("safe");
-        for n in 0..=RECENT_IDS_MAX {
-            recent.insert(&id(n), Offset(n as u64));
-        }
-        assert_eq!(recent.seen_at.len(), RECENT_IDS_MAX);
-        assert_eq!(recent.order.len(), RECENT_IDS_MAX);
-        assert!(!recent.seen_at.contains_key(&fingerprint(&id(0))));
-        assert_eq!(recent.seen_at.get(&fingerprint(&id(1))), Some(&Offset(1)));
     }
 }

@@ -12,6 +12,7 @@ mod machine;
 mod outcome;
 mod parse;
 mod partition;
+mod recent;
 mod snapshot;
 mod vocabulary;
 
@@ -20,11 +21,12 @@ pub use cursor::{Cursor, CursorError};
 pub use event::*;
 pub use hunt::{HuntGame, HuntRules, HuntState};
 pub use key::{murmur2, partition_of};
-pub use ledger::{Ledger, OUTBOX_LEN_MAX, RECENT_IDS_MAX};
+pub use ledger::{Ledger, OUTBOX_LEN_MAX};
 pub use machine::{Decision, Input, Machine};
 pub use outcome::{DEAD_LETTER_WHY_MAX, Outcome, OutcomeRecord, Refusal};
 pub use parse::{BATCH_EVENTS_MAX, BODY_BYTES_MAX, Intake, parse_body, parse_json, parse_wire};
 pub use partition::{Folded, OUTCOME_BYTES_MAX, Panicked, PartitionState, Stamp};
+pub use recent::RECENT_IDS_MAX;
 pub use snapshot::SnapshotError;
 pub use vocabulary::{Field, KindRule, Vocabulary};
 
