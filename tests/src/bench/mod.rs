@@ -10,6 +10,7 @@ mod machine;
 mod moves;
 mod numbers;
 mod operator;
+mod overload;
 mod placement;
 mod queue;
 mod raw;
@@ -17,6 +18,8 @@ mod report;
 mod rest;
 mod restart;
 mod sightings;
+mod wall;
+mod work;
 mod worker;
 
 use std::path::PathBuf;
@@ -29,6 +32,7 @@ use tempfile::TempDir;
 
 pub use machine::Machine;
 pub use report::{Goal, Row, Taken, json, table};
+pub use work::{agent, is_agent};
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -53,6 +57,10 @@ pub enum Figure {
     Placement,
     /// What producers see of moves, of a rolling restart and of a crash.
     Moves,
+    /// Twenty times the load of before on 8 to 64 agents: static placement beside ours.
+    Wall,
+    /// Three times what an agent can take, for a minute.
+    Overload,
 }
 
 /// How to measure.
@@ -98,6 +106,8 @@ impl Figure {
             Figure::Worker => worker::take(setting, rows).await,
             Figure::Placement => placement::take(setting, rows).await,
             Figure::Moves => moves::take(setting, rows).await,
+            Figure::Wall => wall::take(setting, rows).await,
+            Figure::Overload => overload::take(setting, rows).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum as _};
-use tests::bench::{Figure, Machine, Setting, Taken, json, table};
+use tests::bench::{self, Figure, Machine, Setting, Taken, json, table};
 
 /// Takes the figures, each on servers of its own; several minutes in all.
 #[derive(Parser, Debug)]
@@ -32,6 +32,9 @@ struct Flags {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if let Some(service) = bench::is_agent() {
+        return bench::agent(service).await;
+    }
     match run(Flags::parse()).await {
         Ok(code) => code,
         Err(error) => {

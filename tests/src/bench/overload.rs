@@ -1,0 +1,292 @@
+//! Three times what one agent can take, for a minute: its memory, what it tells its producers, how
+//! soon it is as before, and whether anything was lost, doubled or reordered.
+//!
+//! The agent is the real one in a process of its own. An event takes 100 us of it, waited and not
+//! burned (`work`), so that "what it can take" is a number and not this machine's mood. I/O.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use hunt::http::Http;
+use hunt::load::cast::{Cast, Game};
+use hunt::load::checker::{Checker, Finding, count};
+use hunt::load::outcomes::Reader;
+use hunt::load::sender::{self, Beside, Script, Sent};
+use hunt::load::shape::{Shape, Step};
+use hunt::load::tally::Tally;
+use servers::ProcessStat;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Row, Setting, work};
+use crate::say;
+use crate::world::{AgentSetup, Node, Place, Setup, World};
+
+/// What an event takes of the agent: 10,000 of them each second.
+const SERVICE: Duration = Duration::from_micros(100);
+const CAPACITY: f64 = 10_000.0;
+/// As before and after: half of what it can take.
+const NORMAL: f64 = 0.5;
+const OVERLOAD: f64 = 3.0;
+const BEFORE: Duration = Duration::from_secs(10);
+const LASTS: Duration = Duration::from_secs(60);
+const AFTER: Duration = Duration::from_secs(20);
+/// Few, so that what they remember by design (65,536 ids each, about 4 MB) is full before the
+/// base is measured.
+const PARTITIONS: u32 = 4;
+/// Bytes that may wait in front of each partition's worker.
+const BUFFER: u64 = 2 << 20;
+/// The game's own state stays as it is: so many players and treasures, and no more.
+const PLAYERS: u32 = 2_000;
+const TREASURES: u32 = 2_000;
+const FILL: Duration = Duration::from_secs(40);
+const FILL_RATE: f64 = 0.85;
+/// Over the configured bytes.
+const SPARE: u64 = 64 << 20;
+const NORMAL_AGAIN: Duration = Duration::from_secs(5);
+/// What a second's p99 is when all is well, if it was not more before.
+const WELL_MILLIS: f64 = 50.0;
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LIMIT: Duration = Duration::from_secs(60);
+const MIB: f64 = 1024.0 * 1024.0;
+
+pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let world = start(setting).await?;
+    let agent = world.agents.first().context("an agent")?;
+    let (pid, address) = (agent.pid(), format!("127.0.0.1:{}", agent.http));
+    let fresh = rss(pid)?;
+    let fill = Shape {
+        rate: CAPACITY * FILL_RATE,
+        lasts: setting.lasting(FILL),
+        steps: Vec::new(),
+        ramp: Duration::ZERO,
+    };
+    play("fill", &address, fill, false).await?;
+    let mut reader = Reader::new(&Http::new(), std::slice::from_ref(&address), "");
+    reader.skip().await.map_err(failed)?;
+    let noted = work::noted(&agent.data_dir, &agent.name.parse()?);
+    let times = Times::of(setting);
+    let stop = CancellationToken::new();
+    let watching = tokio::spawn(BaseAndMost::default().watch(pid, times, stop.clone()));
+    let mut sent = play("load", &address, times.shape(), true).await?;
+    sleep(Duration::from_secs(1)).await;
+    stop.cancel();
+    let memory = watching.await??;
+    for decided in work::decided(&agent.data_dir, &agent.name.parse()?, noted)? {
+        let (due, after) = decided.span(sent.began_millis);
+        sent.tally.played(due, after);
+    }
+    let judged = reader.judge(Checker::of_run("load"), &sent.told, LIMIT).await;
+    let (findings, read) = judged.map_err(failed)?;
+    told(rows, &sent, times);
+    remembered(rows, &memory, fresh);
+    judge(rows, &sent, &findings, read)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    before: Duration,
+    lasts: Duration,
+    after: Duration,
+}
+
+impl Times {
+    fn of(setting: &Setting) -> Times {
+        let of = |time| setting.lasting(time);
+        Times { before: of(BEFORE), lasts: of(LASTS), after: of(AFTER).max(NORMAL_AGAIN * 2) }
+    }
+
+    fn end(&self) -> Duration {
+        self.before + self.lasts
+    }
+
+    fn shape(&self) -> Shape {
+        let times = OVERLOAD / NORMAL;
+        Shape {
+            rate: CAPACITY * NORMAL,
+            lasts: self.end() + self.after,
+            steps: vec![Step { times, at: self.before, lasts: Some(self.lasts) }],
+            ramp: Duration::ZERO,
+        }
+    }
+}
+
+async fn start(setting: &Setting) -> anyhow::Result<World> {
+    let agent = setting.operator.with_file_name("treasurehunt-agent");
+    let programs = Place { operator: setting.operator.clone(), agent };
+    let setup = Setup { durable: true, programs: Some(programs), ..Setup::agents(1) }
+        .with("heartbeat", "interval", "1s")
+        .with("partitions", "count", PARTITIONS)
+        .with("buffers", "events", 4_096)
+        .with("buffers", "bytes", BUFFER)
+        .with("workers", "concurrency", 1)
+        .with("rules", "cooldown", "1h")
+        .with("rules", "clues", 0);
+    let mut world = World::bare(&setup).await?;
+    world.apply().await?;
+    let program = work::program(&world.path(""), SERVICE)?;
+    let agent = AgentSetup { program, ..world.agent_setup("agent-1") };
+    world.agents.push(Node::agent(agent)?);
+    world.start_operator("operator-1")?;
+    let deadline = Instant::now() + LIMIT;
+    while let Err(error) = world.is_served().await {
+        ensure!(Instant::now() < deadline, "not every partition is served: {error:#}");
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(world)
+}
+
+async fn play(run: &str, address: &str, shape: Shape, keep: bool) -> anyhow::Result<Sent> {
+    let cast = Cast::new(Game {
+        run: run.to_owned(),
+        players: PLAYERS,
+        player_zipf: 0.5,
+        treasures: TREASURES,
+        zipf: 0.0,
+        sights: 0.5,
+        clues: 0,
+        // One claim each, and then they only move about: the game's state stays as large.
+        cooldown: Duration::from_secs(3_600),
+        seed: 1,
+    });
+    let phases = shape.phases();
+    let script = Script::game(cast, shape, PLAYERS);
+    let beside = Beside { keep, ..Beside::default() };
+    let to = [address.to_owned()];
+    let sent = sender::run(&Http::new(), &to, (run, script, phases), beside, |_| ()).await;
+    sent.map_err(failed)
+}
+
+fn failed(failure: hunt::failure::Failure) -> anyhow::Error {
+    anyhow::anyhow!(failure.message)
+}
+
+fn rss(pid: u32) -> anyhow::Result<u64> {
+    Ok(ProcessStat::read(pid).context("the agent is gone")?.rss_bytes())
+}
+
+/// Resident memory at the end of the time before, and the most of it from then on.
+#[derive(Debug, Default)]
+struct BaseAndMost {
+    base: u64,
+    most: u64,
+}
+
+impl BaseAndMost {
+    async fn watch(
+        mut self,
+        pid: u32,
+        times: Times,
+        stop: CancellationToken,
+    ) -> anyhow::Result<BaseAndMost> {
+        let began = Instant::now();
+        while !stop.is_cancelled() {
+            let now = rss(pid)?;
+            if began.elapsed() < times.before {
+                self.base = now;
+            }
+            self.most = self.most.max(now);
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(self)
+    }
+}
+
+fn told(rows: &mut Vec<Row>, sent: &Sent, times: Times) {
+    let before = sent.tally.between(Duration::ZERO, times.before);
+    let step = sent.tally.between(times.before, times.end());
+    let total = sent.tally.total();
+    let typed = step.refused.get("OVERLOADED").copied().unwrap_or(0);
+    let again = again(&sent.tally, times);
+    let share = |count: u64| 100.0 * count as f64 / (step.due as f64).max(1.0);
+    say(&format!("refusals: {:?}; no answer: {:?}", total.refused, total.unanswered));
+    rows.extend([
+        Row::new("what the agent can take (modelled)", CAPACITY, "/s"),
+        Row::new("offered for a minute", step.due as f64 / times.lasts.as_secs_f64(), "/s"),
+        Row::new("accepted", step.accepted as f64 / times.lasts.as_secs_f64(), "/s"),
+        Row::new("refused with OVERLOADED and a delay", share(typed), "%"),
+        Row::new("refused in any other way", (total.all_refused() - typed) as f64, "events")
+            .at_most(0.0),
+        Row::new("without an answer", total.all_unanswered() as f64, "events").at_most(0.0),
+        Row::new("never sent by the bench", total.unsent as f64, "events"),
+        Row::new("p99 from due to decided: before", before.outcomes.p99(), "ms"),
+        Row::new("the same under overload", step.outcomes.p99(), "ms"),
+        Row::new("p99 from due to acknowledged: before", before.answers.p99(), "ms"),
+        Row::new("the same under overload", step.answers.p99(), "ms"),
+        Row::new("after the end: as before again", again.as_secs_f64(), "s")
+            .at_most(NORMAL_AGAIN.as_secs_f64()),
+    ]);
+}
+
+/// How long after the overload the last second began whose p99 is not as before.
+fn again(tally: &Tally, times: Times) -> Duration {
+    let course = tally.course(|counts| &counts.outcomes);
+    let second = |time: Duration| (time.as_secs_f64() / tally.window().as_secs_f64()) as usize;
+    let before = course.get(1..second(times.before)).unwrap_or_default();
+    let normal = before.iter().copied().fold(WELL_MILLIS, f64::max);
+    let end = second(times.end());
+    let late = (end..course.len()).rev().find(|at| course[*at] > normal);
+    late.map_or(Duration::ZERO, |at| tally.window() * u32::try_from(at + 1 - end).unwrap_or(0))
+}
+
+fn remembered(rows: &mut Vec<Row>, memory: &BaseAndMost, fresh: u64) {
+    let configured = BUFFER * u64::from(PARTITIONS);
+    let mib = |bytes: u64| bytes as f64 / MIB;
+    let over = memory.most.saturating_sub(memory.base);
+    rows.extend([
+        Row::new("resident memory just started", mib(fresh), "MiB"),
+        Row::new(
+            "the base: what partitions remember is full, normal load",
+            mib(memory.base),
+            "MiB",
+        ),
+        Row::new("configured: buffers.bytes of all partitions", mib(configured), "MiB"),
+        Row::new("most over the base, against configured + 64 MiB", mib(over), "MiB")
+            .at_most(mib(configured + SPARE)),
+    ]);
+}
+
+fn judge(rows: &mut Vec<Row>, sent: &Sent, findings: &[Finding], read: u64) -> anyhow::Result<()> {
+    let tally = count(findings);
+    rows.extend([
+        Row::new("events acknowledged", sent.told.len() as f64, "events"),
+        Row::new("outcomes read", read as f64, ""),
+        Row::new("acknowledged and lost", tally.lost as f64, "events").at_most(0.0),
+        Row::new("played more than once", tally.doubled as f64, "events").at_most(0.0),
+        Row::new("played out of their key's order", tally.reordered as f64, "events").at_most(0.0),
+        Row::new("wrong in any other way", (tally.several_winners + tally.other) as f64, "")
+            .at_most(0.0),
+    ]);
+    let first: Vec<_> = findings.iter().take(5).map(Finding::to_string).collect();
+    ensure!(findings.is_empty(), "{} findings: {first:#?}", findings.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hunt::load::tally::Answer;
+
+    #[test]
+    fn normal_again_counts_from_the_end_to_the_last_slow_second() {
+        let secs = Duration::from_secs;
+        let times = Times { before: secs(3), lasts: secs(2), after: secs(5) };
+        let check = |slow: &[(u64, u64)], expected| {
+            let mut tally = Tally::new(times.shape().phases());
+            for second in 0..10 {
+                let took = slow.iter().find(|(at, _)| *at == second).map_or(5, |(_, ms)| *ms);
+                tally.answered(secs(second), &Answer::Accepted, secs(0));
+                tally.played(secs(second), Duration::from_millis(took));
+            }
+            assert_eq!(again(&tally, times), secs(expected), "{slow:?}");
+        };
+        check(&[], 0);
+        check(&[(3, 900), (4, 900)], 0);
+        check(&[(5, 900), (6, 60)], 2);
+        check(&[(8, 900)], 4);
+        // As before is well enough.
+        check(&[(1, 100), (6, 90)], 0);
+        // The first second warms up.
+        check(&[(0, 100), (6, 90)], 2);
+    }
+}
