@@ -3,13 +3,14 @@
 //!
 //! `tour` keeps the score, `config` holds the steps about settings, `faults` those about servers
 //! and agents that die, `moves` those about agents that come and go as planned, `loads` those about
-//! `burst` the one about twenty times the load, `stream` the
-//! players who play meanwhile, `audit` judges what became of their events. I/O.
+//! load and health, `burst` the one about twenty times the load, `stream` the players who play
+//! meanwhile, `audit` judges what became of their events. I/O.
 
 mod audit;
 mod burst;
 mod config;
 mod faults;
+mod loads;
 mod moves;
 mod stream;
 mod tour;
@@ -78,6 +79,8 @@ async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Fail
     moves::rolling_restart(&world, &mut tour).await;
     burst::twenty_times(&world, &mut tour).await;
     config::rollback(&world, &mut tour).await;
+    loads::hot_key(&world, &mut tour).await;
+    loads::slowed(&world, &mut tour).await;
     Ok(tour)
 }
 
