@@ -2,7 +2,7 @@
 //! size, spread when their kind of event needs no order, and reported as the bound when it does.
 //! In: keys of events and the time. Out: over how many partitions a key goes. Pure.
 //!
-//! Each gateway decides for itself and tells nobody. Every split of a kind without order is
+//! Each gateway decides about splits for itself. Every split of a kind without order is
 //! correct, so there is nothing to agree on; a record in etcd would cost a round of the controller
 //! where a second is allowed, and would make the data plane wait for the control plane.
 
