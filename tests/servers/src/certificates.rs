@@ -95,6 +95,29 @@ impl Certificates {
         subject: &str,
         usage: Usage,
     ) -> Result<Certificate, ServerError> {
+        self.sign_for(name, subject, usage, DAYS).await
+    }
+
+    /// The same, but over since yesterday.
+    ///
+    /// # Errors
+    /// As [`Certificates::sign`].
+    pub async fn sign_expired(
+        &self,
+        name: &str,
+        subject: &str,
+        usage: Usage,
+    ) -> Result<Certificate, ServerError> {
+        self.sign_for(name, subject, usage, "-1").await
+    }
+
+    async fn sign_for(
+        &self,
+        name: &str,
+        subject: &str,
+        usage: Usage,
+        days: &str,
+    ) -> Result<Certificate, ServerError> {
         let section = match usage {
             Usage::Server => "server",
             Usage::Client => "client",
@@ -106,7 +129,7 @@ impl Certificates {
         ask.extend(["-keyout", &key, "-out", &request]);
         self.openssl(&ask).await?;
         let serial = format!("0x01{}", self.openssl(&["rand", "-hex", "12"]).await?.trim());
-        let mut sign = vec!["x509", "-req", "-in", &request, "-days", DAYS];
+        let mut sign = vec!["x509", "-req", "-in", &request, "-days", days];
         sign.extend(["-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", &serial]);
         sign.extend(["-extfile", "openssl.cnf", "-extensions", section, "-out", &certificate]);
         self.openssl(&sign).await?;

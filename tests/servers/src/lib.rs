@@ -1,7 +1,8 @@
-//! The real servers (etcd, Kubernetes' API server) on this machine, without containers: found on
-//! PATH or built once from pinned Go modules, then started, frozen, killed, wiped and restored.
-//! Also a TCP proxy that injects network faults, and our own binaries run as guarded children
-//! (tests) or as detached processes (`hunt dev`). Everything listens on 127.0.0.1 only. All I/O.
+//! The real servers (etcd, Kubernetes' API server, Kafka) on this machine, without containers:
+//! found on PATH, or made once from pinned Go modules and Maven packages; then started, frozen,
+//! killed, wiped and restored. Also a TCP proxy that injects network faults, and our own binaries
+//! run as guarded children (tests) or as detached processes (`hunt dev`). Everything listens on
+//! 127.0.0.1 only. All I/O.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,6 +19,7 @@ mod programs;
 
 mod certificates;
 mod etcd;
+mod kafka;
 mod kube;
 mod proxy;
 
@@ -28,6 +30,7 @@ mod port;
 
 pub use certificates::{Certificate, Certificates, Usage};
 pub use etcd::{Etcd, EtcdCluster, EtcdOptions, Restore};
+pub use kafka::{KafkaCluster, KafkaNode, KafkaOptions, KafkaPorts, KafkaSecurity};
 pub use kube::{KubeApi, KubeOptions};
 pub use poll::ServerError;
 pub use port::free_port;
@@ -36,7 +39,7 @@ pub use process::guarded::Guarded;
 pub use process::launch::{Launch, ProcessError};
 pub use process::stat::{ProcessStat, ProcessState};
 pub use programs::{
-    EtcdPrograms, KubePrograms, Places, Programs, ProgramsError, Progress, Step, Unavailable,
-    Version,
+    EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs, ProgramsError, Progress, Step,
+    Unavailable, Version,
 };
 pub use proxy::{Direction, FaultProxy};

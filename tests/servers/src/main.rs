@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use servers::{Places, Programs, Progress, Step};
+use servers::{KafkaPrograms, Places, Programs, Progress, Step, Unavailable};
 
 /// In a log, where lines cannot be replaced, progress is told this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,19 +28,24 @@ fn main() -> ExitCode {
     let etcd = &programs.etcd;
     tell(&format!("etcd {}: {}", etcd.version, etcd.etcd.display()));
     tell(&format!("  etcdctl {}\n  etcdutl {}", etcd.etcdctl.display(), etcd.etcdutl.display()));
-    let code = match &programs.kube {
-        Ok(kube) => {
-            tell(&format!("kube-apiserver {}: {}", kube.version, kube.apiserver.display()));
-            tell(&format!("  kubectl {}", kube.kubectl.display()));
-            ExitCode::SUCCESS
-        }
-        Err(left_out) => {
-            tell(&left_out.to_string());
-            if left_out.is_fault { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-        }
-    };
+    let kube = programs.kube.map(|kube| {
+        let (apiserver, kubectl) = (kube.apiserver.display(), kube.kubectl.display());
+        format!("kube-apiserver {}: {apiserver}\n  kubectl {kubectl}", kube.version)
+    });
+    let kafka = KafkaPrograms::ensure(&Places::default(), &mut |now| shown.progress(now));
+    let kafka = kafka.map(|kafka| {
+        let (jars, java) = (kafka.jars.display(), kafka.java.display());
+        format!("kafka {}: {jars}\n  java {java}", kafka.version)
+    });
+    let is_fault = [kube, kafka].into_iter().map(told).fold(false, |one, other| one | other);
     tell(&format!("servers: done in {:.1} s", began.elapsed().as_secs_f64()));
-    code
+    if is_fault { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Tells of what need not be there; whether it is missing by a fault.
+fn told(optional: Result<String, Unavailable>) -> bool {
+    tell(&optional.as_ref().map_or_else(ToString::to_string, Clone::clone));
+    optional.is_err_and(|left_out| left_out.is_fault)
 }
 
 struct Shown {

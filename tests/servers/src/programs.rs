@@ -5,6 +5,7 @@
 mod build;
 mod cache;
 mod debian;
+mod kafka;
 mod version;
 
 use std::ffi::OsString;
@@ -14,8 +15,10 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use crate::poll::ServerError;
 use crate::process::launch::find_program;
 
+pub use kafka::KafkaPrograms;
 pub use version::Version;
 
 /// Oldest etcd that is taken from PATH: 3.6 mends watches and restores that the tests rely on.
@@ -58,13 +61,13 @@ pub struct Programs {
     pub kube: Result<KubePrograms, Unavailable>,
 }
 
-/// Why Kubernetes is left out, in one sentence.
+/// Why Kubernetes or Kafka is left out, in one sentence.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{reason}")]
 pub struct Unavailable {
     /// The sentence.
     pub reason: String,
-    /// False: this machine has no Go, which is no fault. True: the build failed.
+    /// False: this machine has no Go or Java, which is no fault. True: the build failed.
     pub is_fault: bool,
 }
 
@@ -99,6 +102,9 @@ pub enum ProgramsError {
         /// Its end.
         tail: String,
     },
+    /// Kafka could not be run once, to keep its classes.
+    #[error("kafka cannot be run")]
+    Trial(#[source] ServerError),
     /// Neither Go nor a package.
     #[error(
         "no etcd: put etcd 3.6 or newer on PATH, or install Go 1.26 (then it is built), or the \
@@ -132,6 +138,8 @@ pub enum Step<'a> {
     },
     /// The distribution's package is fetched.
     Fetching,
+    /// Kafka runs once, so that the Java classes it loads can be kept in the form they run in.
+    Archiving,
     /// There it is, built just now.
     Built(&'a Path),
 }
@@ -261,6 +269,7 @@ impl fmt::Display for Progress<'_> {
                 write!(f, "{program}: building, {seconds} s, {packages} packages, {newest}")
             }
             Step::Fetching => write!(f, "{program}: fetching its package, {seconds} s"),
+            Step::Archiving => write!(f, "{program}: making its class-data archive, {seconds} s"),
             Step::Built(path) => write!(f, "{program}: built in {seconds} s: {}", path.display()),
         }
     }

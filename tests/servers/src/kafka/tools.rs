@@ -1,0 +1,71 @@
+//! The command-line tools of the distribution: their names and the classes behind them. Comes in:
+//! name and arguments. Goes out: what the tool wrote. I/O: runs a Java process of about a second.
+
+use crate::poll::{ServerError, run_tool};
+use crate::programs::KafkaPrograms;
+
+/// Heap of a tool in MiB: they hold a few records.
+const HEAP_MB: u32 = 128;
+
+/// The scripts of the distribution are not in its packages; these are the classes that they run.
+const TOOLS: &[(&str, &str)] = &[
+    ("kafka-acls", "org.apache.kafka.tools.AclCommand"),
+    ("kafka-broker-api-versions", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
+    ("kafka-cluster", "org.apache.kafka.tools.ClusterTool"),
+    ("kafka-configs", "kafka.admin.ConfigCommand"),
+    ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
+    ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
+    ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
+    ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
+    ("kafka-features", "org.apache.kafka.tools.FeatureCommand"),
+    ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
+    ("kafka-leader-election", "org.apache.kafka.tools.LeaderElectionCommand"),
+    ("kafka-log-dirs", "org.apache.kafka.tools.LogDirsCommand"),
+    ("kafka-metadata-quorum", "org.apache.kafka.tools.MetadataQuorumCommand"),
+    ("kafka-producer-perf-test", "org.apache.kafka.tools.ProducerPerformance"),
+    ("kafka-reassign-partitions", "org.apache.kafka.tools.reassign.ReassignPartitionsCommand"),
+    ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
+    ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
+];
+
+/// Runs the tool to its end, at most a minute.
+pub(super) async fn run(
+    programs: &KafkaPrograms,
+    bootstrap: &str,
+    name: &str,
+    args: &[&str],
+    input: Option<&str>,
+) -> Result<String, ServerError> {
+    let Some((_, class)) = TOOLS.iter().find(|(known, _)| *known == name) else {
+        let stderr = "there is no such tool".to_owned();
+        return Err(ServerError::ToolFailed { command: name.to_owned(), stderr });
+    };
+    let mut all = vec!["-Dorg.slf4j.simpleLogger.defaultLogLevel=error".to_owned()];
+    all.extend(programs.java_args(HEAP_MB, class));
+    all.extend(with_bootstrap(bootstrap, args).into_iter().map(str::to_owned));
+    run_tool(&programs.java, &all, input).await
+}
+
+/// The last place suits all tools: some have a command of their own before the flags.
+fn with_bootstrap<'a>(bootstrap: &'a str, args: &[&'a str]) -> Vec<&'a str> {
+    let mut all = args.to_vec();
+    if !args.contains(&"--bootstrap-server") {
+        all.extend(["--bootstrap-server", bootstrap]);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: &[&str], expected: &[&str]) {
+        assert_eq!(with_bootstrap("b:1", args), expected);
+    }
+
+    #[test]
+    fn tools_ask_the_cluster_unless_told_otherwise() {
+        check(&["--list"], &["--list", "--bootstrap-server", "b:1"]);
+        check(&["--bootstrap-server", "c:2", "--list"], &["--bootstrap-server", "c:2", "--list"]);
+    }
+}
