@@ -7,6 +7,7 @@
 
 mod agent;
 mod carry;
+mod fleet;
 mod operator;
 mod players;
 mod records;
@@ -15,4 +16,5 @@ mod verdict;
 mod wire;
 mod world;
 
+pub use fleet::{Fleet, RANDOM};
 pub use world::{Broken, Ended, simulate};

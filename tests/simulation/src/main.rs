@@ -1,11 +1,76 @@
-//! `simulate`: runs simulated worlds.
-fn main() {
-    let seed: u64 = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(1);
-    telemetry::logs::init();
-    let began = std::time::Instant::now();
-    let ended = simulation::simulate(seed, simulation::Broken::default());
-    eprintln!("{ended:?} {:?}", began.elapsed());
-    if let Err(error) = ended {
-        eprintln!("{error}");
+//! `simulate`: runs simulated worlds, each in a process of its own, so that its seed decides all
+//! that is random in it, and the same seed is the same world on every machine. I/O.
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use simulation::{Broken, Fleet, RANDOM, simulate};
+
+/// The whole data plane in simulated worlds under seeded faults.
+#[derive(Debug, Parser)]
+#[command(name = "simulate")]
+struct Args {
+    /// How many worlds.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first world's seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// One world again, the same as before. RUST_LOG=info shows what its hosts log.
+    #[arg(long, conflicts_with_all = ["seeds", "from"])]
+    seed: Option<u64>,
+    /// Breaks the product on purpose: then a violation has to be found.
+    #[arg(long = "break", value_name = "WHAT", value_enum)]
+    broken: Option<What>,
+}
+
+/// What can be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Owners do not look whether a newer one has claimed the partition.
+    Fence,
+    /// Offsets are kept beside the effects and not with them, and ids not at all.
+    Offset,
+    /// Partitions are handed over without waiting for what is still to be played.
+    Drain,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let broken = match args.broken {
+        None => Broken::default(),
+        Some(What::Fence) => {
+            Broken { log: broker::sim::Sabotage { unfenced: true }, ..Broken::default() }
+        }
+        Some(What::Offset) => breaks(agent::sim::Sabotage { parted: true, undrained: false }),
+        Some(What::Drain) => breaks(agent::sim::Sabotage { parted: false, undrained: true }),
+    };
+    let name = args.broken.and_then(|what| Some(what.to_possible_value()?.get_name().to_owned()));
+    match args.seed {
+        Some(seed) if std::env::var_os(RANDOM).is_some() => one(seed, broken),
+        Some(seed) => Fleet { from: seed, seeds: 1, broken: name, shows: true }.run(),
+        None => Fleet { from: args.from, seeds: args.seeds, broken: name, shows: false }.run(),
+    }
+}
+
+fn breaks(agents: agent::sim::Sabotage) -> Broken {
+    Broken { agents, ..Broken::default() }
+}
+
+/// The world itself, in the process that is there for it.
+#[expect(clippy::print_stdout, reason = "the answer to the process that waits for it")]
+fn one(seed: u64, broken: Broken) -> ExitCode {
+    if std::env::var_os("RUST_LOG").is_some() {
+        telemetry::logs::init();
+    }
+    match simulate(seed, broken) {
+        Ok(ended) => {
+            println!("{ended}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

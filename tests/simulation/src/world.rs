@@ -3,8 +3,10 @@
 //! on this thread, on simulated time, network and disks.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -27,21 +29,26 @@ use crate::schedule::{Fault, Size, Way, Who, any};
 use crate::verdict::Judge;
 
 /// How far a host's clock runs before the next host has its turn.
-const TICK: Duration = Duration::from_millis(10);
+const TICK: Duration = Duration::from_millis(20);
 /// Time for the first placement.
-const QUIET: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_secs(2);
 /// Faults happen until then.
-const TROUBLE: Duration = Duration::from_secs(24);
+const TROUBLE: Duration = Duration::from_secs(16);
 /// After healing everything is at rest within this long: a broken connection is noticed within
 /// 9 s, a lease lapses within 4 s, forced moves wait for another, a move may be called off after
 /// its deadline and rests.
 const RESTS_WITHIN: Duration = Duration::from_secs(60);
+/// When records and players are at rest, all is played within this long: what is on its way from
+/// one partition to another is sent again in bounded time.
+const PLAYED_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether all is well.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Lines of the schedule that a failure shows.
 const SHOWN: usize = 24;
 /// Agents from the beginning; one more joins.
 const AGENTS: usize = 3;
+/// Partitions that are wanted elsewhere at the same time.
+const PINNED: u32 = 3;
 const OPERATORS: usize = 2;
 
 /// What is broken on purpose.
@@ -70,6 +77,17 @@ pub struct Ended {
     pub fingerprint: u64,
 }
 
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ended { took, acknowledged, refused, moves, faults, fingerprint } = self;
+        write!(
+            f,
+            "{acknowledged} events acknowledged, {refused} tries refused, {moves} moves, {faults} \
+             faults, at rest after {took:?}, fingerprint {fingerprint:016x}"
+        )
+    }
+}
+
 struct World<'a> {
     sim: Sim<'a>,
     etcd: SimEtcd,
@@ -92,9 +110,24 @@ struct World<'a> {
 pub fn simulate(seed: u64, broken: Broken) -> Result<Ended> {
     telemetry::sim::set_clock(turmoil::sim_elapsed);
     agent::sim::set_sabotage(broken.agents);
+    let panics = watch_panics();
     let mut world = World::new(seed, broken)?;
-    let done = world.run();
+    let done = world.run().and_then(|ended| match panics.load(Ordering::Relaxed) {
+        0 => Ok(ended),
+        count => Err(anyhow!("{count} panics")),
+    });
     done.map_err(|error| anyhow!("{error:#}\n{}", world.shown()))
+}
+
+/// Counts panics: tokio keeps those of tasks to itself.
+fn watch_panics() -> Arc<AtomicUsize> {
+    let (count, told) = (Arc::<AtomicUsize>::default(), std::panic::take_hook());
+    let counted = count.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        told(panic);
+    }));
+    count
 }
 
 impl World<'_> {
@@ -174,7 +207,8 @@ impl World<'_> {
         while self.sim.elapsed() < TROUBLE {
             self.step()?;
             if self.sim.elapsed() >= next {
-                next += self.rng.random_range(Duration::from_millis(100)..Duration::from_secs(3));
+                next +=
+                    self.rng.random_range(Duration::from_millis(50)..Duration::from_millis(1_200));
                 let (fault, lasts) = any(&mut self.rng, size);
                 self.begin(fault, lasts);
             }
@@ -190,6 +224,7 @@ impl World<'_> {
 
     fn come_to_rest(&mut self) -> Result<Ended> {
         let mut unrest = anyhow!("nothing was looked at");
+        let mut judged_until = None;
         let mut look_at = self.sim.elapsed() + LOOK_EVERY;
         while self.sim.elapsed() < TROUBLE + RESTS_WITHIN {
             self.step()?;
@@ -202,21 +237,29 @@ impl World<'_> {
                 self.apply(|_| {});
                 look_at += LOOK_EVERY * 4;
             }
-            match self.rests() {
-                Ok(()) => return Ok(self.ended()),
-                Err(error) => unrest = error,
+            if let Err(error) = self.rests() {
+                unrest = error;
+                continue;
             }
+            let Err(wrong) = self.judge.judge(&self.receipts.all(), &self.records) else {
+                return Ok(self.ended());
+            };
+            let now = self.sim.elapsed();
+            if now >= *judged_until.get_or_insert(now + PLAYED_WITHIN) {
+                return Err(wrong);
+            }
+            unrest = wrong;
         }
         Err(unrest.context(format!("not at rest {RESTS_WITHIN:?} after all was healed")))
     }
 
-    fn rests(&mut self) -> Result<()> {
+    fn rests(&self) -> Result<()> {
         if let Some(why) = self.records.unrest(PARTITIONS) {
             return Err(anyhow!(why));
         }
         let playing = self.receipts.playing();
         anyhow::ensure!(playing == 0, "{playing} players still wait for an acknowledgement");
-        self.judge.judge(&self.receipts.all(), &self.records)
+        Ok(())
     }
 
     fn step(&mut self) -> Result<()> {
@@ -263,8 +306,11 @@ impl World<'_> {
             Fault::CutStreams => self.etcd.cut_streams(),
             Fault::LoseAnswers => self.etcd.faults(|faults| faults.lost_answers += 2),
             Fault::Pin { partition, agent } => {
-                let pin = format!("{partition}={}", Who::Agent(agent));
-                self.apply(|spec| spec["partitions"]["pins"] = json!([pin]));
+                let pin = |further| {
+                    format!("{}={}", (partition + further) % PARTITIONS, Who::Agent(agent))
+                };
+                let pins: Vec<String> = (0..PINNED).map(pin).collect();
+                self.apply(|spec| spec["partitions"]["pins"] = json!(pins));
             }
         }
         self.ends.push((self.sim.elapsed() + lasts, fault));

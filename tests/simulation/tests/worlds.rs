@@ -1,0 +1,56 @@
+//! The simulation, as `./dev simulate` runs it: many worlds are clean, a seed is always the same
+//! world, and each way to break the product is found.
+
+use std::process::Command;
+
+/// Worlds of one run of the tests.
+const WORLDS: u32 = 200;
+/// Within so many of the first worlds what is broken is found.
+const FOUND_WITHIN: u32 = 40;
+
+/// What it says, and whether it calls that a success.
+fn simulate(args: &[&str]) -> (String, bool) {
+    let output = Command::new(env!("CARGO_BIN_EXE_simulate")).args(args).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    (said, output.status.success())
+}
+
+/// Found, by a finding that says so.
+fn finds(broken: &str, words: &[&str]) {
+    let within = FOUND_WITHIN.to_string();
+    let (said, success) = simulate(&["--seeds", &within, "--break", broken]);
+    assert!(success, "{broken} is broken and was not found within {within} worlds");
+    assert!(words.iter().any(|word| said.contains(word)), "found for another reason");
+}
+
+#[test]
+fn all_worlds_are_clean() {
+    let (_, success) = simulate(&["--seeds", &WORLDS.to_string()]);
+    assert!(success, "a world went wrong; what it said tells how to see it again");
+}
+
+#[test]
+fn a_seed_is_the_same_world_each_time() {
+    let fingerprint = || {
+        let (said, _) = simulate(&["--seed", "7"]);
+        let (_, fingerprint) = said.split_once("fingerprint ").expect("a world that ended");
+        fingerprint.lines().next().unwrap_or_default().to_owned()
+    };
+    assert_eq!(fingerprint(), fingerprint());
+}
+
+#[test]
+fn without_the_fence_acknowledged_events_are_lost() {
+    finds("fence", &["was acknowledged at", "is lost"]);
+}
+
+#[test]
+fn without_the_offset_check_events_are_played_twice() {
+    finds("offset", &["times", "after Some("]);
+}
+
+#[test]
+fn without_the_drain_acknowledged_events_wait_for_the_next_owner() {
+    finds("drain", &["it was not drained"]);
+}
