@@ -2,16 +2,17 @@
 //! judgement, the status as it was. Out: the status to be; equal to the old one when nothing is
 //! new, to the last time stamp, so that nothing is written. Pure.
 
-use std::cmp::Reverse;
+mod hot;
+mod kept;
+
 use std::collections::BTreeMap;
 
 use config_schemas::convergence::NodeState;
 use config_schemas::documents::{PartitionRecord, RefusalCode};
-use config_schemas::hot::sentence;
 use config_schemas::{Generation, NodeName, PartitionId, Problem, Troubles};
 use crds::{
-    Applied, Condition, ConditionKind, HOT_MAX, HotPartition, Kept, MESSAGE_CHARS_MAX, Nodes,
-    PartitionCounts, REFUSED_MAX, RefusedEdit, Rollback, TreasureHuntStatus, Truth,
+    Applied, Condition, ConditionKind, MESSAGE_CHARS_MAX, Nodes, PartitionCounts, REFUSED_MAX,
+    RefusedEdit, TreasureHuntStatus, Truth,
 };
 use jiff::Timestamp;
 
@@ -56,14 +57,14 @@ pub fn status(findings: &Findings<'_>, before: &TreasureHuntStatus) -> TreasureH
         converged: Some(format!("{}/{}", nodes.acked, nodes.desired)),
         nodes: Some(nodes),
         partitions: Some(partitions),
-        hot: hot(findings.hot),
+        hot: hot::status(findings.hot),
         effective: Some(applied(judged, partitions)),
         refused: refused(judged, before, findings.now),
         refused_count: count(judged.refused.len()),
         overrides: judged.overrides.clone(),
         override_count: count(judged.override_count),
-        rollback: rollback(judged),
-        history: history(findings.view),
+        rollback: kept::rollback(judged),
+        history: kept::history(findings.view),
     };
     status.conditions = conditions(findings, &status, before);
     status
@@ -96,7 +97,7 @@ pub fn notes(before: &TreasureHuntStatus, after: &TreasureHuntStatus) -> Vec<Not
     let not_accepted = accepted(after)
         .filter(|(truth, _)| *truth == Truth::False && accepted(before) != accepted(after))
         .map(|(_, message)| Note::warning("NotAccepted", "spec", message));
-    refused.chain(mended).chain(not_accepted).chain(heated(before, after)).collect()
+    refused.chain(mended).chain(not_accepted).chain(hot::notes(before, after)).collect()
 }
 
 fn conditions(
@@ -242,9 +243,7 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     if !findings.troubles.is_empty() {
         troubles.push(("LogTrouble", log_troubles(findings.troubles)));
     }
-    for full in findings.hot.iter().filter(|(_, hot)| hot.of_node >= FULL) {
-        troubles.push(("HotKey", sentence(*full.0, full.1.of_node)));
-    }
+    troubles.extend(hot::troubles(findings.hot));
     if let Some(unowned) = unowned(status) {
         troubles.push(("Unplaced", unowned));
     }
@@ -258,45 +257,6 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     };
     let texts: Vec<&str> = troubles.iter().map(|(_, text)| text.as_str()).collect();
     verdict(Truth::True, reason, texts.join("; "))
-}
-
-/// A key that takes this part of a node leaves no room for a burst, and nothing can be moved away.
-const FULL: f64 = 0.9;
-
-fn hot(all: &BTreeMap<PartitionId, Hot>) -> Vec<HotPartition> {
-    let percent = |share: f64| (share * 1e2).round().clamp(0.0, f64::from(i32::MAX)) as i32;
-    let one = |(id, hot): (&PartitionId, &Hot)| HotPartition {
-        partition: i32::try_from(id.0).unwrap_or(i32::MAX),
-        node: hot.node.as_ref().map(ToString::to_string),
-        key: hot.key.clone(),
-        percent_of_node: percent(hot.of_node),
-        percent_of_mean: percent(hot.of_mean),
-        apart: hot.apart,
-        message: sentence(*id, hot.of_node),
-    };
-    let mut hot: Vec<_> = all.iter().take(HOT_MAX).map(one).collect();
-    hot.sort_by_key(|hot| (Reverse(hot.percent_of_mean), hot.partition));
-    hot
-}
-
-/// What is new or over of hot keys: an alarm only where the key sets the bound.
-fn heated(before: &TreasureHuntStatus, after: &TreasureHuntStatus) -> Vec<Note> {
-    let of = |status: &TreasureHuntStatus, hot: &HotPartition| {
-        status.hot.iter().find(|other| other.partition == hot.partition).cloned()
-    };
-    let about = |hot: &HotPartition| format!("partition/{}", hot.partition);
-    let new =
-        after.hot.iter().filter(|hot| of(before, hot).is_none_or(|was| !was.apart && hot.apart));
-    let gone = before.hot.iter().filter(|hot| of(after, hot).is_none());
-    let new = new.map(|hot| match hot.apart {
-        true => Note::warning("HotKey", about(hot), hot.message.clone()),
-        false => Note::normal("HotKey", about(hot), hot.message.clone()),
-    });
-    let gone = gone.map(|hot| {
-        let text = format!("partition {}: no ordered key fills it any more", hot.partition);
-        Note::normal("HotKeyCooled", about(hot), text)
-    });
-    new.chain(gone).collect()
 }
 
 /// Fewer agents than the resource plans for. Those that live may well do all the work: `Ready` is
@@ -404,25 +364,6 @@ fn refused(judged: &Evaluation, before: &TreasureHuntStatus, now: Timestamp) -> 
         }
     };
     judged.refused.iter().take(REFUSED_MAX).map(edit).collect()
-}
-
-fn rollback(judged: &Evaluation) -> Option<Rollback> {
-    let edit = judged.choice.rollback.as_ref()?;
-    let text = |text: &Option<String>| text.as_deref().map(config_schemas::excerpt);
-    Some(Rollback {
-        generation: signed(edit.value),
-        owner: text(&edit.signature.owner),
-        reason: text(&edit.signature.reason),
-        until: edit.signature.until,
-    })
-}
-
-fn history(view: &HuntView<'_>) -> Vec<Kept> {
-    let kept = view.desired.iter().map(|(generation, slot)| Kept {
-        generation: signed(*generation),
-        written_at: slot.value().map(|document| document.written_at),
-    });
-    kept.take(64).collect()
 }
 
 fn all_problems(problems: &[Problem]) -> String {

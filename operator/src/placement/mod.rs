@@ -14,6 +14,7 @@ mod look;
 mod plan;
 mod poison;
 mod rounds;
+mod setup;
 mod weigh;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +32,8 @@ pub use hot::Hot;
 pub use loads::{Costs, Loads};
 pub use look::{Placing, place};
 pub use plan::plan_placement;
-pub use rounds::{Rounds, Seen, Setup};
+pub use rounds::Rounds;
+pub use setup::{Seen, Setup};
 
 /// A live node.
 #[derive(Debug, Clone, PartialEq)]

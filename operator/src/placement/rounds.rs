@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::hot::{Ground, Hots};
 use super::poison::{Deaths, Lost};
+use super::setup::{Seen, Setup};
 use super::{Aim, Budget, Costs, Health, Hot, Loads, Member, Placed, Policy, Step, StepCause};
 
 /// A partition that changed hands does not move for load again for so many rounds.
@@ -34,27 +35,6 @@ const LOADED_UNTIL: f64 = 0.20;
 const SHARE_OF_A_NODE: f64 = 0.25;
 /// When partitions changed hands is remembered so long.
 const CHANGES_KEPT: SignedDuration = SignedDuration::from_mins(10);
-
-/// The settings that rounds go by.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Setup {
-    /// Time between two rounds.
-    pub round: Duration,
-    /// Share of the load that may move in a round; of the partitions half as many.
-    pub budget: f64,
-    /// How far over the mean a node may be.
-    pub tolerance: f64,
-    /// See [`Policy::moves`].
-    pub moves: usize,
-    /// See [`Policy::drain`].
-    pub drain: Duration,
-    /// See [`Policy::paused`].
-    pub paused: bool,
-    /// See [`Policy::pins`].
-    pub pins: BTreeMap<PartitionId, NodeName>,
-    /// How long a dead node's lease lasts.
-    pub lease: Duration,
-}
 
 /// What placement remembers of one hunt.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -381,19 +361,6 @@ impl Rounds {
         let rests = self.rests.values().map(|rest| rest.until);
         rests.chain(self.recovering.values().copied()).filter(|until| *until > now).min()
     }
-}
-
-/// What else a policy is made from.
-#[derive(Debug)]
-pub struct Seen<'a> {
-    /// Forced moves wait until then.
-    pub hold: Option<Timestamp>,
-    /// Since when nodes are gone.
-    pub gone: &'a BTreeMap<NodeName, Timestamp>,
-    /// Parked partitions that are to be served again.
-    pub freed: &'a BTreeSet<PartitionId>,
-    /// The time.
-    pub now: Timestamp,
 }
 
 /// The middle one of those that are known, or 1.
