@@ -8,6 +8,7 @@ use std::time::Duration;
 use config_schemas::PartitionId;
 use events::partition_of;
 use serde_json::{Value as Json, json};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -15,6 +16,9 @@ use crate::world::World;
 
 /// Between two requests: short beside everything that is measured.
 const TICK: Duration = Duration::from_millis(50);
+/// Requests that may wait for their answers: on a machine that cannot keep up, further ones are not
+/// sent, and count as refused.
+const UNDER_WAY_MAX: usize = 32;
 
 /// Events of one key.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +75,7 @@ impl Demand {
             let mut ticks = interval(TICK);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
             let mut last = began;
+            let room = Arc::new(Semaphore::new(UNDER_WAY_MAX));
             for turn in 0.. {
                 let now = ticks.tick().await;
                 let passed = now.duration_since(last).as_secs_f64();
@@ -88,6 +93,10 @@ impl Demand {
                 if keys.is_empty() {
                     continue;
                 }
+                let Ok(permit) = room.clone().try_acquire_owned() else {
+                    note(&noted, &keys, "", began.elapsed());
+                    continue;
+                };
                 // On time: an answer that takes long must not slow the demand down.
                 let (http, port) = (http.clone(), ports[turn % ports.len()]);
                 let noted = noted.clone();
@@ -95,6 +104,7 @@ impl Demand {
                     let answer = http.post(port, "/v1/events", lines).await;
                     let text = answer.map(|(_, text)| text).unwrap_or_default();
                     note(&noted, &keys, &text, began.elapsed());
+                    drop(permit);
                 });
             }
         });
