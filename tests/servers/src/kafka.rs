@@ -13,17 +13,21 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::certificates::{Certificate, Certificates};
+use crate::certificates::Certificates;
 use crate::etcd::temporary_folder;
-use crate::poll::ServerError;
+use crate::poll::{self, ServerError};
+use crate::process::launch::log_tail;
 use crate::programs::KafkaPrograms;
 
 pub use node::KafkaNode;
 pub use options::{KafkaOptions, KafkaPorts};
 pub use security::KafkaSecurity;
+use security::Validity;
 
 /// A node hands its leaders over in 2 to 6 s when asked to end.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// A node reads its files again in milliseconds, once it hears that it should.
+const SWAP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A cluster; killed, and a temporary folder removed, on drop.
 #[derive(Debug)]
@@ -158,18 +162,40 @@ impl KafkaCluster {
         self.options.security.as_ref().map(|_| KafkaSecurity::client_properties(&self.options.dir))
     }
 
-    /// Gives all nodes another key and certificate, while they run; connections that are open stay.
+    /// Gives all nodes another key and certificate, while they run, and waits until all serve it;
+    /// connections that are open stay. Nothing to do when the cluster is not secured.
     ///
     /// # Errors
-    /// When the cluster is not secured, or a node refuses what it is given.
-    pub async fn renew_certificate(&self, signed: &Certificate) -> Result<(), ServerError> {
-        security::write_keystore(&self.options.dir, signed)?;
+    /// When a node does not run, or does not take what it is given.
+    pub async fn renew_certificate(&self) -> Result<(), ServerError> {
+        self.swap_certificate(Validity::Valid).await
+    }
+
+    /// The same, but the certificate is over since yesterday: clients must refuse it.
+    ///
+    /// # Errors
+    /// As [`KafkaCluster::renew_certificate`].
+    pub async fn expire_certificate(&self) -> Result<(), ServerError> {
+        self.swap_certificate(Validity::Expired).await
+    }
+
+    async fn swap_certificate(&self, validity: Validity) -> Result<(), ServerError> {
+        if self.options.security.is_none() {
+            return Ok(());
+        }
+        let signed = KafkaSecurity::sign(&self.options.dir, validity).await?;
         let location = KafkaSecurity::keystore(&self.options.dir).display().to_string();
         let change = format!("listener.name.client.ssl.keystore.location={location}");
-        for id in self.options.ids().map(|id| id.to_string()) {
-            let entity = ["--alter", "--entity-type", "brokers", "--entity-name", &id];
+        for (id, ports) in self.options.ids().zip(&self.options.nodes) {
+            let name = id.to_string();
+            let entity = ["--alter", "--entity-type", "brokers", "--entity-name", &name];
             let args: Vec<&str> = entity.into_iter().chain(["--add-config", &change]).collect();
             self.tool("kafka-configs", &args).await?;
+            if !poll::until(SWAP_LIMIT, || security::serves(ports.client, &signed)).await {
+                let log_tail = log_tail(&self.options.log(id));
+                let name = format!("kafka-{id}");
+                return Err(ServerError::NotReady { name, within: SWAP_LIMIT, log_tail });
+            }
         }
         Ok(())
     }

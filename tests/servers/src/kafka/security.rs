@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::certificates::{Certificate, Certificates, Usage, write_private};
-use crate::poll::ServerError;
+use crate::certificates::{Certificates, Usage, write_private};
+use crate::poll::{ServerError, run_tool};
 
 /// Who may connect: one user by SCRAM-SHA-512 inside TLS. More users come by `kafka-configs`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,15 @@ pub struct KafkaSecurity {
     pub user: String,
     /// The user's password. It stands in files and on command lines here: for tests only.
     pub password: String,
+}
+
+/// Of a certificate that is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Validity {
+    /// For years.
+    Valid,
+    /// Over since yesterday.
+    Expired,
 }
 
 impl KafkaSecurity {
@@ -37,8 +46,7 @@ impl KafkaSecurity {
         let certificates = Self::certificates(dir);
         if !Self::keystore(dir).exists() {
             certificates.make_authority().await?;
-            let signed = certificates.sign("kafka", "/CN=kafka", Usage::Server).await?;
-            write_keystore(dir, &signed)?;
+            Self::sign(dir, Validity::Valid).await?;
         }
         let authority = certificates.authority();
         let client = [
@@ -53,6 +61,24 @@ impl KafkaSecurity {
             format!("ssl.truststore.location={}", authority.display()),
         ];
         write_private(&Self::client_properties(dir), &(client.join("\n") + "\n"))
+    }
+
+    /// Makes a key and certificate, and the file from which the nodes read them, which is not told
+    /// to them here; the certificate's text. Its subject is always the same: a node that runs
+    /// refuses another one, and says so only in its log.
+    pub(super) async fn sign(dir: &Path, validity: Validity) -> Result<String, ServerError> {
+        let (certificates, subject) = (Self::certificates(dir), "/CN=kafka");
+        let signed = match validity {
+            Validity::Valid => certificates.sign("kafka", subject, Usage::Server).await?,
+            Validity::Expired => certificates.sign_expired("kafka", subject, Usage::Server).await?,
+        };
+        let read = |path: &Path| {
+            std::fs::read_to_string(path)
+                .map_err(|source| ServerError::File { path: path.to_owned(), source })
+        };
+        let (key, certificate) = (read(&signed.key)?, read(&signed.certificate)?);
+        write_private(&Self::keystore(dir), &(key + &certificate))?;
+        Ok(certificate)
     }
 
     /// What the nodes are told of the clients' listener. A client certificate is checked if there
@@ -81,12 +107,10 @@ impl KafkaSecurity {
     }
 }
 
-/// Key and certificate in one file, as Kafka reads them.
-pub(super) fn write_keystore(dir: &Path, signed: &Certificate) -> Result<(), ServerError> {
-    let mut text = String::new();
-    for path in [&signed.key, &signed.certificate] {
-        text += &std::fs::read_to_string(path)
-            .map_err(|source| ServerError::File { path: path.clone(), source })?;
-    }
-    write_private(&KafkaSecurity::keystore(dir), &text)
+/// Does the server at that port of 127.0.0.1 show that certificate?
+pub(super) async fn serves(port: u16, certificate: &str) -> bool {
+    let address = format!("127.0.0.1:{port}");
+    let ask = ["s_client", "-connect", &address];
+    let shown = run_tool(Path::new("openssl"), &ask, Some("")).await;
+    shown.is_ok_and(|shown| shown.contains(certificate.trim()))
 }

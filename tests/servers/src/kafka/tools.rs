@@ -1,6 +1,7 @@
 //! The command-line tools of the distribution: their names and the classes behind them. Comes in:
 //! name and arguments. Goes out: what the tool wrote. I/O: runs a Java process of about a second.
 
+use super::options::QUIET;
 use crate::poll::{ServerError, run_tool};
 use crate::programs::KafkaPrograms;
 
@@ -40,7 +41,7 @@ pub(super) async fn run(
         let stderr = "there is no such tool".to_owned();
         return Err(ServerError::ToolFailed { command: name.to_owned(), stderr });
     };
-    let mut all = vec!["-Dorg.slf4j.simpleLogger.defaultLogLevel=error".to_owned()];
+    let mut all = vec![QUIET.to_owned()];
     all.extend(programs.java_args(HEAP_MB, class));
     all.extend(with_bootstrap(bootstrap, args).into_iter().map(str::to_owned));
     run_tool(&programs.java, &all, input).await

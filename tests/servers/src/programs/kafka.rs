@@ -48,7 +48,7 @@ pub struct KafkaPrograms {
     pub jars: PathBuf,
     /// Kafka's version.
     pub version: Version,
-    class_path: String,
+    flags_file: PathBuf,
     archive_flags: Vec<String>,
 }
 
@@ -72,10 +72,12 @@ impl KafkaPrograms {
             };
             fetch(&folder, &jars, &maven, progress).map_err(|error| broken(&error))?;
         }
-        let class_path = class_path(&jars).map_err(|error| broken(&error))?;
+        let flags = flags(&jars).map_err(|error| broken(&error))?;
+        let key = cache::key(&[("java", &said), ("flags", &flags)]);
+        let flags_file = folder.join(format!("java-{key}.flags"));
+        write_once(&flags_file, &flags).map_err(|error| broken(&error))?;
         let bare =
-            Self { java, jars, version: KAFKA_VERSION, class_path, archive_flags: Vec::new() };
-        let key = cache::key(&[("java", &said), ("flags", &JAVA_FLAGS.join(" "))]);
+            Self { java, jars, version: KAFKA_VERSION, flags_file, archive_flags: Vec::new() };
         let archive = folder.join(format!("classes-{key}.jsa"));
         if !archive.is_file() {
             bare.make_archive(&folder, &archive, progress).map_err(|error| broken(&error))?;
@@ -98,10 +100,8 @@ impl KafkaPrograms {
     /// told comes after them.
     #[must_use]
     pub fn java_args(&self, heap_mb: u32, class: &str) -> Vec<String> {
-        let heap = format!("-Xmx{heap_mb}m");
-        let flags = JAVA_FLAGS.map(str::to_owned).into_iter().chain(self.archive_flags.clone());
-        let class = ["-cp".to_owned(), self.class_path.clone(), class.to_owned()];
-        flags.chain([heap]).chain(class).collect()
+        let all = [format!("@{}", self.flags_file.display()), format!("-Xmx{heap_mb}m")];
+        all.into_iter().chain(self.archive_flags.clone()).chain([class.to_owned()]).collect()
     }
 
     /// Runs a broker once: Java writes the classes that it has loaded when it ends.
@@ -216,13 +216,26 @@ fn java_major(said: &str) -> Option<u32> {
     word.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// All jars in one order: the archive is refused when it changes.
-fn class_path(jars: &Path) -> Result<String, ProgramsError> {
+/// What Java reads from a file, since 92 jars are too long to be told in any message. They come in
+/// one order: the archive is refused when it changes.
+fn flags(jars: &Path) -> Result<String, ProgramsError> {
     let entries = std::fs::read_dir(jars).map_err(|source| at(jars, source))?;
     let mut paths: Vec<String> =
         entries.flatten().map(|entry| entry.path().display().to_string()).collect();
     paths.sort_unstable();
-    Ok(paths.join(":"))
+    let quoted = paths.join(":").replace('\\', "\\\\").replace('"', "\\\"");
+    Ok(format!("{}\n-cp\n\"{quoted}\"\n", JAVA_FLAGS.join("\n")))
+}
+
+/// Its name tells its text, so that one that is there is right.
+fn write_once(path: &Path, text: &str) -> Result<(), ProgramsError> {
+    if path.is_file() {
+        return Ok(());
+    }
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    std::fs::write(&beside, text)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .map_err(|source| at(path, source))
 }
 
 fn remove(path: &Path) -> Result<(), ProgramsError> {
