@@ -62,8 +62,6 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
         ramp: Duration::ZERO,
     };
     play("fill", &address, fill, false).await?;
-    let mut reader = Reader::new(&Http::new(), std::slice::from_ref(&address), "");
-    reader.skip().await.map_err(failed)?;
     let noted = work::noted(&agent.data_dir, &agent.name.parse()?);
     let times = Times::of(setting);
     let stop = CancellationToken::new();
@@ -76,6 +74,8 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
         let (due, after) = decided.span(sent.began_millis);
         sent.tally.played(due, after);
     }
+    // Not before: a page of outcomes takes memory too.
+    let mut reader = Reader::new(&Http::new(), std::slice::from_ref(&address), "");
     let judged = reader.judge(Checker::of_run("load"), &sent.told, LIMIT).await;
     let (findings, read) = judged.map_err(failed)?;
     told(rows, &sent, times);
@@ -196,7 +196,7 @@ fn told(rows: &mut Vec<Row>, sent: &Sent, times: Times) {
     let before = sent.tally.between(Duration::ZERO, times.before);
     let step = sent.tally.between(times.before, times.end());
     let total = sent.tally.total();
-    let typed = step.refused.get("OVERLOADED").copied().unwrap_or(0);
+    let typed = total.refused.get("OVERLOADED").copied().unwrap_or(0);
     let again = again(&sent.tally, times);
     let share = |count: u64| 100.0 * count as f64 / (step.due as f64).max(1.0);
     say(&format!("refusals: {:?}; no answer: {:?}", total.refused, total.unanswered));
@@ -204,9 +204,13 @@ fn told(rows: &mut Vec<Row>, sent: &Sent, times: Times) {
         Row::new("what the agent can take (modelled)", CAPACITY, "/s"),
         Row::new("offered for a minute", step.due as f64 / times.lasts.as_secs_f64(), "/s"),
         Row::new("accepted", step.accepted as f64 / times.lasts.as_secs_f64(), "/s"),
-        Row::new("refused with OVERLOADED and a delay", share(typed), "%"),
-        Row::new("refused in any other way", (total.all_refused() - typed) as f64, "events")
-            .at_most(0.0),
+        Row::new("refused with a delay", share(step.all_refused()), "%"),
+        Row::new(
+            "refused without OVERLOADED or without a delay",
+            (total.all_refused() - typed) as f64,
+            "events",
+        )
+        .at_most(0.0),
         Row::new("without an answer", total.all_unanswered() as f64, "events").at_most(0.0),
         Row::new("never sent by the bench", total.unsent as f64, "events"),
         Row::new("p99 from due to decided: before", before.outcomes.p99(), "ms"),

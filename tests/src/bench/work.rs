@@ -18,15 +18,14 @@ use events::{Decision, HuntGame, HuntRules, HuntState, Input, Machine, OutcomeRe
 /// The bench runs as an agent when it is called so, with the microseconds that an event takes of
 /// its node behind it.
 const AGENT: &str = "bench-agent-";
-/// A node that was woken late makes up for so many events, so that a busy machine does not make
-/// it a smaller one.
-const MADE_UP: u32 = 2;
+/// Shorter waits than this are added up first: a thread that sleeps less is woken late.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
 /// Two numbers of eight bytes: when the event was due, in milliseconds, and when it was decided,
 /// in microseconds, both since 1970.
 const NOTE: usize = 16;
 
 static NOTES: OnceLock<Mutex<File>> = OnceLock::new();
-static BUSY: Mutex<Option<Instant>> = Mutex::new(None);
+static NODE: Mutex<Option<Busy>> = Mutex::new(None);
 static SERVICE: OnceLock<Duration> = OnceLock::new();
 
 /// The built-in hunt, at work.
@@ -58,18 +57,37 @@ impl Machine for Working {
     }
 }
 
-/// Waits for the node's next free moment, and for the time that the event takes.
+/// A node that does one thing after the other.
+#[derive(Debug, Clone, Copy)]
+struct Busy {
+    /// What it has to do takes until then.
+    until: Instant,
+    /// So much later than it should have it was woken last.
+    late: Duration,
+}
+
+/// Waits until the node has done all that came before, and this. A node that is woken late makes
+/// up for it with the next event, so that a busy machine does not make it a smaller one.
 fn work() {
     let now = Instant::now();
     let service = SERVICE.get().copied().unwrap_or_default();
-    let until = {
-        let mut busy = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
-        let earliest = now.checked_sub(service * MADE_UP).unwrap_or(now);
-        let until = busy.map_or(now, |busy| busy.max(earliest)) + service;
-        *busy = Some(until);
-        until
+    let busy = {
+        let mut node = NODE.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = node.unwrap_or(Busy { until: now, late: Duration::ZERO });
+        let free = now.checked_sub(before.late.min(service)).unwrap_or(now);
+        let busy = Busy { until: before.until.max(free) + service, late: Duration::ZERO };
+        *node = Some(busy);
+        busy
     };
-    std::thread::sleep(until.saturating_duration_since(now));
+    let wait = busy.until.saturating_duration_since(now);
+    if wait < SLEEP_MIN.min(service * 10) {
+        return;
+    }
+    std::thread::sleep(wait);
+    let mut node = NODE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(node) = node.as_mut().filter(|node| node.until == busy.until) {
+        node.late = busy.until.elapsed();
+    }
 }
 
 fn note(due: u64) {

@@ -18,7 +18,7 @@ use crate::world::{AgentSetup, Node, Place, Setup, World};
 /// As many as a hunt should have for each node.
 const PARTITIONS_PER_AGENT: usize = 16;
 /// Agents that take events in from producers, who are connected to few of many.
-const GATEWAYS: usize = 4;
+const GATEWAYS: usize = 2;
 /// What any step may take; 64 processes start on few cores.
 const LIMIT: Duration = Duration::from_secs(180);
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -39,13 +39,13 @@ impl Land {
         let programs = Place { operator: setting.operator.clone(), agent };
         let setup = Setup { durable: true, programs: Some(programs), ..Setup::agents(agents) }
             // Two cores that are full must not look like nodes that are gone.
-            .with("heartbeat", "interval", "1s")
-            .with("heartbeat", "misses", 15)
+            .with("heartbeat", "interval", "2s")
+            .with("heartbeat", "misses", 8)
             .with("partitions", "count", agents * PARTITIONS_PER_AGENT)
             .with("partitions", "round", "1s")
             .with("partitions", "paused", true)
             .with("routing", "spread", false)
-            // Each gateway sees a quarter of all.
+            // Each gateway sees half of all.
             .with("routing", "hot", 4)
             .with("buffers", "events", 512)
             // A node works on one event at a time, and says so after each.
