@@ -199,14 +199,18 @@ fn fewer_agents_than_planned_are_told_and_those_that_live_are_ready() {
     world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
 }
 
+/// Who owns each partition.
+fn owned(world: &World) -> Vec<(u32, String)> {
+    let owner = |id| {
+        let record: PartitionRecord = world.document(&format!("partition/{id}"));
+        (id, record.owner().unwrap().node.to_string())
+    };
+    (0..16).map(owner).collect()
+}
+
 /// Every node says what its partitions cost; partition 3 holds a key that takes `key` cores.
 fn report_hot(world: &mut World, key: f64) {
-    let owned: Vec<(u32, String)> = (0..16)
-        .map(|id| {
-            let record: PartitionRecord = world.document(&format!("partition/{id}"));
-            (id, record.owner().unwrap().node.to_string())
-        })
-        .collect();
+    let owned = owned(world);
     for node in ["a", "b", "c"] {
         let own = owned.iter().filter(|(_, owner)| owner == node);
         let cost = |id: u32| 0.1 + if id == 3 { key } else { 0.0 };
@@ -252,4 +256,31 @@ fn an_ordered_key_that_fills_a_node_is_told_as_the_bound_until_it_cools() {
     assert_eq!(world.status().hot, []);
     assert_eq!(world.told("HotKeyCooled").len(), 1);
     world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
+}
+
+#[test]
+fn how_far_over_the_mean_a_node_may_be_is_edited_live() {
+    let mut world = running();
+    world.set("override/hunt/partitions/tolerance", "40");
+    let owned = owned(&world);
+    for (node, all) in [("a", 0.52), ("b", 0.4), ("c", 0.4)] {
+        let own: Vec<u32> =
+            owned.iter().filter(|(_, owner)| owner == node).map(|(id, _)| *id).collect();
+        let each = all / own.len() as f64;
+        let costs = own.into_iter().map(|id| (PartitionId(id), each)).collect();
+        let mut load = Load::at_rest("1", 0, 1.0).with_costs(&costs);
+        load.next_ms = Some(5000);
+        world.set_on_lease(&format!("load/{node}"), documents::write(&load));
+    }
+    world.settle();
+    let moving = |world: &World| {
+        (0..16).any(|id| {
+            let record = world.document(&format!("partition/{id}"));
+            matches!(record, PartitionRecord::Mov { .. })
+        })
+    };
+    assert!(!moving(&world), "18 % over the mean, and 40 % are allowed");
+    world.unset("override/hunt/partitions/tolerance");
+    world.settle();
+    assert!(moving(&world), "15 % are allowed again, and at once");
 }
