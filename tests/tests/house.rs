@@ -13,7 +13,7 @@ const LINES_MAX: usize = 400;
 
 /// Our crates from the lowest to the highest; each may use those before it. The operator and the
 /// agent never use each other; `servers` is a tool of `tests` and `hunt`.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("config-schemas", &[]),
     ("crds", &["config-schemas"]),
     ("store", &["config-schemas"]),
@@ -40,6 +40,10 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "agent",
             "hunt",
         ],
+    ),
+    (
+        "simulation",
+        &["config-schemas", "store", "events", "broker", "telemetry", "operator", "agent", "tests"],
     ),
 ];
 
@@ -149,6 +153,40 @@ fn dependencies_point_downwards() {
     assert!(upwards.is_empty(), "{upwards:?}");
 }
 
+/// What is there for the simulation alone, broken parts among it, is in no binary that ships:
+/// nothing has it by default, and only tests and the simulation's own crate ask for it.
+#[test]
+fn only_simulations_can_be_sabotaged() {
+    const SIMULATED: &str = "sim";
+    let metadata = metadata();
+    let mut wrong = Vec::new();
+    let mut asked = BTreeSet::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let ours = package["source"].is_null();
+        let features = package["features"].as_object().unwrap();
+        let switches = |list: &Json| {
+            let list = list.as_array().unwrap().iter().map(|one| one.as_str().unwrap());
+            list.filter(|one| one.rsplit('/').next() == Some(SIMULATED)).count() > 0
+        };
+        let others = features.iter().filter(|(feature, _)| ours && *feature != SIMULATED);
+        wrong.extend(
+            others.filter(|(_, list)| switches(list)).map(|(f, _)| format!("{name}: feature {f}")),
+        );
+        for dependency in package["dependencies"].as_array().unwrap().iter().filter(|_| ours) {
+            if dependency["kind"].is_null() && switches(&dependency["features"]) {
+                asked.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "switched on unasked: {wrong:?}");
+    assert_eq!(asked, ["simulation".to_owned()].into(), "who asks for it");
+    let dev = std::fs::read_to_string(root().join("dev")).unwrap();
+    let ships = dev.lines().filter(|line| line.contains("--release"));
+    let wrong: Vec<&str> = ships.filter(|line| line.contains("simulation")).collect();
+    assert!(wrong.is_empty(), "built together with what ships: {wrong:?}");
+}
+
 /// Every Rust file of the workspace, with its text, by its path from the root.
 fn sources() -> Vec<(PathBuf, String)> {
     let root = root();
@@ -186,7 +224,9 @@ fn no_file_is_longer_than_a_reader_s_patience() {
     let is_test = |path: &Path| {
         let name = path.file_stem().unwrap().to_string_lossy();
         let in_tests = path.components().any(|part| part.as_os_str() == "tests");
-        let support = path.starts_with("tests/src") || path.starts_with("tests/servers/src");
+        let support = ["tests/src", "tests/servers/src", "tests/simulation/src"]
+            .iter()
+            .any(|support| path.starts_with(support));
         name.ends_with("_tests") || (in_tests && !support)
     };
     let lines =

@@ -17,6 +17,8 @@ pub(crate) struct Records {
     owners: BTreeMap<(PartitionId, Epoch), Owner>,
     /// Epochs that ended while their owner lived: it handed over, and nobody forced it.
     handed_over: BTreeSet<(PartitionId, Epoch)>,
+    /// Epochs that ended otherwise: their owner was gone, or was thought to be.
+    pub(crate) forced: usize,
     /// Moves that were begun.
     pub(crate) moves: usize,
     findings: Vec<String>,
@@ -57,6 +59,8 @@ impl Records {
                 }
                 if handed_over(before, record, &lived, &self.nodes) {
                     self.handed_over.insert((*id, before.epoch()));
+                } else if record.epoch() > before.epoch() {
+                    self.forced += 1;
                 }
             }
             let Some(owner) = record.owner() else { continue };
@@ -73,6 +77,19 @@ impl Records {
     /// Whether the owner itself ended that epoch.
     pub(crate) fn was_handed_over(&self, partition: u32, epoch: u64) -> bool {
         self.handed_over.contains(&(PartitionId(partition), Epoch(epoch)))
+    }
+
+    /// How many epochs their owners ended themselves.
+    pub(crate) fn handed_over(&self) -> usize {
+        self.handed_over.len()
+    }
+
+    /// The store is another one from now on: epochs begin anew, and owners raise them to what the
+    /// logs say.
+    pub(crate) fn store_wiped(&mut self) {
+        self.now.clear();
+        self.owners.clear();
+        self.handed_over.clear();
     }
 
     /// What should never have stood there.

@@ -53,6 +53,8 @@ pub(crate) enum Fault {
     Leave(Who),
     /// etcd has no leader.
     NoLeader,
+    /// etcd loses all its data, and begins anew.
+    Wipe,
     /// etcd ends all streams.
     CutStreams,
     /// etcd carries the next writes out and their answers are lost.
@@ -70,6 +72,7 @@ impl Fault {
             Fault::Cut(a, Who::Etcd, _) | Fault::Slow(a, Who::Etcd, _) => vec![a],
             Fault::Cut(a, b, _) | Fault::Slow(a, b, _) => vec![a, b],
             Fault::NoLeader => vec![Who::Etcd],
+            Fault::Wipe => vec![Who::Etcd],
             Fault::Skew(..) | Fault::CutStreams | Fault::LoseAnswers | Fault::Pin { .. } => vec![],
         }
     }
@@ -92,7 +95,7 @@ pub(crate) fn any(rng: &mut SmallRng, size: Size) -> (Fault, Duration) {
         1 => Way::Back,
         _ => Way::Both,
     };
-    let fault = match rng.random_range(0..32) {
+    let fault = match rng.random_range(0..33) {
         0..5 => Fault::Freeze(agent),
         5..8 => Fault::Crash(agent),
         8..12 => Fault::Cut(agent, Who::Etcd, way),
@@ -112,6 +115,7 @@ pub(crate) fn any(rng: &mut SmallRng, size: Size) -> (Fault, Duration) {
         22 => Fault::LoseAnswers,
         23 | 24 => Fault::Skew(agent, rng.random_range(-3_600_000..3_600_000)),
         25..28 => Fault::Leave(agent),
+        28 => Fault::Wipe,
         _ => Fault::Pin {
             partition: rng.random_range(0..size.partitions),
             agent: rng.random_range(0..size.agents),

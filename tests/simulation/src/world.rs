@@ -2,9 +2,11 @@
 //! healed and has to come to rest. In: a seed and what to break. Out: what was wrong. All hosts run
 //! on this thread, on simulated time, network and disks.
 
+mod ended;
+mod faults;
+
 use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
-use std::hash::{Hash as _, Hasher as _};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,12 +22,13 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use turmoil::Sim;
 
+pub use self::ended::Ended;
 use crate::agent::Agent;
 use crate::carry::PARTITIONS;
 use crate::operator::{Applied, Operator};
 use crate::players::{CLUES, Players, Receipts};
 use crate::records::Records;
-use crate::schedule::{Fault, Size, Way, Who, any};
+use crate::schedule::{Fault, Size, Who, any};
 use crate::verdict::Judge;
 
 /// How far a host's clock runs before the next host has its turn.
@@ -47,8 +50,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SHOWN: usize = 24;
 /// Agents from the beginning; one more joins.
 const AGENTS: usize = 3;
-/// Partitions that are wanted elsewhere at the same time.
-const PINNED: u32 = 3;
 const OPERATORS: usize = 2;
 
 /// What is broken on purpose.
@@ -58,34 +59,6 @@ pub struct Broken {
     pub log: broker::sim::Sabotage,
     /// Of the agents.
     pub agents: agent::sim::Sabotage,
-}
-
-/// How a world ended.
-#[derive(Debug, Clone)]
-pub struct Ended {
-    /// Simulated time that it took.
-    pub took: Duration,
-    /// Events that were acknowledged.
-    pub acknowledged: usize,
-    /// Tries that were not.
-    pub refused: u64,
-    /// Moves that were begun.
-    pub moves: usize,
-    /// Faults that happened.
-    pub faults: usize,
-    /// The same for the same seed, if all is deterministic.
-    pub fingerprint: u64,
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Ended { took, acknowledged, refused, moves, faults, fingerprint } = self;
-        write!(
-            f,
-            "{acknowledged} events acknowledged, {refused} tries refused, {moves} moves, {faults} \
-             faults, at rest after {took:?}, fingerprint {fingerprint:016x}"
-        )
-    }
 }
 
 struct World<'a> {
@@ -282,97 +255,6 @@ impl World<'_> {
         Ok(())
     }
 
-    fn begin(&mut self, fault: Fault, lasts: Duration) {
-        let about = fault.about();
-        let taken = self.ends.iter().flat_map(|(_, fault)| fault.about());
-        if taken.into_iter().any(|who| about.contains(&who)) {
-            return;
-        }
-        self.faults += 1;
-        self.note(&format!("{fault:?} for {lasts:?}"));
-        match fault {
-            Fault::Freeze(who) => self.freeze(who, true),
-            Fault::Crash(who) => self.sim.crash(who.to_string()),
-            Fault::Cut(a, b, Way::Both) => self.sim.partition(a.to_string(), b.to_string()),
-            Fault::Cut(a, b, Way::There) => {
-                self.sim.partition_oneway(a.to_string(), b.to_string());
-            }
-            Fault::Cut(a, b, Way::Back) => self.sim.partition_oneway(b.to_string(), a.to_string()),
-            Fault::Slow(a, b, by) => self.sim.set_link_latency(a.to_string(), b.to_string(), by),
-            Fault::Skew(Who::Agent(number), millis) => self.agents[number].skew(millis),
-            Fault::Skew(..) => {}
-            Fault::Leave(who) => self.want(who, false),
-            Fault::NoLeader => self.etcd.faults(|faults| faults.leader = false),
-            Fault::CutStreams => self.etcd.cut_streams(),
-            Fault::LoseAnswers => self.etcd.faults(|faults| faults.lost_answers += 2),
-            Fault::Pin { partition, agent } => {
-                let pin = |further| {
-                    format!("{}={}", (partition + further) % PARTITIONS, Who::Agent(agent))
-                };
-                let pins: Vec<String> = (0..PINNED).map(pin).collect();
-                self.apply(|spec| spec["partitions"]["pins"] = json!(pins));
-            }
-        }
-        self.ends.push((self.sim.elapsed() + lasts, fault));
-    }
-
-    fn end(&mut self, fault: Fault) {
-        self.note(&format!("over: {fault:?}"));
-        match fault {
-            Fault::Freeze(who) => self.freeze(who, false),
-            Fault::Crash(who) => self.sim.bounce(who.to_string()),
-            Fault::Cut(a, b, _) => self.sim.repair(a.to_string(), b.to_string()),
-            Fault::Slow(a, b, _) => {
-                self.sim.set_link_latency(a.to_string(), b.to_string(), Duration::from_millis(5));
-            }
-            Fault::Leave(who) => self.want(who, true),
-            Fault::NoLeader => self.etcd.faults(|faults| faults.leader = true),
-            Fault::Skew(..) | Fault::CutStreams | Fault::LoseAnswers | Fault::Pin { .. } => {}
-        }
-    }
-
-    fn freeze(&mut self, who: Who, frozen: bool) {
-        match who {
-            Who::Etcd => return self.etcd.faults(|faults| faults.frozen = frozen),
-            Who::Agent(number) => self.agents[number].freeze(frozen),
-            Who::Operator(number) if frozen => self.operators[number].freeze(),
-            Who::Operator(number) => self.operators[number].thaw(),
-        }
-        // nothing that it said before gets out, nothing gets in: it waits in the network
-        let all = (0..=AGENTS).map(Who::Agent).chain((0..OPERATORS).map(Who::Operator));
-        let others = all.chain([Who::Etcd]).filter(|other| *other != who);
-        for other in others.map(|other| other.to_string()).chain(["players".to_owned()]) {
-            match frozen {
-                true => self.sim.hold(who.to_string(), other),
-                false => self.sim.release(who.to_string(), other),
-            }
-        }
-    }
-
-    fn want(&self, who: Who, wanted: bool) {
-        if let Who::Agent(number) = who {
-            self.agents[number].want(wanted);
-        }
-    }
-
-    fn apply(&self, change: impl FnOnce(&mut serde_json::Value)) {
-        self.applied.send_modify(|applied| {
-            applied.generation += 1;
-            change(&mut applied.spec);
-        });
-    }
-
-    fn heal(&mut self) {
-        for (_, fault) in std::mem::take(&mut self.ends) {
-            self.end(fault);
-        }
-        self.etcd.faults(|faults| faults.lost_answers = 0);
-        self.agents.iter().for_each(|agent| agent.want(true));
-        self.apply(|spec| spec["partitions"]["pins"] = json!([]));
-        self.receipts.stop();
-        self.note("all is healed, and players end with the event that they are at");
-    }
-
     fn note(&mut self, what: &str) {
         if self.log.len() == SHOWN {
             self.log.pop_front();
@@ -387,26 +269,6 @@ impl World<'_> {
             let _ = write!(text, "\n  {line}");
         }
         text
-    }
-
-    fn ended(&self) -> Ended {
-        let receipts = self.receipts.all();
-        let mut hasher = siphasher::sip::SipHasher13::new();
-        self.revision.hash(&mut hasher);
-        for receipt in &receipts {
-            (&receipt.acked.id, receipt.offset, receipt.epoch).hash(&mut hasher);
-        }
-        for line in &self.judge.lines {
-            (line.offset, line.record.epoch.0, line.record.at_millis).hash(&mut hasher);
-        }
-        Ended {
-            took: self.sim.elapsed(),
-            acknowledged: receipts.len(),
-            refused: self.receipts.refused(),
-            moves: self.records.moves,
-            faults: self.faults,
-            fingerprint: hasher.finish(),
-        }
     }
 }
 

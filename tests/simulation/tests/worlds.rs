@@ -1,6 +1,8 @@
 //! The simulation, as `./dev simulate` runs it: many worlds are clean, a seed is always the same
 //! world, and each way to break the product is found.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its shared steps")]
+
 use std::process::Command;
 
 /// Worlds of one run of the tests.
@@ -12,7 +14,7 @@ const FOUND_WITHIN: u32 = 40;
 fn simulate(args: &[&str]) -> (String, bool) {
     let output = Command::new(env!("CARGO_BIN_EXE_simulate")).args(args).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    tests::say(&format!("{said}{}", String::from_utf8_lossy(&output.stderr)));
     (said, output.status.success())
 }
 
