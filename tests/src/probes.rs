@@ -2,6 +2,7 @@
 //! crashes. In: a world. Out: each acknowledgement with its moment and epoch, and what follows
 //! from them: how long each partition took nothing in. Probing is I/O, what follows is pure.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Take {
 pub struct Probes {
     stop: CancellationToken,
     lines: Vec<Arc<Mutex<Vec<Take>>>>,
+    /// Milliseconds between two events, by partition.
+    pauses: Vec<Arc<AtomicU64>>,
     tasks: Vec<JoinHandle<Result<Vec<Acked>>>>,
 }
 
@@ -53,9 +56,10 @@ impl Probes {
     pub fn start(world: &World, partitions: u32, pause: Duration) -> Probes {
         let stop = CancellationToken::new();
         let ports: Vec<u16> = world.agents.iter().map(|agent| agent.http).collect();
-        let mut probes = Probes { stop: stop.clone(), lines: Vec::new(), tasks: Vec::new() };
+        let (lines, pauses, tasks) = (Vec::new(), Vec::new(), Vec::new());
+        let mut probes = Probes { stop: stop.clone(), lines, pauses, tasks };
         for partition in 0..partitions {
-            let takes = Arc::default();
+            let (takes, millis) = (Arc::default(), Arc::new(AtomicU64::new(0)));
             let probe = Probe {
                 player: player(partition, partitions),
                 gateways: Gateways {
@@ -67,9 +71,19 @@ impl Probes {
                 sent: Vec::new(),
             };
             probes.lines.push(takes);
-            probes.tasks.push(tokio::spawn(probe.run(pause, stop.clone())));
+            probes.pauses.push(Arc::clone(&millis));
+            probes.tasks.push(tokio::spawn(probe.run(millis, stop.clone())));
         }
+        probes.pace(|_| pause);
         probes
+    }
+
+    /// Changes how long each probe waits between two events.
+    pub fn pace(&self, pause: impl Fn(usize) -> Duration) {
+        for (partition, millis) in self.pauses.iter().enumerate() {
+            let pause = u64::try_from(pause(partition).as_millis()).unwrap_or(u64::MAX);
+            millis.store(pause, Ordering::Relaxed);
+        }
     }
 
     /// The partitions that have taken nothing in since that moment, or ever.
@@ -97,13 +111,13 @@ struct Probe {
 }
 
 impl Probe {
-    async fn run(mut self, pause: Duration, stop: CancellationToken) -> Result<Vec<Acked>> {
+    async fn run(mut self, pause: Arc<AtomicU64>, stop: CancellationToken) -> Result<Vec<Acked>> {
         while !stop.is_cancelled() {
             let kind = if self.sent.is_empty() { "join" } else { "move" };
             self.send(kind).await?;
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = sleep(pause) => {}
+                () = sleep(Duration::from_millis(pause.load(Ordering::Relaxed))) => {}
             }
         }
         Ok(self.sent)

@@ -1,7 +1,7 @@
 //! What a producer sees of partitions that change hands under steady load, with whole agents in
 //! processes of their own and an etcd that waits for its disk: planned moves, a rolling restart of
-//! all agents, SIGKILL of one. A probe on each partition sends one event after the other; what was
-//! acknowledged is judged at the end. I/O.
+//! all agents, SIGKILL of one. A probe on each partition sends one event after the other, so many
+//! in all that the machine is about half busy; what was acknowledged is judged at the end. I/O.
 
 use std::time::Duration;
 
@@ -9,9 +9,11 @@ use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::machine::Usage;
 use super::numbers::{median, millis, rank};
 use super::{Row, Setting, within};
 use crate::checker::{check, tally};
+use crate::http::metric;
 use crate::players::outcomes;
 use crate::probes::{Probes, Seen, Take, changes, gaps};
 use crate::world::{Place, Setup, World};
@@ -20,12 +22,16 @@ const AGENTS: usize = 16;
 /// Enough that some stay when some leave.
 const AGENTS_QUICK: usize = 3;
 const PARTITIONS_PER_AGENT: usize = 4;
-/// In each, a quarter of the partitions move to the next agent.
-const ROUNDS: usize = 12;
+/// In each, an eighth of the partitions move to the next agent.
+const ROUNDS: usize = 24;
 const ROUNDS_QUICK: usize = 3;
-const PARTS: usize = 4;
-/// Between two events on one partition: as fine as gaps can be seen.
+const PARTS: usize = 8;
+/// Between two events on a partition that is about to move: as fine as gaps can be seen.
 const PAUSE: Duration = Duration::from_millis(10);
+/// On the others meanwhile, and on all while agents end: enough for gaps of a second.
+const PAUSE_AT_EASE: Duration = Duration::from_millis(150);
+/// How long there are fine gaps before a move, to compare with.
+const BEFORE: Duration = Duration::from_millis(300);
 /// Between two rounds: what a move leaves behind is not to weigh on the next.
 const SETTLE: Duration = Duration::from_millis(500);
 /// The settings' own default, and the lease that follows from it.
@@ -41,8 +47,13 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How often it is asked whether something has happened.
 const ASK_EVERY: Duration = Duration::from_millis(50);
 
+/// What agents tell of their moves, in its order: while the first lasts the old owner still serves.
+const STAGES: [&str; 5] = ["warm", "drain", "flip", "claim", "load"];
+
 /// When what was done.
 struct Times {
+    /// Of each round of moves, beginning and end.
+    rounds: Vec<(Instant, Instant)>,
     rolling: Instant,
     killed: Instant,
     /// The partitions of the agent that was killed.
@@ -53,14 +64,21 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
     let agents = if setting.quick { AGENTS_QUICK } else { AGENTS.min(setting.agents_max.max(2)) };
     let partitions = agents * PARTITIONS_PER_AGENT;
     let mut world = start(setting, agents, partitions).await?;
-    let probes = Probes::start(&world, u32::try_from(partitions)?, PAUSE);
+    let probes = Probes::start(&world, u32::try_from(partitions)?, PAUSE_AT_EASE);
     all_take(&probes, Instant::now()).await?;
-    let rounds = if setting.quick { ROUNDS_QUICK } else { ROUNDS };
-    for round in 0..rounds {
+    let (mut rounds, used) = (Vec::new(), Usage::now()?);
+    for round in 0..if setting.quick { ROUNDS_QUICK } else { ROUNDS } {
+        probes.pace(|partition| if moves(partition, round) { PAUSE } else { PAUSE_AT_EASE });
+        let began = Instant::now();
+        sleep(BEFORE).await;
         pin_to_next(&world, round).await?;
+        rounds.push((began, Instant::now()));
         sleep(SETTLE).await;
     }
+    let busy = used.busy_since()?;
+    probes.pace(|_| PAUSE_AT_EASE);
     world.unedit("hunt/partitions/pins").await?;
+    let stages = stages(&world).await?;
     let rolling = Instant::now();
     for index in 0..agents {
         roll(&mut world, index).await?;
@@ -70,7 +88,9 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
     served(&world).await?;
     all_take(&probes, Instant::now()).await?;
     let seen = within(LIMIT, "the probes' end", probes.finish()).await??;
-    told(rows, agents, &seen, &Times { rolling, killed, orphans });
+    told(rows, agents, &seen, &Times { rounds, rolling, killed, orphans });
+    rows.extend(stages);
+    rows.push(Row::new("the machine's processors meanwhile, by all processes", busy, "%"));
     judged(&world, &seen, rows).await
 }
 
@@ -95,12 +115,17 @@ async fn start(setting: &Setting, agents: usize, partitions: usize) -> anyhow::R
     Ok(world)
 }
 
-/// Moves a quarter of the partitions, each to the agent after its present one.
+/// Whether the partition moves in that round.
+fn moves(partition: usize, round: usize) -> bool {
+    partition % PARTS == round % PARTS
+}
+
+/// Moves some of the partitions, each to the agent after its present one.
 async fn pin_to_next(world: &World, round: usize) -> anyhow::Result<()> {
     let names: Vec<&str> = world.agents.iter().map(|agent| agent.name.as_str()).collect();
     let mut pins = Vec::new();
     for (id, record) in world.partitions().await? {
-        if id as usize % PARTS != round % PARTS {
+        if !moves(id as usize, round) {
             continue;
         }
         let owner = record.owner().context("a partition without an owner")?;
@@ -152,6 +177,21 @@ async fn kill(world: &mut World) -> anyhow::Result<(Instant, Vec<usize>)> {
     Ok((killed, owned.swap_remove(most)))
 }
 
+/// How long each stage of the moves so far took on average, as the agents measured it.
+async fn stages(world: &World) -> anyhow::Result<Vec<Row>> {
+    let mut texts = Vec::new();
+    for agent in &world.agents {
+        texts.push(world.http.text(agent.http, "/metrics").await?);
+    }
+    let sum = |what: &str, stage: &str| -> f64 {
+        let series = format!("treasurehunt_agent_move_seconds_{what}{{stage=\"{stage}\"}}");
+        texts.iter().filter_map(|text| metric(text, &series)).sum()
+    };
+    let mean = |stage| sum("sum", stage) * 1e3 / sum("count", stage).max(1.0);
+    let row = |stage| Row::new(format!("a planned move's stage {stage}, mean"), mean(stage), "ms");
+    Ok(STAGES.map(row).into())
+}
+
 async fn served(world: &World) -> anyhow::Result<()> {
     soon("every partition served", async || world.is_served().await).await
 }
@@ -184,7 +224,8 @@ fn told(rows: &mut Vec<Row>, agents: usize, seen: &Seen, times: &Times) {
     let planned = |moved: &(Instant, Duration)| moved.0 < times.rolling;
     let moves: Vec<f64> =
         all().flat_map(|t| changes(t).filter(planned)).map(|(_, gap)| millis(gap)).collect();
-    let quiet: Vec<f64> = all().flat_map(|t| unmoved(t, times)).collect();
+    let quiet: Vec<f64> =
+        all().enumerate().flat_map(|(partition, takes)| unmoved(partition, takes, times)).collect();
     let rolling = |gap: &(Instant, Duration)| (times.rolling..times.killed).contains(&gap.0);
     // A gap that the kill has ended is the kill's.
     let out =
@@ -214,12 +255,17 @@ fn told(rows: &mut Vec<Row>, agents: usize, seen: &Seen, times: &Times) {
     ]);
 }
 
-/// Gaps without a change of owner before the rolling restart, in milliseconds.
-fn unmoved<'a>(takes: &'a [Take], times: &Times) -> impl Iterator<Item = f64> + use<'a> {
-    let until = times.rolling;
-    let same = move |pair: &&[Take]| pair[0].epoch == pair[1].epoch && pair[1].at < until;
+/// Gaps without a change of owner in the rounds that the partition moves in, in milliseconds.
+fn unmoved(partition: usize, takes: &[Take], times: &Times) -> Vec<f64> {
+    let rounds = times.rounds.iter().enumerate().filter(|(round, _)| moves(partition, *round));
+    let rounds: Vec<_> = rounds.map(|(_, round)| *round).collect();
+    let within = |pair: &[Take]| {
+        // The first event waits as long as at ease.
+        rounds.iter().any(|(from, to)| *from + PAUSE_AT_EASE <= pair[0].at && pair[1].at <= *to)
+    };
+    let same = |pair: &&[Take]| pair[0].epoch == pair[1].epoch && within(pair);
     let gap = |pair: &[Take]| millis(pair[1].at.duration_since(pair[0].at));
-    takes.windows(2).filter(same).map(gap)
+    takes.windows(2).filter(same).map(gap).collect()
 }
 
 /// From the kill to the first event that the last of its partitions' new owners took in.
@@ -274,7 +320,7 @@ mod tests {
             acked: Vec::new(),
         };
         let killed = take(100, 0).at;
-        let times = Times { rolling: start, killed, orphans: vec![0, 1] };
+        let times = Times { rounds: Vec::new(), rolling: start, killed, orphans: vec![0, 1] };
         assert_eq!(accepting_again(&seen, &times), Duration::from_millis(600));
     }
 }
