@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use servers::{
-    Certificates, FaultProxy, Guarded, KafkaCluster, KafkaOptions, KafkaPrograms, KafkaSecurity,
-    Launch, ProcessStat, ProcessState, ServerError,
+    Certificates, Detached, FaultProxy, Guarded, KafkaCluster, KafkaOptions, KafkaPrograms,
+    KafkaSecurity, Launch, ProcessStat, ProcessState, ServerError, Stopped,
 };
 
 /// Longer than anything here takes on a loaded machine.
@@ -251,4 +251,29 @@ async fn all_brokers_die_with_their_owner() {
     assert!(pids.iter().all(|pid| state(*pid) == ProcessState::Alive));
     owner.kill();
     eventually(|| pids.iter().all(|pid| state(*pid) == ProcessState::Dead)).await;
+}
+
+#[tokio::test]
+async fn detached_nodes_serve_as_well_and_end_by_their_records() {
+    let Some(programs) = programs().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("records");
+    let options = KafkaOptions::in_dir(&folder.path().join("kafka")).unwrap();
+    options.prepare(programs).await.unwrap();
+    let nodes: Vec<Detached> = options
+        .ids()
+        .map(|id| {
+            let name = format!("kafka-{id}");
+            Detached::spawn(&records, &name, &options.launch(programs, id)).unwrap()
+        })
+        .collect();
+    let deadline = Instant::now() + LIMIT;
+    for id in options.ids() {
+        while !options.is_ready(id, &[1, 2, 3]).await {
+            assert!(Instant::now() < deadline, "kafka-{id} is not ready");
+        }
+    }
+    let stopped = Detached::stop_all(&records, Duration::ZERO).unwrap();
+    assert!(stopped.iter().all(|(_, how)| *how == Stopped::Killed), "{stopped:?}");
+    assert!(nodes.len() == 3 && nodes.iter().all(|node| !node.is_running()));
 }

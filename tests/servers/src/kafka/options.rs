@@ -6,6 +6,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::security::KafkaSecurity;
@@ -62,7 +63,7 @@ pub struct KafkaOptions {
 }
 
 /// The ports of one node on 127.0.0.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KafkaPorts {
     /// Clients, with TLS and passwords where the cluster has them.
     pub client: u16,
