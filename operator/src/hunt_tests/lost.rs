@@ -1,6 +1,9 @@
 //! What becomes of a hunt whose store is wiped, restored or silent, or whose records cannot be read.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::state::Slot;
 
 #[test]
 fn a_wiped_store_is_written_again_as_a_new_life() {
@@ -123,4 +126,35 @@ fn a_node_without_a_lease_is_none_but_its_agent_has_the_time_to_put_it_back() {
     world.set("node/b", "zzz");
     assert_eq!(world.look().txns, [], "b has its time, however long the ghost is there");
     assert!(!wait_out(&mut world) || !waited || !world.look().txns.is_empty());
+}
+
+/// An operator that starts when most nodes are gone has not seen them go.
+#[test]
+fn the_brake_holds_for_an_operator_that_starts_on_a_hunt_without_its_nodes() {
+    let mut world = World::new();
+    world.resource(1, spec("500ms"));
+    for node in ["a", "b", "c", "d", "e", "f"] {
+        world.node(node, "1");
+    }
+    world.settle();
+    let owners = |world: &World| {
+        let view = HuntView::of(&name(), &world.entries);
+        let owner = |slot: &Slot<'_, PartitionRecord>| Some(slot.value()?.owner()?.node.clone());
+        view.partitions.values().filter_map(owner).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(owners(&world).len(), 6);
+    for node in ["a", "b", "c"] {
+        world.entries.remove(&world.key(&format!("node/{node}"))).unwrap();
+    }
+    world.hunt.memory = Memory::default();
+    for key in world.entries.keys().cloned().collect::<Vec<_>>() {
+        world.fold(&key);
+    }
+    let before = owners(&world);
+    let look = world.look();
+    assert_eq!(look.txns, [], "forced at once");
+    let held = look.wake_at.unwrap();
+    world.now = held;
+    world.settle();
+    assert_ne!(owners(&world), before, "and never after");
 }

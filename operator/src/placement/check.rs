@@ -163,6 +163,8 @@ impl<'a> Judge<'a> {
     fn voluntary(&mut self, steps: &[Step]) {
         let policy = self.scene.policy;
         let (mut ends, mut budgeted): (BTreeSet<&NodeName>, Vec<f64>) = Default::default();
+        let is_well = |m: &Member| m.mode == NodeMode::Ready && m.health == Health::Well;
+        let any_well = self.scene.nodes.iter().any(is_well);
         for step in steps {
             let PartitionRecord::Mov { owner, to, .. } = &step.record else { continue };
             let Some(from) = self.member(owner).filter(|from| from.mode == NodeMode::Ready) else {
@@ -176,7 +178,8 @@ impl<'a> Judge<'a> {
             if self.is_pin(id, to) {
                 continue;
             }
-            let slow = from.health == Health::Slow;
+            // Where no node is well, slow ones are as good as any.
+            let slow = from.health == Health::Slow && any_well;
             self.require(id, slow || policy.aim != Aim::Nothing, "moves although nothing is known");
             if slow || policy.aim == Aim::Load {
                 self.require(id, !policy.cooling.contains(&id), "moves again too soon");

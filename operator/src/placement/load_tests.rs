@@ -179,6 +179,15 @@ proptest! {
         prop_assert_eq!(landed.plan().steps, []);
     }
 
+    /// Where no node is well, slow ones are as good as any, to the planner and to its checker.
+    #[test]
+    fn plans_hold_where_no_node_is_well(mut case in any_case()) {
+        for (number, node) in case.nodes.iter_mut().enumerate() {
+            node.health = if number % 2 == 0 { Health::Slow } else { Health::Doubtful };
+        }
+        case.plan();
+    }
+
     /// While paused a loss moves what was lost and what must leave, and nothing else.
     #[test]
     fn a_loss_moves_only_what_was_lost(mut case in any_case()) {

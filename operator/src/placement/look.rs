@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use store::Txn;
 
 use super::{
-    MOVES_PER_TXN, Member, Placed, Scene, Seen, Setup, Standing, Step, StepCause, Violation, check,
-    hold_until, plan_placement, transactions,
+    MOVES_PER_TXN, Member, Placed, Plan, Policy, Scene, Seen, Setup, Standing, Step, StepCause,
+    Violation, check, hold_until, plan_placement, transactions,
 };
 use crate::evaluate::{Evaluation, live};
 use crate::plan::Note;
@@ -54,15 +54,16 @@ pub fn place(
     });
     let members = memory.rounds.members(nodes, &setup, now);
     memory.rounds.turn(&members, &placed, &setup, now);
+    miss(view, memory, &members, now);
     let hold = hold(view, memory, &members, &setup, now);
     let freed = freed(view, judged);
     let seen = Seen { hold, gone: &memory.gone, freed: &freed, now };
     let policy = memory.rounds.policy(&members, &placed, &setup, &seen);
     let costs = memory.rounds.costs();
     let scene = Scene { nodes: &members, partitions: &placed, costs: &costs, policy: &policy, now };
-    let plan = plan_placement(scene);
+    let (plan, violations) = checked(&scene);
     let mut placing = Placing {
-        violations: check(&scene, &plan.steps),
+        violations,
         standing: (costs.total() > 0.0).then_some(plan.standing),
         unwell: members
             .iter()
@@ -71,7 +72,7 @@ pub fn place(
             .collect(),
         ..Placing::default()
     };
-    let steps = if placing.violations.is_empty() { plan.steps } else { Vec::new() };
+    let steps = plan.steps;
     memory.rounds.planned(&steps, plan.running, &placed, &setup, now);
     placing.txns = transactions(&steps, view);
     placing.causes = steps.iter().map(|step| step.cause).collect();
@@ -86,6 +87,32 @@ pub fn place(
     ];
     placing.wake_at = wakes.into_iter().flatten().min();
     placing
+}
+
+/// A plan that holds, and what was wrong with the one that did not. A move for balance that should
+/// not be keeps nobody from taking over what is a dead node's: then only what must be is planned.
+fn checked(scene: &Scene<'_>) -> (Plan, Vec<Violation>) {
+    let plan = plan_placement(*scene);
+    let violations = check(scene, &plan.steps);
+    if violations.is_empty() {
+        return (plan, violations);
+    }
+    let policy = Policy { paused: true, ..scene.policy.clone() };
+    let forced = Scene { policy: &policy, ..*scene };
+    let only = plan_placement(forced);
+    let holds = check(&forced, &only.steps).is_empty();
+    let steps = if holds { only.steps } else { Vec::new() };
+    (Plan { steps, ..plan }, violations)
+}
+
+/// Owners that are not there, and were never seen to go: an operator that has just started takes
+/// them for gone from now on, so that the brake holds for it as for one that saw them go.
+fn miss(view: &HuntView<'_>, memory: &mut Memory, members: &[Member], now: Timestamp) {
+    let live: BTreeSet<&NodeName> = members.iter().map(|member| &member.owner.node).collect();
+    let owners = view.partitions.values().filter_map(|slot| Some(&slot.value()?.owner()?.node));
+    for node in owners.filter(|node| !live.contains(node)) {
+        memory.gone.entry(node.clone()).or_insert(now);
+    }
 }
 
 fn setup(judged: &Evaluation) -> Setup {

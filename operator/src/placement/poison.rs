@@ -63,7 +63,9 @@ impl Deaths {
             if tenure.is_none_or(|tenure| tenure > KILLS_WITHIN + lease) {
                 history.at.clear();
             }
-            history.at.truncate(REMEMBERED_MAX - 1);
+            // The oldest goes: it is the newest that are close together.
+            let over = (history.at.len() + 1).saturating_sub(REMEMBERED_MAX);
+            history.at.drain(..over);
             history.at.push(now);
         }
         self.of.retain(|_, history| history.at.last().is_some_and(|at| is_recent(at, now)));
