@@ -168,6 +168,7 @@ fn local(appended: Result<Vec<Accepted>, NotTaken>) -> Attempt<Handed> {
     match appended {
         Ok(accepted) => Attempt::Over(Ok(accepted.into_iter().map(Ok).collect())),
         Err(NotTaken::NotMine { .. }) => Attempt::Away(Away::default()),
+        Err(NotTaken::Fenced { .. }) => Attempt::Away(Away { ambiguous: true, knows: None }),
         Err(not_taken) => Attempt::Over(Err(refusal(not_taken))),
     }
 }
@@ -176,6 +177,7 @@ fn local(appended: Result<Vec<Accepted>, NotTaken>) -> Attempt<Handed> {
 pub(crate) fn refusal(not_taken: NotTaken) -> Refusal {
     match not_taken {
         NotTaken::NotMine { .. } => Refusal::NoOwner { retry_after: BUSY_RETRY },
+        NotTaken::Fenced { .. } => Refusal::LogUnavailable { retry_after: BUSY_RETRY },
         NotTaken::Full { retry_after } => Refusal::Overloaded { retry_after },
         NotTaken::Log { why } => {
             tracing::debug!(%why, "events were not made durable");

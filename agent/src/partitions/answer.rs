@@ -18,10 +18,17 @@ pub struct Accepted {
 /// Why a batch was not taken in. Nothing of it is acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotTaken {
-    /// This node does not serve the partition, or is handing it over. `epoch` is what it knows.
+    /// This node does not serve the partition, or is handing it over; nothing was kept. `epoch` is
+    /// what it knows.
     NotMine {
         /// The newest epoch that this node knows.
         epoch: Option<Epoch>,
+    },
+    /// A newer owner took over while this was being written: it may have been kept, and then that
+    /// owner plays it. The same event ids may be sent again.
+    Fenced {
+        /// The newer owner's epoch.
+        by: Epoch,
     },
     /// The queue is full; nothing was queued.
     Full {

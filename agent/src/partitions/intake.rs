@@ -44,6 +44,8 @@ struct Inner {
     events_per_second: AtomicU64,
     /// Whether the log did not take the last append that ended.
     troubled: AtomicBool,
+    /// Whether the partition is left to the next owner as it is.
+    leaves: AtomicBool,
 }
 
 /// Events of one append that have no outcome yet.
@@ -87,6 +89,7 @@ impl Intake {
             played: watch::Sender::new(Offset(0)),
             events_per_second: AtomicU64::new(0),
             troubled: AtomicBool::new(false),
+            leaves: AtomicBool::new(false),
         }))
     }
 
@@ -97,17 +100,29 @@ impl Intake {
 
     /// Takes events in again after a move was called off.
     pub(crate) fn open(&self) {
+        self.0.leaves.store(false, Ordering::Relaxed);
         self.0.gate.send_if_modified(|gate| !std::mem::replace(&mut gate.open, true));
     }
 
-    /// Takes nothing new in, and returns when everything that was taken in has its outcome.
-    pub(crate) async fn drain(&self) {
+    /// Takes nothing new in, and returns when everything that was taken in has its outcome, or
+    /// `soft` is over: then nothing further is to be decided here. What is left stands in the log,
+    /// in its order, and is the next owner's. A partition that is moved because it has too much to
+    /// do would otherwise be out for as long as that takes.
+    pub(crate) async fn drain(&self, soft: Duration) {
         self.0.gate.send_modify(|gate| gate.open = false);
         let mut gate = self.0.gate.subscribe();
         let _ = gate.wait_for(|gate| gate.under_way == 0).await;
         let end = self.0.owned.end(LogKind::Events);
         let mut played = self.0.played.subscribe();
-        let _ = played.wait_for(|played| *played >= end).await;
+        let empty = played.wait_for(|played| *played >= end);
+        if tokio::time::timeout(soft, empty).await.is_err() {
+            self.0.leaves.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what is left is the next owner's.
+    pub(crate) fn leaves(&self) -> bool {
+        self.0.leaves.load(Ordering::Relaxed)
     }
 
     pub(crate) async fn append(
@@ -132,9 +147,7 @@ impl Intake {
         let appended = tokio::time::timeout(limit, self.0.owned.append(LogKind::Events, records));
         let offsets = match appended.await {
             Ok(Ok(offsets)) => offsets,
-            Ok(Err(broker::Error::Fenced { by })) => {
-                return Err(NotTaken::NotMine { epoch: Some(by) });
-            }
+            Ok(Err(broker::Error::Fenced { by })) => return Err(NotTaken::Fenced { by }),
             Ok(Err(broker::Error::Closed)) => return Err(NotTaken::NotMine { epoch: Some(epoch) }),
             Ok(Err(error)) => return Err(self.in_trouble(chain(&error))),
             Err(_) => return Err(self.in_trouble(format!("not durable within {limit:?}"))),
@@ -161,7 +174,7 @@ impl Intake {
             waiting.pop_front();
         }
         self.0.meter.waiting_since(waiting.front().map(|first| first.arrived));
-        drop(waiting);
+        // Under the list's lock: whoever comes late to the list must see what is played by then.
         self.0.played.send_replace(next);
     }
 

@@ -41,6 +41,9 @@ pub(crate) struct Keeper<M: Machine> {
     door: Door,
     /// While it is served: how far its snapshots reach.
     keeping: Mutex<Option<Keeping>>,
+    /// Taken over, and not open: its log could not be read. Trying again need not take it again,
+    /// which leaves files behind each time.
+    taken: Mutex<Option<EmbeddedOwned>>,
     /// The event on which the machine failed last.
     condemned: Mutex<Option<Condemned>>,
     machine: PhantomData<fn() -> M>,
@@ -74,8 +77,8 @@ impl OpenError {
 
 impl<M: Machine> Keeper<M> {
     pub(crate) fn new(context: Arc<SeatContext>, partition: PartitionId, door: Door) -> Self {
-        let (keeping, condemned) = (Mutex::default(), Mutex::default());
-        Keeper { context, partition, door, keeping, condemned, machine: PhantomData }
+        let (keeping, taken, condemned) = Default::default();
+        Keeper { context, partition, door, keeping, taken, condemned, machine: PhantomData }
     }
 
     /// Carries out one order after the other.
@@ -125,6 +128,10 @@ impl<M: Machine> Keeper<M> {
             };
             let end = outcomes.end().await.map_err(OpenError::Follow)?;
             state.catch_up(&mut outcomes, end).await?;
+            // Nothing depends on it: without, taking over takes a little longer.
+            if let Err(error) = log.prepare(self.partition).await {
+                tracing::debug!(partition = %self.partition, error = %chain(&error), "not prepared");
+            }
             drop(turn);
             tracing::info!(partition = %self.partition, %epoch, at = %state.next, "loaded for a move");
             let _ready = self.context.warmth.ready(self.partition, epoch, revision);
@@ -188,15 +195,21 @@ impl<M: Machine> Keeper<M> {
         let claim =
             Claim { epoch, owner: me.node.to_string(), incarnation: me.incarnation.clone() };
         let began = Instant::now();
-        let owned = log.take(self.partition, claim).await.map_err(OpenError::Take)?;
+        let owned = match self.set_taken(None).filter(|taken| taken.epoch() == epoch) {
+            Some(taken) => taken,
+            None => log.take(self.partition, claim).await.map_err(OpenError::Take)?,
+        };
         let claimed = Instant::now();
+        self.set_taken(Some(owned.clone()));
         let mut rebuilt = match loaded {
             Some(loaded) => loaded,
             None => Rebuilt::begin(&log, self.partition).await?,
         };
         let mut outcomes = log.reader(self.partition, LogKind::Outcomes);
         rebuilt.catch_up(&mut outcomes, owned.end(LogKind::Outcomes)).await?;
-        rebuilt.check_events(owned.end(LogKind::Events))?;
+        let mut events = log.reader(self.partition, LogKind::Events);
+        rebuilt.check_events(&mut events, owned.end(LogKind::Events)).await?;
+        self.set_taken(None);
         self.context.metrics.moved("claim", claimed - began);
         self.context.metrics.moved("load", claimed.elapsed());
         #[cfg(feature = "sim")]
@@ -293,6 +306,12 @@ impl<M: Machine> Keeper<M> {
 
     pub(super) fn set_door(&self, intake: Option<Intake>) {
         self.door.send_replace(intake);
+    }
+
+    /// Out: what was there before.
+    fn set_taken(&self, taken: Option<EmbeddedOwned>) -> Option<EmbeddedOwned> {
+        let mut held = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *held, taken)
     }
 
     /// Out: what was there before.

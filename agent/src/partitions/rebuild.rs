@@ -29,10 +29,12 @@ pub(crate) enum RebuildError {
         #[source]
         source: Panicked,
     },
-    #[error("the outcome log says that it ends at {end}, and there is nothing at {at}")]
+    #[error("the log says that it ends at {end}, and there is nothing at {at}")]
     Short { at: Offset, end: Offset },
     #[error("outcomes are there of events up to {played}, and the event log ends at {end}")]
     Ahead { played: Offset, end: Offset },
+    #[error("reading the events that are to be played")]
+    Events(#[source] broker::Error),
 }
 
 /// A state, and how far in its outcome log it reaches.
@@ -93,10 +95,25 @@ impl<M: Machine> Rebuilt<M> {
         Ok(())
     }
 
-    /// Refuses a state that knows of events that the log does not hold: new ones would be taken
-    /// for handled.
-    pub(crate) fn check_events(&self, end: Offset) -> Result<(), RebuildError> {
-        let played = self.state.ledger().next_offset();
-        if played > end { Err(RebuildError::Ahead { played, end }) } else { Ok(()) }
+    /// Refuses a state that knows of events that the log does not hold (new ones would be taken
+    /// for handled), and a log whose next events are damaged: behind those nothing could be played,
+    /// and what is taken in would only pile up.
+    pub(crate) async fn check_events(
+        &self,
+        events: &mut impl Reader,
+        end: Offset,
+    ) -> Result<(), RebuildError> {
+        let mut at = self.state.ledger().next_offset();
+        if at > end {
+            return Err(RebuildError::Ahead { played: at, end });
+        }
+        while at < end {
+            let chunk = events.read(at, READ_BYTES).await.map_err(RebuildError::Events)?;
+            if chunk.records.is_empty() {
+                return Err(RebuildError::Short { at, end });
+            }
+            at = chunk.next;
+        }
+        Ok(())
     }
 }

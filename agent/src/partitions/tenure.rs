@@ -18,6 +18,7 @@ use super::ownership::Order;
 use super::rebuild::Rebuilt;
 use super::snapshots::Keeping;
 use super::worker::{Condemned, Worker, WorkerEnd};
+use crate::config::road::chain;
 
 /// A move away that this tenure has seen.
 struct Leaving {
@@ -101,9 +102,8 @@ impl<M: Machine> Keeper<M> {
                 }
                 Ok(())
             }
-            WorkerEnd::Failed(why) => {
-                tracing::debug!(partition = %self.partition, %why, "the worker ended; opening anew");
-                self.troubles().begin(self.partition, why);
+            WorkerEnd::Failed(error) => {
+                self.troubles().begin(self.partition, chain(&error));
                 Err(RETRY)
             }
             WorkerEnd::Poisoned(condemned) => {
@@ -205,11 +205,16 @@ impl<M: Machine> Keeper<M> {
     }
 }
 
-/// Returns when nothing that was taken in is left to be played.
+/// How long a partition is shut for what was taken in to be played here (placement.md, section 6,
+/// step 3): the longest pause that a planned move should show. Nothing that is left is lost or
+/// reordered, as it stands in the log.
+const DRAIN_SOFT: Duration = Duration::from_millis(250);
+
+/// Returns when what was taken in is played, or has to be left to the next owner.
 async fn drained(intake: &Intake) {
     #[cfg(feature = "sim")]
     if crate::sim::sabotage().undrained {
         return;
     }
-    intake.drain().await;
+    intake.drain(DRAIN_SOFT).await;
 }

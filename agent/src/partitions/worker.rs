@@ -34,7 +34,7 @@ pub(crate) enum WorkerEnd {
     /// A newer owner exists.
     Fenced,
     /// The log failed; the state has to be rebuilt from it.
-    Failed(String),
+    Failed(broker::Error),
     /// The machine cannot fold what it decided on this event: the state has to be rebuilt, and
     /// the event is to be a dead letter.
     Poisoned(Condemned),
@@ -53,7 +53,7 @@ impl From<broker::Error> for WorkerEnd {
             broker::Error::Fenced { .. }
             | broker::Error::Superseded { .. }
             | broker::Error::Closed => WorkerEnd::Fenced,
-            other => WorkerEnd::Failed(crate::config::road::chain(&other)),
+            other => WorkerEnd::Failed(other),
         }
     }
 }
@@ -127,7 +127,9 @@ impl<M: Machine> Worker<M> {
 
     /// Whether further events may be decided. A full outbox stops that until some are delivered.
     fn has_room(&self) -> bool {
-        self.flights.len() < FLIGHTS_MAX && !self.state.ledger().outbox_is_full()
+        self.flights.len() < FLIGHTS_MAX
+            && !self.state.ledger().outbox_is_full()
+            && !self.intake.leaves()
     }
 
     /// Says which configuration runs here: not before every outcome under the one before is
