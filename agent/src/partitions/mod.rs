@@ -23,6 +23,8 @@ mod warmth;
 mod worker;
 
 #[cfg(test)]
+mod backlog_tests;
+#[cfg(test)]
 mod handover_tests;
 #[cfg(test)]
 mod poison_tests;
