@@ -10,6 +10,7 @@ mod format;
 mod index;
 mod log;
 mod owned;
+mod prepared;
 mod read;
 mod reader;
 mod segments;
@@ -23,10 +24,10 @@ mod damage_tests;
 #[cfg(test)]
 mod fencing_tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use config_schemas::{HuntName, PartitionId};
@@ -37,6 +38,7 @@ use crate::embedded::committer::{COMMIT_THREADS, Committer};
 use crate::embedded::files::Disk;
 use crate::embedded::index::Index;
 use crate::embedded::log::Log;
+use crate::embedded::prepared::Prepared;
 use crate::embedded::snapshots::Snapshots;
 use crate::embedded::take::Taking;
 use crate::embedded::tuning::LiveTuning;
@@ -55,6 +57,10 @@ const BLOCKING_MAX: usize = 16;
 /// After a failed write, how long a log answers with the same error before it tries the disk
 /// again: a full disk is not hammered, and each try may cost a segment.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// Take-overs for which files lie ready, two each. Those of a move that was called off lie there
+/// until others need their place.
+const PREPARED_MAX: usize = 64;
 
 /// Where and how an embedded log is kept.
 #[derive(Debug, Clone)]
@@ -110,6 +116,8 @@ pub(crate) struct Shared {
     blocking: Semaphore,
     /// Per partition taken by this process, the last holding; its lock is held while it is taken.
     held: Mutex<HashMap<PartitionId, Arc<Mutex<Holding>>>>,
+    /// Files that lie ready for take-overs.
+    prepared: Mutex<BTreeMap<PartitionId, Prepared>>,
     /// Per log that this process wrote or follows, the end as this process last made it.
     ends: Mutex<HashMap<(PartitionId, LogKind), watch::Sender<u64>>>,
 }
@@ -154,6 +162,7 @@ impl Embedded {
             index: Arc::new(Index::default()),
             blocking: Semaphore::new(BLOCKING_MAX),
             held: Mutex::default(),
+            prepared: Mutex::default(),
             ends: Mutex::default(),
         };
         Ok(Embedded { shared: Arc::new(shared) })
@@ -162,6 +171,13 @@ impl Embedded {
     /// Changes settings live: the next group of each log goes by them.
     pub fn retune(&self, tuning: Tuning) {
         self.shared.tuning.set(tuning);
+    }
+
+    /// Lays files ready for [`Broker::take`], which then waits less for the disk. Claims nothing:
+    /// the partition may be somebody else's.
+    pub async fn prepare(&self, partition: PartitionId) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.blocking(move || shared.prepare(partition)).await
     }
 
     /// Keeps what was made of a partition's outcomes, next to its logs: durable under its name or
@@ -239,6 +255,23 @@ impl Shared {
         ends.entry((partition, log)).or_insert_with(|| watch::Sender::new(0)).clone()
     }
 
+    fn prepare(&self, partition: PartitionId) -> Result<(), Error> {
+        if self.prepared().contains_key(&partition) {
+            return Ok(());
+        }
+        let prepared = Prepared::make(&*self.files, &self.partition_dir(partition))?;
+        let mut all = self.prepared();
+        let replaced = all.insert(partition, prepared);
+        let one_too_many = if all.len() > PREPARED_MAX { all.pop_first() } else { None };
+        drop(all);
+        drop((replaced, one_too_many));
+        Ok(())
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take(
         self: &Arc<Self>,
         partition: PartitionId,
@@ -258,7 +291,8 @@ impl Shared {
         }
         let (files, tuning) = (Arc::clone(&self.files), Arc::clone(&self.tuning));
         let place = Place { dir, files, tuning };
-        let logs = taking.settle()?.map(|laid| {
+        let prepared = self.prepared().remove(&partition);
+        let logs = taking.settle(prepared)?.map(|laid| {
             let end = self.end_of(partition, laid.segment.kind);
             Arc::new(Log::new(Writer::new(place.clone(), laid), self.retry_after, end))
         });

@@ -200,3 +200,27 @@ async fn a_record_above_the_bound_is_refused_and_nothing_of_its_batch_is_kept() 
     put(&owned, "fine").await;
     assert_eq!(all(&broker, 1 << 20).await, ["fine"]);
 }
+
+#[tokio::test]
+async fn what_lies_ready_for_a_take_over_is_used_once_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = open(dir.path());
+    let folder = dir.path().join("default.harbour").join(P.to_string());
+    let drafts = || {
+        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".tmp")).count()
+    };
+    for epoch in 1..=3 {
+        broker.prepare(P).await.unwrap();
+        broker.prepare(P).await.unwrap();
+        assert_eq!(drafts(), 2);
+        let owned = broker.take(P, claim(epoch, "a")).await.unwrap();
+        assert_eq!(drafts(), 0);
+        put(&owned, "one").await;
+        owned.release().await;
+    }
+    assert_eq!(all(&broker, 1 << 20).await, ["one", "one", "one"]);
+    broker.prepare(P).await.unwrap();
+    drop(broker);
+    assert_eq!(drafts(), 0);
+}

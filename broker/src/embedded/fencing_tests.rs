@@ -141,7 +141,7 @@ impl Owner {
             }
             Phase::Staked => Phase::Surveyed(self.taking.survey(LogKind::Events)?),
             Phase::Surveyed(tail) => {
-                let [laid] = self.taking.lay([tail])?;
+                let [laid] = self.taking.lay([tail], [None])?;
                 Phase::TakeLaid(laid)
             }
             Phase::TakeLaid(laid) => {

@@ -7,8 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::embedded::chain::{Extent, Segment, chain};
-use crate::embedded::files::{Files, remove_if_there};
+use crate::embedded::files::Files;
 use crate::embedded::format::{Frame, HEADER_LEN, MARK_AT, MARK_LEN, Mark, frame_at};
+use crate::embedded::prepared::Draft;
 use crate::error::Error;
 use crate::traits::LogKind;
 
@@ -101,10 +102,11 @@ pub(crate) fn create<const N: usize>(
     files: &dyn Files,
     dir: &Path,
     segments: [Segment; N],
+    drafts: [Option<Draft>; N],
 ) -> Result<[Laid; N], Error> {
     let mut made = Vec::with_capacity(N);
-    for segment in &segments {
-        made.push(create_one(files, dir, segment)?);
+    for (segment, draft) in segments.iter().zip(drafts) {
+        made.push(create_one(files, dir, segment, draft)?);
     }
     files.sync_dir(dir).map_err(Error::io("sync", dir))?;
     let mut made = made.into_iter();
@@ -115,21 +117,22 @@ pub(crate) fn create<const N: usize>(
 }
 
 /// Its name may not be durable yet.
-fn create_one(files: &dyn Files, dir: &Path, segment: &Segment) -> Result<File, Error> {
+fn create_one(
+    files: &dyn Files,
+    dir: &Path,
+    segment: &Segment,
+    prepared: Option<Draft>,
+) -> Result<File, Error> {
     let path = path_of(dir, segment);
-    let draft = path.with_extension("tmp");
-    let made = File::options().read(true).write(true).create(true).truncate(true).open(&draft);
-    let file = made.map_err(Error::io("create", &draft))?;
-    let written = files
-        .write_at(&file, &segment.header().encode(), 0)
-        .and_then(|()| files.sync(&file))
-        .and_then(|()| fs::rename(&draft, &path));
-    if let Err(error) = written {
-        // only tidiness: a draft has no meaning to anybody
-        let _ = remove_if_there(&draft);
-        return Err(Error::io("write", &path)(error));
-    }
-    Ok(file)
+    let draft = match prepared {
+        Some(draft) => draft,
+        None => Draft::new(path.with_extension("tmp"))?,
+    };
+    files
+        .write_at(&draft.file, &segment.header().encode(), 0)
+        .and_then(|()| files.sync(&draft.file))
+        .map_err(Error::io("write", &path))?;
+    draft.become_named(&path)
 }
 
 /// The chain that readers believe: the one of the newest segment that has a mark.

@@ -32,6 +32,7 @@ use crate::embedded::chain::{Segment, SegmentId, chain};
 use crate::embedded::claims::Claims;
 use crate::embedded::files::{Files, remove_if_there};
 use crate::embedded::format::{HEADER_LEN, Mark};
+use crate::embedded::prepared::{Draft, Prepared};
 use crate::embedded::segments::{self, Laid, path_of};
 use crate::error::Error;
 use crate::traits::LogKind;
@@ -63,16 +64,18 @@ impl Taking {
     }
 
     /// b2 to b5, after `stake`. Being overtaken on the way is the same as having come too late.
-    pub(crate) fn settle(&self) -> Result<[Laid; 2], Error> {
-        self.steps().map_err(|error| match self.claims.still_newest(self.claim.epoch) {
+    pub(crate) fn settle(&self, prepared: Option<Prepared>) -> Result<[Laid; 2], Error> {
+        self.steps(prepared).map_err(|error| match self.claims.still_newest(self.claim.epoch) {
             Err(Error::Fenced { by }) => self.claims.superseded(by),
             _ => error,
         })
     }
 
-    fn steps(&self) -> Result<[Laid; 2], Error> {
+    fn steps(&self, prepared: Option<Prepared>) -> Result<[Laid; 2], Error> {
         let [events, outcomes] = LogKind::ALL;
-        let laid = self.lay([self.survey(events)?, self.survey(outcomes)?])?;
+        let tails = [self.survey(events)?, self.survey(outcomes)?];
+        let drafts = prepared.map_or([None, None], |prepared| prepared.drafts.map(Some));
+        let laid = self.lay(tails, drafts)?;
         self.confirm(&laid)?;
         self.tidy(&laid);
         Ok(laid)
@@ -116,12 +119,16 @@ impl Taking {
     }
 
     /// b3: the segments that seal what was found.
-    pub(crate) fn lay<const N: usize>(&self, tails: [Tail; N]) -> Result<[Laid; N], Error> {
+    pub(crate) fn lay<const N: usize>(
+        &self,
+        tails: [Tail; N],
+        drafts: [Option<Draft>; N],
+    ) -> Result<[Laid; N], Error> {
         let segments = tails.map(|tail| {
             let id = SegmentId { seq: tail.seq, epoch: self.claim.epoch.0 };
             Segment { kind: tail.kind, id, base: tail.next, follows: tail.follows }
         });
-        segments::create(&*self.files, &self.dir, segments)
+        segments::create(&*self.files, &self.dir, segments, drafts)
     }
 
     /// b4 and b5: from here on readers believe the new segments.

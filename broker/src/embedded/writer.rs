@@ -90,7 +90,7 @@ impl Writer {
         let follows = if self.mark.next == old.base { old.follows } else { Some(old.id) };
         let id = SegmentId { seq: old.id.seq + 1, epoch: old.id.epoch };
         let segment = Segment { id, base: self.mark.next, follows, ..old };
-        let [laid] = segments::create(&*self.place.files, &self.place.dir, [segment])?;
+        let [laid] = segments::create(&*self.place.files, &self.place.dir, [segment], [None])?;
         Ok(laid)
     }
 
