@@ -48,8 +48,8 @@ impl Operator {
         let metrics = Metrics::new()?;
         let (to, events) = mpsc::channel(16);
         let (_ask, queries) = mpsc::channel(1);
-        // reports fail, as with an API server that is away: placement goes on without it
-        let (outlet, _) = directory::open(PathBuf::new(), store.clone(), metrics.clone());
+        // nobody takes reports, as when the API server hangs: placement goes on without it
+        let (outlet, _silent) = directory::open(PathBuf::new(), store.clone(), metrics.clone());
         let controller = Controller::new(Parts {
             store,
             identity: self.name.clone(),

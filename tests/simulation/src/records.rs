@@ -3,10 +3,15 @@
 //! keys. Out: what contradicts itself, and what is not at rest. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use config_schemas::documents::{self, NodeMode, NodeRecord, Owner, PartitionRecord};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{Epoch, NodeName, PartitionId};
+
+/// An owner that is told to hand over may leave what it has not played by then to the next; one
+/// that hands over earlier has no reason to. See `DRAIN_SOFT` in the agent.
+const DRAINS_WITHIN: Duration = Duration::from_millis(250);
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -15,7 +20,9 @@ pub(crate) struct Records {
     nodes: BTreeMap<NodeName, NodeRecord>,
     warm: BTreeSet<PartitionId>,
     owners: BTreeMap<(PartitionId, Epoch), Owner>,
-    /// Epochs that ended while their owner lived: it handed over, and nobody forced it.
+    /// Since when which move is under way.
+    moving: BTreeMap<(PartitionId, Epoch), Duration>,
+    /// Epochs that ended while their owner lived, soon after it was told to hand over.
     handed_over: BTreeSet<(PartitionId, Epoch)>,
     /// Epochs that ended otherwise: their owner was gone, or was thought to be.
     pub(crate) forced: usize,
@@ -25,9 +32,10 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Takes all keys in as they stand.
+    /// Takes all keys in as they stand `now`.
     pub(crate) fn look<'a>(
         &mut self,
+        now: Duration,
         keys: &HuntKeys,
         entries: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) {
@@ -51,13 +59,18 @@ impl Records {
             if before.get(id) == Some(record) {
                 continue;
             }
-            self.moves += usize::from(matches!(record, PartitionRecord::Mov { .. }));
+            if matches!(record, PartitionRecord::Mov { .. }) {
+                self.moves += 1;
+                self.moving.insert((*id, record.epoch()), now);
+            }
             if let Some(before) = before.get(id) {
                 if record.epoch() < before.epoch() {
                     let (from, to) = (before.epoch(), record.epoch());
                     self.findings.push(format!("partition {id}: epoch {to} after {from} in etcd"));
                 }
-                if handed_over(before, record, &lived, &self.nodes) {
+                let since = self.moving.get(&(*id, before.epoch()));
+                let soon = since.is_some_and(|since| now.saturating_sub(*since) < DRAINS_WITHIN);
+                if soon && handed_over(before, record, &lived, &self.nodes) {
                     self.handed_over.insert((*id, before.epoch()));
                 } else if record.epoch() > before.epoch() {
                     self.forced += 1;
@@ -74,7 +87,8 @@ impl Records {
         }
     }
 
-    /// Whether the owner itself ended that epoch.
+    /// Whether the owner itself ended that epoch, so soon after it was told to that it must have
+    /// played all that it had taken in.
     pub(crate) fn was_handed_over(&self, partition: u32, epoch: u64) -> bool {
         self.handed_over.contains(&(PartitionId(partition), Epoch(epoch)))
     }

@@ -101,7 +101,8 @@ impl Judge {
         Ok(())
     }
 
-    /// An owner that hands over has played all that it acknowledged: nothing waits for the next.
+    /// An owner that hands over before its time to drain is over has played all that it
+    /// acknowledged: nothing waits for the next.
     fn handed_over_empty(&self, receipts: &[Receipt], records: &Records) -> Result<()> {
         let mut played: HashMap<(u32, u64), u64> = HashMap::new();
         for line in &self.lines {

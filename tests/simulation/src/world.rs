@@ -36,7 +36,7 @@ const TICK: Duration = Duration::from_millis(20);
 /// Time for the first placement.
 const QUIET: Duration = Duration::from_secs(2);
 /// Faults happen until then.
-const TROUBLE: Duration = Duration::from_secs(16);
+const TROUBLE: Duration = Duration::from_secs(13);
 /// After healing everything is at rest within this long: a broken connection is noticed within
 /// 9 s, a lease lapses within 4 s, forced moves wait for another, a move may be called off after
 /// its deadline and rests.
@@ -181,7 +181,7 @@ impl World<'_> {
             self.step()?;
             if self.sim.elapsed() >= next {
                 next +=
-                    self.rng.random_range(Duration::from_millis(50)..Duration::from_millis(1_200));
+                    self.rng.random_range(Duration::from_millis(50)..Duration::from_millis(950));
                 let (fault, lasts) = any(&mut self.rng, size);
                 self.begin(fault, lasts);
             }
@@ -249,7 +249,7 @@ impl World<'_> {
             let (records, keys) = (&mut self.records, &self.keys);
             self.etcd.look(|store| {
                 let entries = store.entries().map(|kv| (kv.key.as_slice(), kv.value.as_slice()));
-                records.look(keys, entries);
+                records.look(now, keys, entries);
             });
         }
         Ok(())
