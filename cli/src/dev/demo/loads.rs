@@ -70,8 +70,9 @@ pub(super) async fn hot_key(world: &World, tour: &mut Tour) {
         );
         Ok(Seen { what, took })
     };
-    let command = "kubectl apply -f examples/hot-key.yaml  # and players who all see one treasure";
-    tour.step("a hot key appears and is split", command, work).await;
+    let mut command = world.source().apply_command("examples/hot-key.yaml");
+    command += "  # and players who all see one treasure";
+    tour.step("a hot key appears and is split", &command, work).await;
 }
 
 /// Whether it goes to several partitions, and had the time to go to all.
@@ -163,7 +164,9 @@ pub(super) async fn slowed(world: &World, tour: &mut Tour) {
         back(world).await?;
         Ok(Seen { what, took })
     };
-    let command = format!("kill -STOP {process}; sleep 0.6; kill -CONT {process}  # over and over");
+    let apply = world.source().apply_command("examples/slow-node.yaml");
+    let command =
+        format!("{apply}; kill -STOP {process}; sleep 0.6; kill -CONT {process}  # over and over");
     tour.step("a node is slowed and loses its partitions", &command, work).await;
 }
 
