@@ -70,7 +70,7 @@ impl RecentIds {
             self.grow();
         }
         let number = self.first.wrapping_add(self.order.len() as u32);
-        self.place(hash(print) << 32 | u64::from(number));
+        self.place((hash(print) << 32) | u64::from(number));
         self.order.push_back((print, at));
     }
 
@@ -117,7 +117,7 @@ impl RecentIds {
     fn forget_oldest(&mut self) {
         let Some((print, _)) = self.order.pop_front() else { return };
         let mask = self.places.len() - 1;
-        let oldest = hash(print) << 32 | u64::from(self.first);
+        let oldest = (hash(print) << 32) | u64::from(self.first);
         self.first = self.first.wrapping_add(1);
         let mut hole = (oldest >> 32) as usize & mask;
         while self.places[hole] != oldest {
@@ -167,7 +167,7 @@ mod tests {
         /// Few hashes and many ids: places collide, wrap around and move when others are forgotten.
         #[test]
         fn it_holds_what_a_plain_list_holds(prints in prop::collection::vec(0..40u128, 1..400)) {
-            let crowded = |print: u128| print << 64 | print % 3 | 0x7fff_fffe;
+            let crowded = |print: u128| (print << 64) | (print % 3) | 0x7fff_fffe;
             let mut recent = RecentIds::default();
             let mut plain: Vec<(u128, Offset)> = Vec::new();
             for (at, print) in prints.into_iter().enumerate() {
