@@ -95,8 +95,9 @@ settings! {
         /// Events of a hot key whose kind needs no order are spread over several partitions while
         /// this is true.
         spread: bool = switch(true), Live, Node, Gateway;
-        /// Events of one key per second at one gateway, under which no key is hot whatever its
-        /// share. From there on a key is hot that asks for a tenth of what a mean node carries.
+        /// Events of one key per second in the whole hunt, under which no key is hot whatever its
+        /// share; each gateway takes its even part of that. From there on a key is hot that asks for
+        /// a tenth of what a mean node carries.
         hot: u64 = count(500, 1, 1 << 20, "events"), Live, Node, Gateway;
         /// Kinds of events that keep their order, and so never leave their key's partition, although
         /// the game says that they need none. What the game says needs order keeps it in any case.

@@ -240,3 +240,23 @@ fn no_file_is_longer_than_a_reader_s_patience() {
         .collect();
     assert!(long.is_empty(), "longer than {LINES_MAX} lines: {long:#?}");
 }
+
+/// A promise names what checks it, and that is there.
+#[test]
+fn every_promise_names_tests_that_there_are() {
+    const PROMISES: &str = "docs/consistency.md";
+    const SHORTEST_NAME: usize = 20;
+    let text = std::fs::read_to_string(root().join(PROMISES)).unwrap();
+    let is_name = |word: &&str| {
+        word.len() >= SHORTEST_NAME && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    let named: BTreeSet<&str> = text.split('`').filter(is_name).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let sources = sources();
+    let is_there = |name: &&str| {
+        let test = format!("fn {name}(");
+        sources.iter().any(|(_, text)| text.contains(&test))
+    };
+    let missing: Vec<_> = named.into_iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "{PROMISES} names tests that are not: {missing:#?}");
+}

@@ -106,7 +106,8 @@ fn limits(routes: &Routes, routing: &Routing, partitions: u32) -> SpreadLimits {
     SpreadLimits {
         nodes: nodes.len(),
         partitions,
-        least_per_second: routing.hot,
+        // People think of the whole hunt; this gateway sees its share.
+        least_per_second: routing.hot.div_ceil((nodes.len() as u64).max(1)),
         spread: routing.spread,
     }
 }
