@@ -4,7 +4,7 @@
 //! modulo the nodes does; then the same agents with placement by load and hot keys spread.
 //!
 //! Real: agents as processes, operator, etcd, gateways, logs, load reports, moves, back-pressure,
-//! the open loop of `hunt load`. Modelled: each event takes 12 ms of its node, waited, not burned
+//! the open loop of `hunt load`. Modelled: each event takes 13 ms of its node, waited, not burned
 //! (`bench::work`), since two cores are no 64 nodes; logs are in memory where the system has a folder for
 //! that, since the disk is one for all. I/O.
 
@@ -22,11 +22,11 @@ use crate::say;
 const SIZES: [usize; 4] = [8, 15, 32, 64];
 const SIZES_QUICK: [usize; 2] = [3, 6];
 /// What an event takes of its agent.
-const SERVICE: Duration = Duration::from_millis(12);
+const SERVICE: Duration = Duration::from_millis(13);
 const STEP: f64 = 20.0;
 /// Of the capacity of all agents, what the step asks for. From a quarter on placement goes by
 /// load; more than this the two cores do not carry for 64 agents.
-const ASKED: f64 = 0.28;
+const ASKED: f64 = 0.26;
 /// What we promise.
 const OURS_MILLIS: f64 = 50.0;
 
