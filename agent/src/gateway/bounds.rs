@@ -17,6 +17,10 @@ pub(crate) const BODIES_BYTES_MAX: usize = 64 << 20;
 /// Readers of outcomes that are followed at the same time.
 pub(crate) const READERS_MAX: usize = 1024;
 
+/// Pages of outcomes that are read at the same time: each holds its 2 MiB of log several times
+/// over while it is decoded and written out.
+pub(crate) const PAGES_AT_ONCE: usize = 16;
+
 /// Told to producers when too many requests are under way.
 pub(crate) const BUSY_RETRY: Duration = Duration::from_millis(50);
 /// Told to producers before the hunt is known: an agent that starts reads its keys first.

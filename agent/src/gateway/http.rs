@@ -178,7 +178,7 @@ async fn outcomes(
     let Some(_admitted) = gateway.admit_reader() else { return refused_body(&BodyError::Busy) };
     let limit = asked.limit.unwrap_or(PAGE_RECORDS).clamp(1, PAGE_RECORDS_MAX);
     let wait = Duration::from_millis(asked.wait.unwrap_or(0)).min(WAIT_MAX);
-    let reading = page(gateway.plane(), &wanted, limit, wait);
+    let reading = page(gateway.plane(), gateway.pages(), &wanted, (limit, wait));
     let read = match stop.run_until_cancelled(reading).await {
         Some(Ok(page)) => page,
         Some(Err(error)) => return unreadable(&error),

@@ -9,6 +9,7 @@ use config_schemas::{Offset, PartitionId};
 use events::{Cursor, DecodeError, OutcomeRecord};
 use futures::stream::{BoxStream, FuturesUnordered, SelectAll};
 use futures::{Stream, StreamExt as _};
+use tokio::sync::Semaphore;
 
 use crate::partitions::plane::Plane;
 
@@ -16,8 +17,10 @@ use crate::partitions::plane::Plane;
 pub(crate) const PAGE_RECORDS_MAX: usize = 10_000;
 /// Bytes at which a page ends, as the records stand in the log.
 const PAGE_BYTES: usize = 2 << 20;
-/// Read from one partition at once: a reader of all partitions holds this for each.
+/// Read from one partition at once.
 const READ_BYTES: usize = 64 << 10;
+/// Held by one follower over all its partitions, so that a thousand of them hold 256 MiB at most.
+const FOLLOWED_BYTES: usize = 256 << 10;
 
 /// Why outcomes cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +68,18 @@ pub(crate) struct Wanted {
 }
 
 /// At most `limit` outcomes that are there now; when there are none, those that come within
-/// `wait`.
+/// `wait`. So many pages are read at once as `pages` has room for.
 pub(crate) async fn page(
     plane: &Plane,
+    pages: &Semaphore,
     wanted: &Wanted,
-    limit: usize,
-    wait: Duration,
+    (limit, wait): (usize, Duration),
 ) -> Result<Page, OutcomesError> {
-    let found = read_page(plane, wanted, limit).await?;
+    let read = async || {
+        let _turn = pages.acquire().await;
+        read_page(plane, wanted, limit).await
+    };
+    let found = read().await?;
     if !found.records.is_empty() || wait.is_zero() {
         return Ok(found);
     }
@@ -80,7 +87,7 @@ pub(crate) async fn page(
         Ok(grown) => grown?,
         Err(_) => return Ok(found),
     }
-    read_page(plane, wanted, limit).await
+    read().await
 }
 
 async fn read_page(plane: &Plane, wanted: &Wanted, limit: usize) -> Result<Page, OutcomesError> {
@@ -138,9 +145,12 @@ pub(crate) fn follow(
     plane: &Plane,
     wanted: &Wanted,
 ) -> Result<SelectAll<BoxStream<'static, Result<Placed, OutcomesError>>>, OutcomesError> {
+    let bytes = READ_BYTES.min(FOLLOWED_BYTES / wanted.partitions.len().max(1));
     let follow = |partition: &PartitionId| {
-        let reader = reader(plane, *partition)?;
-        Ok(follow_partition(reader, *partition, wanted.from.next(*partition)).boxed())
+        let (reader, next) = (reader(plane, *partition)?, wanted.from.next(*partition));
+        let chunk = VecDeque::new();
+        let follower = Follower { reader, partition: *partition, next, bytes, chunk };
+        Ok(follower.records().boxed())
     };
     let streams = wanted.partitions.iter().map(follow).collect::<Result<Vec<_>, _>>()?;
     Ok(futures::stream::select_all(streams))
@@ -150,29 +160,26 @@ struct Follower {
     reader: EmbeddedReader,
     partition: PartitionId,
     next: Offset,
+    /// Read at once, or one record if that is more.
+    bytes: usize,
     chunk: VecDeque<Record>,
 }
 
-fn follow_partition(
-    reader: EmbeddedReader,
-    partition: PartitionId,
-    next: Offset,
-) -> impl Stream<Item = Result<Placed, OutcomesError>> + Send {
-    let follower = Follower { reader, partition, next, chunk: VecDeque::new() };
-    futures::stream::try_unfold(follower, |mut follower| async move {
-        let record = follower.record().await?;
-        Ok(Some((decode(follower.partition, &record)?, follower)))
-    })
-}
-
 impl Follower {
+    fn records(self) -> impl Stream<Item = Result<Placed, OutcomesError>> + Send {
+        futures::stream::try_unfold(self, |mut follower| async move {
+            let record = follower.record().await?;
+            Ok(Some((decode(follower.partition, &record)?, follower)))
+        })
+    }
+
     async fn record(&mut self) -> Result<Record, OutcomesError> {
         loop {
             if let Some(record) = self.chunk.pop_front() {
                 return Ok(record);
             }
             let failed = failed(self.partition);
-            let chunk = self.reader.read(self.next, READ_BYTES).await.map_err(&failed)?;
+            let chunk = self.reader.read(self.next, self.bytes).await.map_err(&failed)?;
             if chunk.records.is_empty() {
                 self.reader.wait_beyond(self.next).await.map_err(&failed)?;
             }

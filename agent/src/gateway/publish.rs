@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use super::admissible;
 use super::answer::{Answer, Refusal};
 use super::bounds::{
-    BODIES_BYTES_MAX, BUSY_RETRY, HANDS_MAX, READERS_MAX, REQUESTS_MAX, STREAMS_MAX,
+    BODIES_BYTES_MAX, BUSY_RETRY, HANDS_MAX, PAGES_AT_ONCE, READERS_MAX, REQUESTS_MAX, STREAMS_MAX,
 };
 use super::carry::Carrier;
 use super::hot::HotKeys;
@@ -35,6 +35,7 @@ struct Inner {
     requests: Semaphore,
     hands: Semaphore,
     bodies: Arc<Semaphore>,
+    pages: Semaphore,
     streams: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     metrics: GatewayMetrics,
@@ -50,6 +51,7 @@ impl Gateway {
             requests: Semaphore::new(REQUESTS_MAX),
             hands: Semaphore::new(HANDS_MAX),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+            pages: Semaphore::new(PAGES_AT_ONCE),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
             metrics,
@@ -145,6 +147,11 @@ impl Gateway {
     /// that wait for each other's nodes would use up all there is.
     pub(crate) fn admit_hand(&self) -> Option<SemaphorePermit<'_>> {
         self.0.hands.try_acquire().ok()
+    }
+
+    /// Turns to read a page of outcomes.
+    pub(crate) fn pages(&self) -> &Semaphore {
+        &self.0.pages
     }
 
     /// Room for request bodies, in bytes.

@@ -17,7 +17,7 @@ use crate::records::{Chunk, Record};
 use crate::traits::LogKind;
 
 /// Smallest read from a file.
-const READ_BYTES_MIN: usize = 64 << 10;
+const READ_BYTES_MIN: usize = 4 << 10;
 /// Largest read from a file, whatever the caller asks for.
 const READ_BYTES_MAX: usize = 4 << 20;
 /// How often the list of segments is renewed within one read: they change at a take-over.
