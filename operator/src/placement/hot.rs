@@ -6,7 +6,7 @@
 //! A key's partition follows from its hash and cannot be changed, so "of its own" is about nodes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use config_schemas::documents::NodeMode;
 use config_schemas::hot::{HotSum, fills};
@@ -71,12 +71,16 @@ impl Hots {
     pub(super) fn turn(&mut self, ground: &Ground<'_>, now: Timestamp, until: Timestamp) {
         let nodes = ground.weights.len().max(1) as f64;
         let mean = ground.costs.total() / nodes;
-        // The heaviest come first, so that a partition is known by its heaviest key.
-        for sum in ground.sums.iter().rev() {
+        let mut seen = BTreeSet::new();
+        // The heaviest come first: a partition is known by its heaviest key.
+        for sum in ground.sums {
             let id = sum.partition;
             let known = self.of.get(&id).map(|(hot, _)| hot);
             let bar = if known.is_some() { HOLDS } else { 1.0 };
-            if id.0 >= ground.partitions || !fills(sum.cost / bar, ground.costs.of(id), mean) {
+            if id.0 >= ground.partitions
+                || !fills(sum.cost / bar, ground.costs.of(id), mean)
+                || !seen.insert(id)
+            {
                 continue;
             }
             let before = known.filter(|known| known.key == sum.key);
