@@ -33,6 +33,10 @@ settings! {
         events: u64 = count(4096, 1, 1 << 20, "events"), Live, Node, Queues;
         /// Bytes that may wait in the queue of one partition.
         bytes: u64 = bytes(16 << 20, 4 << 10, 1 << 30), Live, Node, Queues;
+        /// Longest time that events may wait for their outcome: while the oldest of a partition has
+        /// waited for longer, producers are told to come back. Where events take long, a queue of
+        /// buffers.events would keep everybody waiting for seconds, also after the rush is over.
+        wait: Duration = duration(ms(500), ms(10), secs(60)), Live, Node, Queues;
         /// Largest event that is taken in; at most buffers.bytes.
         event: u64 = bytes(16 << 10, 256, 1 << 20), Live, Node, Gateway;
     }

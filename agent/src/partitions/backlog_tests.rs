@@ -7,7 +7,8 @@ use std::time::Duration;
 use broker::LogKind;
 use events::{Decision, HuntGame, Input, Machine, OutcomeRecord, Refusal, Vocabulary};
 
-use super::world_tests::{Node, P, World, first_segment, moves, until};
+use super::answer::{NotTaken, Source};
+use super::world_tests::{Node, P, PATIENCE, World, first_segment, moves, until};
 
 /// Takes its time over each event.
 struct Slow;
@@ -83,5 +84,30 @@ async fn a_damaged_event_that_is_to_be_played_keeps_its_partition_shut_until_it_
     file.write_all_at(&good, at).unwrap();
     until("the partition is well again", || trouble().is_empty()).await;
     all_played(&a).await;
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_queue_refuses_before_it_is_full_and_takes_in_again_when_it_has_caught_up() {
+    let world = World::new().await;
+    let a = world.node_with::<Slow>("a", 1);
+    world.own(&a.me, 1);
+    a.publish(moves(1..MANY)).await;
+    let mut next = MANY;
+    let refused = async {
+        loop {
+            match a.plane.append(P, moves(next..next + 1), Source::Producer).await {
+                Ok(_) => next += 1,
+                Err(NotTaken::Full { retry_after }) => return retry_after,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    };
+    let retry_after = tokio::time::timeout(PATIENCE, refused).await.expect("refused");
+    assert!(retry_after >= Duration::from_millis(50), "{retry_after:?}");
+    let (used, room) = (a.core.queues.used()[&P].events, a.core.live.snapshot());
+    assert!(used * 2 < room.config.buffers.events, "it is only full: {used} wait");
+    a.publish(moves(next..next + 1)).await;
+    a.outcomes(u64::from(next)).await;
     a.stop().await;
 }

@@ -139,11 +139,15 @@ impl Intake {
             records.push_with(|into| event.encode(into));
         }
         let size = Size { events: count as u64, bytes: records.bytes() as u64 };
+        let running = self.0.live.snapshot();
         let permit = match source {
-            Source::Producer => Some(self.0.credits.take(size).ok_or_else(|| self.full(size))?),
+            Source::Producer => {
+                self.not_overdue(size, running.config.buffers.wait)?;
+                Some(self.0.credits.take(size).ok_or_else(|| self.full(size))?)
+            }
             Source::Outbox => None,
         };
-        let limit = self.0.live.snapshot().config.workers.timeout;
+        let limit = running.config.workers.timeout;
         let appended = tokio::time::timeout(limit, self.0.owned.append(LogKind::Events, records));
         let offsets = match appended.await {
             Ok(Ok(offsets)) => offsets,
@@ -206,6 +210,15 @@ impl Intake {
         self.0.troubled.store(true, Ordering::Relaxed);
         self.0.metrics.meters.troubles().begin(self.0.owned.partition(), why.clone());
         NotTaken::Log { why }
+    }
+
+    /// Refuses while the oldest event has waited for too long.
+    fn not_overdue(&self, size: Size, wait: Duration) -> Result<(), NotTaken> {
+        let oldest = self.waiting().front().map(|first| first.arrived);
+        let over = oldest.and_then(|oldest| oldest.elapsed().checked_sub(wait));
+        let Some(over) = over else { return Ok(()) };
+        self.0.meter.shed(size.events);
+        Err(NotTaken::Full { retry_after: over.clamp(RETRY_AFTER_DEFAULT, RETRY_AFTER_MAX) })
     }
 
     fn full(&self, size: Size) -> NotTaken {
