@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use broker::LogKind;
@@ -10,14 +11,15 @@ use events::{Decision, HuntGame, Input, Machine, OutcomeRecord, Refusal, Vocabul
 use super::answer::{NotTaken, Source};
 use super::world_tests::{Node, P, PATIENCE, World, first_segment, moves, until};
 
-/// Takes its time over each event.
-struct Slow;
+/// Takes its time over each event, until the test of that number says that it was enough.
+struct Slow<const TEST: usize>;
 
+static ENOUGH: [AtomicBool; 3] = [const { AtomicBool::new(false) }; 3];
 const EACH: Duration = Duration::from_millis(5);
-/// So many that they take many times as long as a partition may be shut.
-const MANY: u32 = 401;
+/// So many that they take far longer than anything that is to happen before they are played.
+const MANY: u32 = 1601;
 
-impl Machine for Slow {
+impl<const TEST: usize> Machine for Slow<TEST> {
     type State = u64;
     type Rules = ();
 
@@ -28,7 +30,9 @@ impl Machine for Slow {
     fn rules(_: &config_schemas::Rules) {}
 
     fn decide(_: &u64, input: &Input<'_>, (): &()) -> Decision {
-        std::thread::sleep(EACH);
+        if !ENOUGH[TEST].load(Ordering::Relaxed) {
+            std::thread::sleep(EACH);
+        }
         Decision::refuse(Refusal::Custom { why: input.event.id.to_string() })
     }
 
@@ -50,11 +54,12 @@ async fn all_played(node: &Node) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_move_does_not_wait_for_a_long_queue_and_the_next_owner_plays_the_rest_in_order() {
     let world = World::new().await;
-    let (a, b) = (world.node_with::<Slow>("a", 1), world.node_with::<Slow>("b", 1));
+    let (a, b) = (world.node_with::<Slow<0>>("a", 1), world.node_with::<Slow<0>>("b", 1));
     world.own(&a.me, 1);
     a.publish(moves(1..MANY)).await;
     world.mov(&a.me, &b.me, 1, Duration::from_secs(600));
     world.owned_by(&b.me, 2).await;
+    ENOUGH[0].store(true, Ordering::Relaxed);
     all_played(&b).await;
     a.stop().await;
     b.stop().await;
@@ -63,7 +68,7 @@ async fn a_move_does_not_wait_for_a_long_queue_and_the_next_owner_plays_the_rest
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_event_that_is_to_be_played_keeps_its_partition_shut_until_it_is_mended() {
     let world = World::new().await;
-    let a = world.node_with::<Slow>("a", 1);
+    let a = world.node_with::<Slow<1>>("a", 1);
     world.own(&a.me, 1);
     a.publish(moves(1..MANY)).await;
     a.outcomes(1).await;
@@ -74,7 +79,7 @@ async fn a_damaged_event_that_is_to_be_played_keeps_its_partition_shut_until_it_
     let mut good = [0];
     file.read_exact_at(&mut good, at).unwrap();
     file.write_all_at(&[good[0] ^ 0x20], at).unwrap();
-    let a = world.node_with::<Slow>("a", 2);
+    let a = world.node_with::<Slow<1>>("a", 2);
     world.own(&a.me, 2);
     let trouble = || a.core.meters.troubles().standing().remove(&P).unwrap_or_default();
     until("the damage is told", || trouble().contains("is corrupt at byte")).await;
@@ -82,6 +87,7 @@ async fn a_damaged_event_that_is_to_be_played_keeps_its_partition_shut_until_it_
     assert!(!a.serves().await, "what is taken in could not be played");
     assert_eq!(world.files("events").len(), files, "each try leaves files behind");
     file.write_all_at(&good, at).unwrap();
+    ENOUGH[1].store(true, Ordering::Relaxed);
     until("the partition is well again", || trouble().is_empty()).await;
     all_played(&a).await;
     a.stop().await;
@@ -90,10 +96,10 @@ async fn a_damaged_event_that_is_to_be_played_keeps_its_partition_shut_until_it_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_queue_refuses_before_it_is_full_and_takes_in_again_when_it_has_caught_up() {
     let world = World::new().await;
-    let a = world.node_with::<Slow>("a", 1);
+    let a = world.node_with::<Slow<2>>("a", 1);
     world.own(&a.me, 1);
-    a.publish(moves(1..MANY)).await;
-    let mut next = MANY;
+    let mut next = MANY / 4;
+    a.publish(moves(1..next)).await;
     let refused = async {
         loop {
             match a.plane.append(P, moves(next..next + 1), Source::Producer).await {
@@ -107,6 +113,7 @@ async fn a_slow_queue_refuses_before_it_is_full_and_takes_in_again_when_it_has_c
     assert!(retry_after >= Duration::from_millis(50), "{retry_after:?}");
     let (used, room) = (a.core.queues.used()[&P].events, a.core.live.snapshot());
     assert!(used * 2 < room.config.buffers.events, "it is only full: {used} wait");
+    ENOUGH[2].store(true, Ordering::Relaxed);
     a.publish(moves(next..next + 1)).await;
     a.outcomes(u64::from(next)).await;
     a.stop().await;
