@@ -13,7 +13,6 @@ mod layout;
 mod load;
 mod logs;
 mod place;
-mod publish;
 mod status;
 mod tell;
 mod up;

@@ -15,11 +15,12 @@ use super::game::Game;
 use super::kube::{Source, shown};
 use super::layout::{Layout, write};
 use super::place::Place;
-use super::publish::publish;
 use super::tell::Teller;
 use super::world::{self, World, until};
 use crate::commands::status::{Status, status};
 use crate::failure::Failure;
+use crate::load::request::publish;
+use crate::load::tally::Answer;
 use crate::reach::Etcd;
 use crate::shown::{Out, elapsed};
 use crate::wait::{Acks, Awaited, Progress};
@@ -151,15 +152,23 @@ async fn play(world: &World) -> Result<(), Failure> {
     let run = format!("up{}", telemetry::clock::now().as_millisecond());
     let events: Vec<_> = Game::new(&run, 20).take(EVENTS).collect();
     let began = Instant::now();
-    let mut accepted = 0;
+    let mut answers = Vec::new();
     let addresses: Vec<_> = world.layout.agents().map(|(_, address)| address).collect();
     for (index, batch) in events.chunks(25).enumerate() {
+        let bodies: Vec<_> = batch.iter().map(|turn| turn.body.to_string()).collect();
         let address = &addresses[index % addresses.len()];
-        accepted += publish(&world.http, address, batch).await?.accepted.len();
+        let replies = publish(&world.http, address, bodies.iter().map(String::as_str)).await;
+        answers.extend(replies.into_iter().map(|reply| reply.answer));
     }
     let took = elapsed(began.elapsed());
+    let accepted = answers.iter().filter(|answer| **answer == Answer::Accepted).count();
     let line = format!("{accepted} of {} accepted, durable and played in {took}", events.len());
-    world.tell.good("played", &line);
+    let other = answers.iter().find(|answer| **answer != Answer::Accepted);
+    let other = other.map(|answer| format!("; not all: {answer:?}")).unwrap_or_default();
+    if accepted == 0 {
+        return Err(Failure::failed(line + &other));
+    }
+    world.tell.good("played", &(line + &other));
     let address = &addresses[0];
     world.tell.line(&format!(
         "     curl -s http://{address}/v1/events -d '{{\"kind\": \"join\", \"player\": \"ana\"}}'"

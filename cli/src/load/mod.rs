@@ -11,7 +11,7 @@ pub mod checker;
 pub mod outcomes;
 pub mod replay;
 pub mod report;
-mod request;
+pub(crate) mod request;
 pub mod sender;
 pub mod shape;
 pub mod tally;

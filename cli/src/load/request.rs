@@ -39,32 +39,43 @@ pub(super) struct Done {
 
 /// The answer to one event, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
-    pub(super) answer: Answer,
-    pub(super) partition: u32,
+pub(crate) struct Reply {
+    /// What became of it.
+    pub(crate) answer: Answer,
+    /// The partition of what was accepted.
+    pub(crate) partition: u32,
 }
 
 /// Sends them.
 pub(super) async fn send(http: Http, gateway: usize, address: String, events: Vec<Event>) -> Done {
-    let mut body = String::with_capacity(events.iter().map(|event| event.body.len() + 1).sum());
-    for event in &events {
-        body.push_str(&event.body);
-        body.push('\n');
-    }
     let sent = Instant::now();
-    let answer = http.post(&address, "/v1/events", Bytes::from(body), ANSWER_WITHIN).await;
-    let heard = Instant::now();
-    let answers = match answer {
-        Ok(answer) => read(&answer.body, answer.status.as_u16(), events.len()),
+    let bodies = events.iter().map(|event| event.body.as_str());
+    let answers = publish(&http, &address, bodies).await;
+    Done { gateway, sent, heard: Instant::now(), answers, events }
+}
+
+/// Publishes events, each as its JSON, in one request to one agent; one reply for each.
+pub(crate) async fn publish<'a>(
+    http: &Http,
+    address: &str,
+    bodies: impl Iterator<Item = &'a str>,
+) -> Vec<Reply> {
+    let (mut body, mut count) = (String::new(), 0);
+    for event in bodies {
+        body.push_str(event);
+        body.push('\n');
+        count += 1;
+    }
+    match http.post(address, "/v1/events", Bytes::from(body), ANSWER_WITHIN).await {
+        Ok(answer) => read(&answer.body, answer.status.as_u16(), count),
         Err(failure) => {
             let seen = match failure.message.contains("nothing within") {
                 true => "no answer in time".to_owned(),
                 false => "no answer".to_owned(),
             };
-            vec![Reply { answer: Answer::Unanswered(seen), partition: 0 }; events.len()]
+            vec![Reply { answer: Answer::Unanswered(seen), partition: 0 }; count]
         }
-    };
-    Done { gateway, events, sent, heard, answers }
+    }
 }
 
 /// One line of an answer.

@@ -1,15 +1,15 @@
 //! The steps about what dies: etcd, an agent. Players play all the while; at the end every
 //! acknowledged event must have exactly one outcome. I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config_schemas::{NodeName, PartitionId};
 use tokio::time::Instant;
 
-use super::stream::Stream;
+use super::stream::{Played, Stream};
 use super::tour::{Seen, Tour};
-use crate::dev::publish::{Places, outcomes};
+use super::verdict::judged;
 use crate::dev::up::converged;
 use crate::dev::world::{World, until};
 use crate::failure::Failure;
@@ -22,18 +22,13 @@ pub(super) const EVENTS: usize = 150;
 pub(super) const EVENTS_LIMIT: Duration = Duration::from_secs(30);
 /// From an agent's death to others owning its partitions: its lease, and room.
 const TAKE_LIMIT: Duration = Duration::from_secs(30);
-/// From the last acknowledgement to the last outcome.
-pub(super) const OUTCOMES_LIMIT: Duration = Duration::from_secs(30);
 /// How often a setting was taken over by an agent's components.
 const CHANGES: &str = "treasurehunt_agent_config_changes_total";
 const VICTIM: &str = "agent-3";
 
-/// Ids that were acknowledged.
-pub(super) type Acked = BTreeSet<String>;
-
 /// etcd is killed and comes back; nobody stops working, nothing is applied again.
-pub(super) async fn etcd_dies(world: &World, tour: &mut Tour) -> Acked {
-    let stream = begin(world, "e");
+pub(super) async fn etcd_dies(world: &World, tour: &mut Tour) -> Played {
+    let stream = begin(world, "tour-etcd");
     let work = async {
         stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
         let before = standing(world).await?;
@@ -59,12 +54,12 @@ pub(super) async fn etcd_dies(world: &World, tour: &mut Tour) -> Acked {
     };
     let command = format!("kill -9 {}", pid(world, "etcd"));
     tour.step("etcd killed and back: workers go on", &command, work).await;
-    stream.finish().await.acked
+    stream.finish().await
 }
 
 /// An agent is killed; the others take its partitions.
-pub(super) async fn agent_dies(world: &World, tour: &mut Tour) -> Acked {
-    let stream = begin(world, "a");
+pub(super) async fn agent_dies(world: &World, tour: &mut Tour) -> Played {
+    let stream = begin(world, "tour-kill");
     let mut command = format!("kill -9 {}", pid(world, VICTIM));
     command += &format!("  # {VICTIM}");
     let work = async {
@@ -90,61 +85,30 @@ pub(super) async fn agent_dies(world: &World, tour: &mut Tour) -> Acked {
     let played = stream.finish().await;
     world.tell.line(&format!(
         "      {} acknowledged, {} refused and {} unanswered were sent again",
-        played.acked.len(),
+        played.told.len(),
         played.refused,
         played.unanswered
     ));
-    played.acked
+    played
 }
 
 /// Every acknowledged event has one outcome, and one only; the killed agent comes back.
-pub(super) async fn nothing_lost(world: &World, tour: &mut Tour, acked: &Acked) {
+pub(super) async fn nothing_lost(world: &World, tour: &mut Tour, games: &[Played]) {
     let command = format!("curl 'http://{}/v1/outcomes?partition=0&from=0'", address(world, 0));
     let work = async {
-        let partitions = fleet(world).await?.meta.map_or(0, |meta| meta.partitions);
         let began = Instant::now();
-        let at = address(world, 0);
-        let counted = || async {
-            let places = outcomes(&world.http, &at, partitions).await?;
-            Ok(judge(acked, &places)?.then_some(places.len()))
-        };
-        let handled = until(OUTCOMES_LIMIT, "an outcome for each", counted).await?;
+        let mut what = String::new();
+        for played in games {
+            what += &format!("{}\n", judged(world, played).await?);
+        }
         let took = began.elapsed();
         let launch = world.layout.agent_launch(&world.place, VICTIM)?;
         world.launch(VICTIM, &launch)?;
         converged(world, None).await?;
-        let what = format!(
-            "{} acknowledged events, each with exactly one outcome (of {handled} in all)\n{VICTIM} \
-             is back",
-            acked.len()
-        );
+        what += &format!("{VICTIM} is back");
         Ok(Seen { what, took })
     };
     tour.step("nothing acknowledged is lost or played twice", &command, work).await;
-}
-
-/// True when each has one outcome, false while some have none yet.
-fn judge(acked: &Acked, places: &Places) -> Result<bool, Failure> {
-    if acked.is_empty() {
-        return Err(Failure::bad_input("nothing was acknowledged, so nothing is shown"));
-    }
-    let mut times = places.iter().map(|(id, places)| (id, places.len()));
-    if let Some((id, times)) = times.find(|(id, times)| *times > 1 && acked.contains(*id)) {
-        // Waiting does not undo it.
-        return Err(Failure::bad_input(format!("{id} has {times} outcomes")));
-    }
-    let missing: Vec<_> = acked.iter().filter(|id| !places.contains_key(*id)).collect();
-    match missing.first() {
-        None => Ok(true),
-        Some(first) if places.is_empty() => {
-            Err(Failure::failed(format!("no outcome at all, not even of {first}")))
-        }
-        Some(first) => Err(Failure::failed(format!(
-            "{} of {} have no outcome, such as {first}",
-            missing.len(),
-            acked.len()
-        ))),
-    }
 }
 
 /// What must not change when etcd comes back.
@@ -215,28 +179,6 @@ pub(super) fn pid(world: &World, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn acked(ids: &[&str]) -> Acked {
-        ids.iter().map(|id| (*id).to_owned()).collect()
-    }
-
-    fn check(ids: &[&str], counts: &[(&str, usize)], expected: Result<bool, &str>) {
-        let places = counts.iter().map(|(id, times)| ((*id).to_owned(), vec![0; *times])).collect();
-        match (judge(&acked(ids), &places), expected) {
-            (Ok(found), Ok(expected)) => assert_eq!(found, expected),
-            (Err(found), Err(expected)) => assert!(found.message.contains(expected), "{found:?}"),
-            (found, _) => panic!("{found:?}"),
-        }
-    }
-
-    #[test]
-    fn a_lost_or_doubled_event_is_found() {
-        check(&["a", "b"], &[("a", 1), ("b", 1), ("other", 2)], Ok(true));
-        check(&["a", "b"], &[("a", 1)], Err("1 of 2 have no outcome, such as b"));
-        check(&["a", "b"], &[("a", 2), ("b", 1)], Err("a has 2 outcomes"));
-        check(&["a"], &[], Err("no outcome at all"));
-        check(&[], &[("a", 1)], Err("nothing was acknowledged"));
-    }
 
     #[test]
     fn a_counter_is_summed_over_its_series_only() {

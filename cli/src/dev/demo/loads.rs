@@ -4,19 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
 use config_schemas::{Generation, NodeName};
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use servers::Detached;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::faults::{EVENTS, EVENTS_LIMIT, address, begin, fleet, pid};
-use super::moves::judged;
 use super::tour::{Seen, Tour};
-use crate::dev::publish::PUBLISH_WITHIN;
+use super::verdict::judged;
 use crate::dev::up::converged;
 use crate::dev::world::{World, until};
 use crate::failure::Failure;
+use crate::load::request::publish;
+use crate::load::tally::Answer;
 use crate::shown::elapsed;
 
 /// A key is split within a second on a machine that has nothing else to do.
@@ -41,13 +41,13 @@ pub(super) async fn hot_key(world: &World, tour: &mut Tour) {
         let applied = applied(world, "hot-key.yaml").await?;
         let at = address(world, 0);
         let began = Instant::now();
-        let mut places: BTreeMap<u64, Duration> = BTreeMap::new();
+        let mut places: BTreeMap<u32, Duration> = BTreeMap::new();
         let mut ticks = interval(SIGHTS_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut sent = 0;
         while began.elapsed() < SPLIT_LIMIT && !is_split(&places, began.elapsed()) {
             ticks.tick().await;
-            for place in sights(world, &at, sent).await? {
+            for place in sights(world, &at, sent).await {
                 places.entry(place).or_insert_with(|| began.elapsed());
             }
             sent += SIGHTS;
@@ -76,23 +76,21 @@ pub(super) async fn hot_key(world: &World, tour: &mut Tour) {
 }
 
 /// Whether it goes to several partitions, and had the time to go to all.
-fn is_split(places: &BTreeMap<u64, Duration>, after: Duration) -> bool {
+fn is_split(places: &BTreeMap<u32, Duration>, after: Duration) -> bool {
     let last = places.values().max().copied().unwrap_or_default();
     places.len() > 1 && after > last + Duration::from_millis(500)
 }
 
 /// Sends a batch of sightings; the partitions of those that were accepted.
-async fn sights(world: &World, at: &str, from: usize) -> Result<Vec<u64>, Failure> {
+async fn sights(world: &World, at: &str, from: usize) -> Vec<u32> {
     let line = |number: usize| {
         let id = format!("sight-{}-{number}", world.layout.etcd.client);
         json!({"id": id, "kind": "sight", "player": id, "treasure": TREASURE}).to_string()
     };
     let lines: Vec<_> = (from..from + SIGHTS).map(line).collect();
-    let body = Bytes::from(lines.join("\n"));
-    let answer = world.http.post(at, "/v1/events", body, PUBLISH_WITHIN).await?;
-    let text = String::from_utf8_lossy(&answer.body);
-    let answers = text.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
-    Ok(answers.filter_map(|answer| answer["partition"].as_u64()).collect())
+    let replies = publish(&world.http, at, lines.iter().map(String::as_str)).await;
+    let accepted = replies.into_iter().filter(|reply| reply.answer == Answer::Accepted);
+    accepted.map(|reply| reply.partition).collect()
 }
 
 /// A process that is stopped and continued, as on a machine that is asked for too much; goes on
@@ -124,7 +122,7 @@ impl Drop for Slowed {
 
 /// An agent runs for a third of the time only: others take its partitions, and give them back.
 pub(super) async fn slowed(world: &World, tour: &mut Tour) {
-    let stream = begin(world, "s");
+    let stream = begin(world, "tour-slow");
     let process = pid(world, SLOWED);
     let work = async {
         let applied = applied(world, "slow-node.yaml").await?;
@@ -159,7 +157,7 @@ pub(super) async fn slowed(world: &World, tour: &mut Tour) {
              again, it had partitions after {}{applied}\n{}",
             elapsed(took),
             elapsed(back_after),
-            judged(world, stream.finish().await).await?
+            judged(world, &stream.finish().await).await?
         );
         back(world).await?;
         Ok(Seen { what, took })

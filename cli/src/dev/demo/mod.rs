@@ -4,9 +4,8 @@
 //! `tour` keeps the score, `config` holds the steps about settings, `faults` those about servers
 //! and agents that die, `moves` those about agents that come and go as planned, `loads` those about
 //! load and health, `burst` the one about twenty times the load, `stream` the players who play
-//! meanwhile, `audit` judges what became of their events. I/O.
+//! meanwhile, `verdict` has what became of their events judged. I/O.
 
-mod audit;
 mod burst;
 mod config;
 mod faults;
@@ -14,6 +13,7 @@ mod loads;
 mod moves;
 mod stream;
 mod tour;
+mod verdict;
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -72,9 +72,9 @@ async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Fail
     config::refused_edit(&world, &mut tour).await;
     config::edit_that_ends(&world, &mut tour).await;
     config::explain(&world, &mut tour).await;
-    let mut acked = faults::etcd_dies(&world, &mut tour).await;
-    acked.extend(faults::agent_dies(&world, &mut tour).await);
-    faults::nothing_lost(&world, &mut tour, &acked).await;
+    let etcd = faults::etcd_dies(&world, &mut tour).await;
+    let agent = faults::agent_dies(&world, &mut tour).await;
+    faults::nothing_lost(&world, &mut tour, &[etcd, agent]).await;
     moves::node_joins(&mut world, &mut tour).await;
     moves::rolling_restart(&world, &mut tour).await;
     burst::twenty_times(&world, &mut tour).await;

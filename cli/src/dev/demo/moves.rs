@@ -8,11 +8,10 @@ use config_schemas::documents::PartitionRecord;
 use servers::{Detached, Stopped};
 use tokio::time::Instant;
 
-use super::audit::{Audit, audit};
-use super::faults::{EVENTS, EVENTS_LIMIT, OUTCOMES_LIMIT, address, begin, fleet, pid};
-use super::stream::{Played, Stream};
+use super::faults::{EVENTS, EVENTS_LIMIT, begin, fleet, pid};
+use super::stream::Stream;
 use super::tour::{Seen, Tour};
-use crate::dev::publish::outcomes;
+use super::verdict::judged;
 use crate::dev::up::converged;
 use crate::dev::world::{GRACE, World, until};
 use crate::failure::Failure;
@@ -33,11 +32,11 @@ pub(super) async fn node_joins(world: &mut World, tour: &mut Tour) {
         .and_then(|agents| world.layout.grow(agents))
         .and_then(|()| world.layout.remember(&world.place.state));
     let world = &*world;
-    let stream = begin(world, "j");
+    let stream = begin(world, "tour-join");
     let work = async {
         grown?;
         let mut seen = joins(world, &name, &stream).await?;
-        seen.what += &format!("\n{}", judged(world, stream.finish().await).await?);
+        seen.what += &format!("\n{}", judged(world, &stream.finish().await).await?);
         Ok(seen)
     };
     let command = format!("treasurehunt-agent --node {name} ...");
@@ -79,7 +78,7 @@ pub(super) async fn rolling_restart(world: &World, tour: &mut Tour) {
     let names: Vec<_> = world.layout.agents().map(|(name, _)| name).collect();
     let first = names.first().map(|name| pid(world, name)).unwrap_or_default();
     let command = format!("kill -TERM {first}  # and so on, each started again before the next");
-    let stream = begin(world, "r");
+    let stream = begin(world, "tour-roll");
     let work = async {
         let began = Instant::now();
         let handed = restart_all(world, &names, &stream).await?;
@@ -92,7 +91,7 @@ pub(super) async fn rolling_restart(world: &World, tour: &mut Tour) {
             names.len(),
             elapsed(handed),
             elapsed(longest),
-            judged(world, played).await?
+            judged(world, &played).await?
         );
         Ok(Seen { what, took })
     };
@@ -136,28 +135,4 @@ async fn end(world: &World, name: &str) -> Result<Duration, Failure> {
         0 => Ok(took),
         left => Err(Failure::failed(format!("{name} ended with {left} partitions of its own"))),
     }
-}
-
-/// Waits until every acknowledged event has its outcome; the checker's line, if all is zero.
-pub(super) async fn judged(world: &World, played: Played) -> Result<String, Failure> {
-    if played.ordered.is_empty() {
-        return Err(Failure::bad_input("nothing was acknowledged, so nothing is shown"));
-    }
-    let partitions = fleet(world).await?.meta.map_or(0, |meta| meta.partitions);
-    let at = address(world, 0);
-    let all = || async {
-        let audit = audit(&played.ordered, &outcomes(&world.http, &at, partitions).await?);
-        let Audit { lost, doubled, reordered } = audit;
-        let line = format!(
-            "{} events acknowledged: {lost} lost, {doubled} played twice, {reordered} out of order",
-            played.ordered.len()
-        );
-        match audit {
-            Audit { lost: 0, doubled: 0, reordered: 0 } => Ok(Some(line)),
-            // Only what is lost may still come.
-            Audit { doubled: 0, reordered: 0, .. } => Err(Failure::failed(line)),
-            _ => Err(Failure::bad_input(line)),
-        }
-    };
-    until(OUTCOMES_LIMIT, "every outcome as it should be", all).await
 }

@@ -1,42 +1,46 @@
 //! Players who play while things break: small batches to every agent in turn; what is refused or
-//! unanswered is sent again under the same id, as a careful producer does. In: addresses. Out: the
-//! ids that were acknowledged, in each player's order, and how long an event took at most. I/O.
+//! unanswered is sent again under the same id, as a careful producer does, and its player waits for
+//! it. In: addresses. Out: what producers were told, for the checker, and how long an event took at
+//! most. I/O.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value as Json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::dev::game::Game;
-use crate::dev::publish::publish;
+use crate::dev::game::{Game, Turn};
 use crate::failure::Failure;
 use crate::http::Http;
+use crate::load::checker::{Acked, Told};
+use crate::load::request::{Reply, publish};
+use crate::load::tally::Answer;
 
 /// A batch goes out this often, to one agent after the other.
 const TICK: Duration = Duration::from_millis(20);
-/// Events in a batch.
+/// New events in a batch, and of those that are sent again.
 const BATCH: usize = 5;
-/// Events that wait to be sent again; beyond that no new ones are made.
-const AGAIN_MAX: usize = 2_000;
-/// Players of the game.
-const PLAYERS: u32 = 40;
+/// Players of the game at each agent: so many events wait at most.
+const PLAYERS: usize = 40;
+/// After the end, how long what has no good answer yet is sent again.
+const LAST_WITHIN: Duration = Duration::from_secs(15);
 
 /// A game that goes on until it is finished.
 pub(super) struct Stream {
+    run: String,
     stop: watch::Sender<bool>,
     counts: Arc<Counts>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 /// What became of the events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
-    acked: Mutex<Vec<Acknowledged>>,
+    began: Instant,
+    told: Mutex<Vec<Told>>,
     longest: Mutex<Duration>,
     accepted: AtomicUsize,
     refused: AtomicUsize,
@@ -44,19 +48,13 @@ struct Counts {
     last_refusal: Mutex<String>,
 }
 
-/// An event that was acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Acknowledged {
-    pub(super) id: String,
-    pub(super) player: String,
-}
-
 /// The end of a game.
 #[derive(Debug)]
 pub(super) struct Played {
-    pub(super) acked: BTreeSet<String>,
-    /// The same in the order in which each player heard.
-    pub(super) ordered: Vec<Acknowledged>,
+    /// Each of its ids and names begins so.
+    pub(super) of: String,
+    /// Every acknowledged event.
+    pub(super) told: Vec<Told>,
     /// The longest from sending an event for the first time to its acknowledgement.
     pub(super) longest: Duration,
     pub(super) refused: usize,
@@ -67,21 +65,20 @@ impl Stream {
     /// Begins to play; one producer for each agent, so that a dead one does not hold the others.
     pub(super) fn begin(http: &Http, run: &str, addresses: &[String]) -> Stream {
         let (stop, _) = watch::channel(false);
-        let counts = Arc::new(Counts::default());
-        let producers = addresses.iter().enumerate().map(|(index, address)| {
-            let game = Game::new(&format!("{run}{index}"), PLAYERS);
-            let all = addresses.to_vec();
+        let counts = Arc::new(Counts::new());
+        let producers = (0..addresses.len()).map(|at| {
             let producer = Producer {
                 http: http.clone(),
-                at: address.clone(),
-                all,
+                addresses: addresses.to_vec(),
+                at,
                 counts: counts.clone(),
-                sent: HashMap::new(),
+                game: Game::new(&format!("{run}.{at}"), PLAYERS),
+                again: VecDeque::new(),
             };
-            tokio::spawn(producer.produce(game, stop.subscribe()))
+            tokio::spawn(producer.produce(stop.subscribe()))
         });
         let tasks = producers.collect();
-        Stream { stop, counts, tasks }
+        Stream { run: run.to_owned(), stop, counts, tasks }
     }
 
     /// Events acknowledged so far.
@@ -100,97 +97,134 @@ impl Stream {
         })
     }
 
-    /// Stops, and waits for the answers that are under way.
+    /// Stops, and waits until what was sent is acknowledged.
     pub(super) async fn finish(self) -> Played {
         self.stop.send_replace(true);
         for task in self.tasks {
             // A producer that panicked has told so; its events are in the counts.
             let _ = task.await;
         }
-        let ordered = lock(&self.counts.acked).clone();
+        let counts = &self.counts;
         Played {
-            acked: ordered.iter().map(|event| event.id.clone()).collect(),
-            ordered,
-            longest: *lock(&self.counts.longest),
-            refused: self.counts.refused.load(Ordering::Relaxed),
-            unanswered: self.counts.unanswered.load(Ordering::Relaxed),
+            of: format!("{}.", self.run),
+            told: std::mem::take(&mut lock(&counts.told)),
+            longest: *lock(&counts.longest),
+            refused: counts.refused.load(Ordering::Relaxed),
+            unanswered: counts.unanswered.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Counts {
+    fn new() -> Counts {
+        Counts {
+            began: Instant::now(),
+            told: Mutex::default(),
+            longest: Mutex::default(),
+            accepted: AtomicUsize::default(),
+            refused: AtomicUsize::default(),
+            unanswered: AtomicUsize::default(),
+            last_refusal: Mutex::default(),
+        }
+    }
+
+    /// Since it began, in microseconds, as the checker compares them.
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.began).as_micros()).unwrap_or(u64::MAX)
     }
 }
 
 struct Producer {
     http: Http,
-    at: String,
-    all: Vec<String>,
+    addresses: Vec<String>,
+    at: usize,
     counts: Arc<Counts>,
-    /// When each event that is not yet acknowledged was sent for the first time.
-    sent: HashMap<String, Instant>,
+    game: Game,
+    /// What is to be sent again; its players wait, so that nothing overtakes it.
+    again: VecDeque<Sent>,
+}
+
+/// An event, and when it was sent for the first time: of several times nobody knows which counts.
+struct Sent {
+    turn: Turn,
+    first: Instant,
 }
 
 impl Producer {
-    async fn produce(mut self, mut game: Game, mut stop: watch::Receiver<bool>) {
-        let mut again: VecDeque<(String, Json)> = VecDeque::new();
+    async fn produce(mut self, mut stop: watch::Receiver<bool>) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut at = self.at.clone();
         loop {
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => break,
                 _ = ticks.tick() => {}
             }
-            let waiting = again.len().min(BATCH);
-            let mut batch: Vec<_> = again.drain(..waiting).collect();
-            if again.len() < AGAIN_MAX {
-                batch.extend(game.by_ref().take(BATCH - batch.len()));
-            }
-            let back = self.send(&at, &batch).await;
-            if back.len() == batch.len() {
-                at = self.another(&at);
-            }
-            again.extend(back);
+            let batch = self.batch(BATCH);
+            self.send(batch).await;
+        }
+        let until = Instant::now() + LAST_WITHIN;
+        while !self.again.is_empty() && Instant::now() < until {
+            ticks.tick().await;
+            let batch = self.batch(0);
+            self.send(batch).await;
         }
     }
 
-    /// Sends a batch; what has to be sent again.
-    async fn send(&mut self, at: &str, batch: &[(String, Json)]) -> Vec<(String, Json)> {
-        let now = Instant::now();
-        for (id, _) in batch {
-            self.sent.entry(id.clone()).or_insert(now);
+    /// What is to be sent again, and so many new events of players who do not wait.
+    fn batch(&mut self, new: usize) -> Vec<Sent> {
+        let waiting = self.again.iter().map(|sent| sent.turn.player.clone());
+        let mut waits: BTreeSet<String> = waiting.collect();
+        let again = self.again.len().min(BATCH);
+        let mut batch: Vec<_> = self.again.drain(..again).collect();
+        for _ in 0..new {
+            let Some(turn) = self.game.turn(|player| waits.contains(player)) else { break };
+            waits.insert(turn.player.clone());
+            batch.push(Sent { turn, first: Instant::now() });
         }
-        match publish(&self.http, at, batch).await {
-            Ok(answered) => {
-                self.counts.accepted.fetch_add(answered.accepted.len(), Ordering::Relaxed);
-                self.counts.refused.fetch_add(answered.refused.len(), Ordering::Relaxed);
-                if let Some((_, why)) = answered.refused.first() {
-                    lock(&self.counts.last_refusal).clone_from(why);
-                }
-                self.acknowledged(batch, answered.accepted.into_iter().collect());
-                let refused: BTreeSet<_> = answered.refused.into_iter().map(|(id, _)| id).collect();
-                batch.iter().filter(|(id, _)| refused.contains(id)).cloned().collect()
-            }
-            Err(failure) => {
-                self.counts.unanswered.fetch_add(batch.len(), Ordering::Relaxed);
-                *lock(&self.counts.last_refusal) = failure.message;
-                batch.to_vec()
-            }
+        batch
+    }
+
+    async fn send(&mut self, batch: Vec<Sent>) {
+        let bodies: Vec<_> = batch.iter().map(|sent| sent.turn.body.to_string()).collect();
+        let address = &self.addresses[self.at];
+        let replies = publish(&self.http, address, bodies.iter().map(String::as_str)).await;
+        let heard = Instant::now();
+        if replies.iter().all(|reply| reply.answer != Answer::Accepted) {
+            // A producer does not stay with an agent that is gone.
+            self.at = (self.at + 1) % self.addresses.len();
+        }
+        for (sent, reply) in batch.into_iter().zip(replies) {
+            self.heard(sent, reply, heard);
         }
     }
 
-    fn acknowledged(&mut self, batch: &[(String, Json)], accepted: BTreeSet<String>) {
-        let mut longest = lock(&self.counts.longest);
-        let mut acked = lock(&self.counts.acked);
-        for (id, event) in batch.iter().filter(|(id, _)| accepted.contains(id)) {
-            let took = self.sent.remove(id).map(|sent| sent.elapsed());
-            *longest = took.unwrap_or_default().max(*longest);
-            let player = event["player"].as_str().unwrap_or_default().to_owned();
-            acked.push(Acknowledged { id: id.clone(), player });
-        }
-    }
-
-    /// The next agent: a producer does not stay with one that is gone.
-    fn another(&self, at: &str) -> String {
-        let here = self.all.iter().position(|address| address == at).unwrap_or(0);
-        self.all[(here + 1) % self.all.len()].clone()
+    fn heard(&mut self, sent: Sent, reply: Reply, heard: Instant) {
+        let counts = &self.counts;
+        let (count, why) = match reply.answer {
+            Answer::Accepted => {
+                counts.accepted.fetch_add(1, Ordering::Relaxed);
+                let mut longest = lock(&counts.longest);
+                *longest = heard.duration_since(sent.first).max(*longest);
+                lock(&counts.told).push(Told {
+                    event: Acked {
+                        id: sent.turn.id,
+                        player: sent.turn.player,
+                        partition: reply.partition,
+                        claim: sent.turn.claim,
+                    },
+                    sent: counts.micros(sent.first),
+                    heard: counts.micros(heard),
+                    ordered: true,
+                });
+                return;
+            }
+            Answer::Refused(why) => (&counts.refused, why),
+            Answer::Unanswered(why) => (&counts.unanswered, why),
+            Answer::Unsent => (&counts.unanswered, "never sent".to_owned()),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        *lock(&counts.last_refusal) = why;
+        self.again.push_back(sent);
     }
 }
 
