@@ -13,7 +13,11 @@ pub(crate) const HANDS_MAX: usize = 1024;
 /// Streams of events that are open at the same time.
 pub(crate) const STREAMS_MAX: usize = 4096;
 /// Bytes of request bodies that are in memory at the same time, over HTTP and gRPC together.
-pub(crate) const BODIES_BYTES_MAX: usize = 64 << 20;
+pub(crate) const BODIES_BYTES_MAX: usize = 32 << 20;
+/// Bytes of batches from other nodes that are in memory at the same time. Apart from producers'
+/// bodies, lest those that wait for each other's nodes use up all there is; the two together are
+/// what an overloaded agent may take beyond its configured buffers (64 MiB).
+pub(crate) const HANDS_BYTES_MAX: usize = 32 << 20;
 /// Readers of outcomes that are followed at the same time.
 pub(crate) const READERS_MAX: usize = 1024;
 
@@ -32,6 +36,9 @@ pub(crate) const LOG_RETRY: Duration = Duration::from_millis(500);
 const STAMP_BYTES_MAX: usize = 96;
 /// Largest batch that nodes hand on: a whole request and its stamps.
 pub(crate) const HAND_BYTES_MAX: usize = BODY_BYTES_MAX + BATCH_EVENTS_MAX * STAMP_BYTES_MAX;
+// The largest batch passes, also beside others.
+const _: () =
+    assert!(HANDS_BYTES_MAX >= 4 * HAND_BYTES_MAX && BODIES_BYTES_MAX >= 4 * BODY_BYTES_MAX);
 
 /// When to come back, in milliseconds.
 pub(crate) const RETRY_AFTER_MS: &str = "retry-after-ms";

@@ -43,8 +43,10 @@ pub async fn serve(port: Port, gateway: Gateway, stop: CancellationToken) -> Res
     let open = Routes::new(hunts).add_service(health).add_service(reflection);
     let peers = Router::new().route_service(&format!("/{}/{{*rest}}", Peers::NAME), peers);
     // Other nodes have limits of their own: what floods the open side must not part the nodes.
-    let open = limits().around(metered::around(gateway.clone(), open.into_axum_router()));
-    let router = open.merge(pass::guarded(gateway.clone(), limits().around(peers)));
+    let metered = |bodies, router| metered::around(gateway.clone(), bodies, router);
+    let open = limits().around(metered(gateway.bodies(), open.into_axum_router()));
+    let peers = limits().around(metered(gateway.hands_bytes(), peers));
+    let router = open.merge(pass::guarded(gateway.clone(), peers));
     let ending = async {
         stop.cancelled().await;
         reporter.set_not_serving::<HuntsServer<Service>>().await;

@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use events::{BATCH_EVENTS_MAX, Flaw, Problem};
 use futures::{Stream, StreamExt as _};
+use prometheus::IntCounter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tonic::Status;
@@ -24,12 +25,16 @@ use super::status::overloaded;
 /// Fields of a request that are no events and take a record each.
 const OTHER_RECORDS: usize = 16;
 
-/// `router` with every request's body metered.
-pub(crate) fn around(gateway: Gateway, router: Router) -> Router {
-    router.layer(from_fn_with_state(gateway, meter))
+/// `router` with every request's body metered, in the bytes that `bodies` has.
+pub(crate) fn around(gateway: Gateway, bodies: Arc<Semaphore>, router: Router) -> Router {
+    router.layer(from_fn_with_state((gateway, bodies), meter))
 }
 
-async fn meter(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+async fn meter(
+    State((gateway, bodies)): State<(Gateway, Arc<Semaphore>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     // Kept until the method has answered: what it works on was decoded from these bytes.
     let room = Room::default();
     let request = request.map(|body| {
@@ -37,8 +42,9 @@ async fn meter(State(gateway): State<Gateway>, request: Request, next: Next) -> 
             chunks: body.into_data_stream(),
             framing: Framing::new(BATCH_EVENTS_MAX + OTHER_RECORDS),
             since: Instant::now(),
-            bodies: gateway.bodies(),
+            bodies,
             room: room.clone(),
+            shed: gateway.metrics().shed.with_label_values(&["bytes"]),
             mistaken: Box::new(move |problem| gateway.count_mistake(&problem)),
         };
         Body::from_stream(meter.metered())
@@ -67,6 +73,8 @@ struct Meter {
     since: Instant,
     bodies: Arc<Semaphore>,
     room: Room,
+    /// Requests for whose bytes there was no room.
+    shed: IntCounter,
     mistaken: Box<dyn Fn(Problem) + Send + Sync>,
 }
 
@@ -105,7 +113,10 @@ impl Meter {
         // More is asked for only when what was whole has been answered.
         messages.whole = None;
         let drawn = self.bodies.clone().try_acquire_many_owned(size);
-        let drawn = drawn.map_err(|_| overloaded(BUSY_RETRY))?;
+        let drawn = drawn.map_err(|_| {
+            self.shed.inc();
+            overloaded(BUSY_RETRY)
+        })?;
         match &mut messages.arriving {
             Some(arriving) => arriving.merge(drawn),
             none => *none = Some(drawn),
@@ -155,6 +166,7 @@ mod tests {
             since: Instant::now(),
             bodies: bodies.clone(),
             room: Room::default(),
+            shed: IntCounter::new("shed", "shed").unwrap(),
             mistaken: Box::new(|problem| assert_ne!(problem.flaw, Flaw::Value)),
         };
         Box::pin(meter.metered())

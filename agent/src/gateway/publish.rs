@@ -12,7 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use super::admissible;
 use super::answer::{Answer, Refusal};
 use super::bounds::{
-    BODIES_BYTES_MAX, BUSY_RETRY, HANDS_MAX, PAGES_AT_ONCE, READERS_MAX, REQUESTS_MAX, STREAMS_MAX,
+    BODIES_BYTES_MAX, BUSY_RETRY, HANDS_BYTES_MAX, HANDS_MAX, PAGES_AT_ONCE, READERS_MAX,
+    REQUESTS_MAX, STREAMS_MAX,
 };
 use super::carry::Carrier;
 use super::hot::HotKeys;
@@ -35,6 +36,7 @@ struct Inner {
     requests: Semaphore,
     hands: Semaphore,
     bodies: Arc<Semaphore>,
+    hands_bytes: Arc<Semaphore>,
     pages: Semaphore,
     streams: Arc<Semaphore>,
     readers: Arc<Semaphore>,
@@ -51,6 +53,7 @@ impl Gateway {
             requests: Semaphore::new(REQUESTS_MAX),
             hands: Semaphore::new(HANDS_MAX),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
+            hands_bytes: Arc::new(Semaphore::new(HANDS_BYTES_MAX)),
             pages: Semaphore::new(PAGES_AT_ONCE),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
@@ -157,6 +160,11 @@ impl Gateway {
     /// Room for request bodies, in bytes.
     pub(crate) fn bodies(&self) -> Arc<Semaphore> {
         self.0.bodies.clone()
+    }
+
+    /// Room for batches from other nodes, in bytes.
+    pub(crate) fn hands_bytes(&self) -> Arc<Semaphore> {
+        self.0.hands_bytes.clone()
     }
 
     /// Room for one more stream of events, for as long as the permit is kept.

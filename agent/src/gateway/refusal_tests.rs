@@ -13,7 +13,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::bounds::{BODIES_BYTES_MAX, REQUESTS_MAX};
+use super::bounds::{BODIES_BYTES_MAX, HANDS_BYTES_MAX, REQUESTS_MAX};
 use super::server_tests::{Agent, PATIENCE, World, hunts, joins, post, request, send};
 
 fn mistakes(agent: &Agent, flaw: &str) -> u64 {
@@ -43,6 +43,37 @@ async fn without_room_all_are_told_when_to_come_back_and_nothing_is_queued() {
     drop(all);
     assert_eq!(accepted(&world.a) + accepted(&world.b), 0);
     assert!(hunts(&world.a).await.publish(request(joins(3))).await.is_ok());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn batches_from_other_nodes_wait_in_bounded_memory_and_are_told_when_to_come_back() {
+    let world = World::placed().await;
+    let room = world.b.gateway.hands_bytes();
+    let all = room.clone().try_acquire_many_owned(HANDS_BYTES_MAX as u32).unwrap();
+    let mut client = hunts(&world.a).await;
+    let response = client.publish(request(joins(40))).await.unwrap().into_inner();
+    let mut refused = 0;
+    for result in response.results {
+        match result.result.unwrap() {
+            // A's own partitions need nobody's room.
+            v1::publish_result::Result::Accepted(at) => assert_eq!(at.partition % 2, 0),
+            v1::publish_result::Result::Rejected(rejected) => {
+                assert_eq!(rejected.code(), v1::rejected::Code::Overloaded, "{rejected:?}");
+                assert!(rejected.retry_after_millis > 0);
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && accepted(&world.b) == 0, "{refused}");
+    assert!(world.b.gateway.metrics().shed.with_label_values(&["bytes"]).get() > 0);
+    drop(all);
+    let response = client.publish(request(joins(40))).await.unwrap().into_inner();
+    let is_accepted = |result: &v1::PublishResult| {
+        matches!(result.result, Some(v1::publish_result::Result::Accepted(_)))
+    };
+    assert!(response.results.iter().all(is_accepted), "{response:?}");
+    assert_eq!(room.available_permits(), HANDS_BYTES_MAX, "its room returns");
     world.end().await;
 }
 
