@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::{EmbeddedOwned, LogKind, Owned as _, Records};
+use broker::{EmbeddedOwned, EmbeddedSubmitted, LogKind, Owned as _, Records};
 use config_schemas::Offset;
 use events::Event;
+use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -38,6 +39,8 @@ struct Inner {
     /// Whether new events are taken in, and how many appends are under way.
     gate: watch::Sender<Gate>,
     waiting: Mutex<VecDeque<Waiting>>,
+    /// Nobody waits for these any more, and they may still be written. Their credits bound them.
+    left: Mutex<Vec<Written>>,
     meter: Meter,
     /// Everything before this offset of the event log has its outcome.
     played: watch::Sender<Offset>,
@@ -53,6 +56,39 @@ struct Waiting {
     last: Offset,
     permit: Permit,
     arrived: Instant,
+}
+
+/// Events of one append that are being written.
+struct Written {
+    answer: EmbeddedSubmitted,
+    /// None for those that need no credits.
+    permit: Option<Permit>,
+    arrived: Instant,
+}
+
+/// An append whose producer may go away at any time. Its bytes do not, and so neither do its
+/// credits: dropped before it is answered, it is left to the intake.
+struct Writing<'a> {
+    intake: &'a Intake,
+    written: Option<Written>,
+}
+
+impl Writing<'_> {
+    /// What the log says, and what is left of the append.
+    async fn answered(mut self) -> (Result<Vec<Offset>, broker::Error>, Option<Written>) {
+        let Some(written) = &mut self.written else { return (Err(broker::Error::Closed), None) };
+        let answer = (&mut written.answer).await;
+        (answer, self.written.take())
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if let Some(written) = self.written.take().filter(|written| written.permit.is_some()) {
+            self.intake.left().push(written);
+            self.intake.settle();
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +122,7 @@ impl Intake {
             metrics,
             gate: watch::Sender::new(Gate { open: true, under_way: 0 }),
             waiting: Mutex::default(),
+            left: Mutex::default(),
             played: watch::Sender::new(Offset(0)),
             events_per_second: AtomicU64::new(0),
             troubled: AtomicBool::new(false),
@@ -142,15 +179,16 @@ impl Intake {
         let running = self.0.live.snapshot();
         let permit = match source {
             Source::Producer => {
+                self.settle();
                 self.not_overdue(size, running.config.buffers.wait)?;
                 Some(self.0.credits.take(size).ok_or_else(|| self.full(size))?)
             }
             Source::Outbox => None,
         };
         let limit = running.config.workers.timeout;
-        let appended = tokio::time::timeout(limit, self.0.owned.append(LogKind::Events, records));
-        let offsets = match appended.await {
-            Ok(Ok(offsets)) => offsets,
+        let (offsets, permit) = match tokio::time::timeout(limit, self.write(records, permit)).await
+        {
+            Ok(Ok(written)) => written,
             Ok(Err(broker::Error::Fenced { by })) => return Err(NotTaken::Fenced { by }),
             Ok(Err(broker::Error::Closed)) => return Err(NotTaken::NotMine { epoch: Some(epoch) }),
             Ok(Err(error)) => return Err(self.in_trouble(chain(&error))),
@@ -168,8 +206,40 @@ impl Intake {
         Ok(offsets.into_iter().map(accepted).collect())
     }
 
+    /// Returns when the records are durable, with what is left of their credits. Cancelled while
+    /// they wait for the disk, the credits stay with them.
+    async fn write(
+        &self,
+        records: Records,
+        permit: Option<Permit>,
+    ) -> Result<(Vec<Offset>, Option<Permit>), broker::Error> {
+        let arrived = Instant::now();
+        let answer = self.0.owned.submit(LogKind::Events, records).await?;
+        let written = Some(Written { answer, permit, arrived });
+        let (answer, written) = Writing { intake: self, written }.answered().await;
+        Ok((answer?, written.and_then(|written| written.permit)))
+    }
+
+    /// Sees what became of appends whose producers went away: events that are durable wait for the
+    /// worker as all do.
+    fn settle(&self) {
+        let mut done = Vec::new();
+        self.left().retain_mut(|written| match (&mut written.answer).now_or_never() {
+            None => true,
+            Some(answer) => {
+                done.extend(answer.ok().and_then(|offsets| {
+                    let (last, permit) = (*offsets.last()?, written.permit.take()?);
+                    Some(Waiting { last, permit, arrived: written.arrived })
+                }));
+                false
+            }
+        });
+        done.into_iter().for_each(|waiting| self.wait_for_worker(waiting));
+    }
+
     /// Everything before `next` has its outcome: its credits return.
     pub(crate) fn played(&self, next: Offset, events_per_second: u64) {
+        self.settle();
         self.0.events_per_second.store(events_per_second, Ordering::Relaxed);
         let mut waiting = self.waiting();
         let now = Instant::now();
@@ -231,6 +301,10 @@ impl Intake {
                 .clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX),
         };
         NotTaken::Full { retry_after }
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, Vec<Written>> {
+        self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {

@@ -27,6 +27,8 @@ mod backlog_tests;
 #[cfg(test)]
 mod handover_tests;
 #[cfg(test)]
+mod intake_tests;
+#[cfg(test)]
 mod poison_tests;
 #[cfg(test)]
 mod snapshot_tests;

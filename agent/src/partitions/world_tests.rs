@@ -37,6 +37,7 @@ pub(super) struct Node {
     pub(super) plane: Plane,
     pub(super) tasks: Tasks,
     pub(super) core: Core,
+    pub(super) log: Log,
 }
 
 pub(super) struct World {
@@ -106,10 +107,10 @@ impl World {
         let core = core::start(options, &store, log.retune(), &registry, &tasks).unwrap();
         let options = PlaneOptions { hunt: hunt(), me: me.clone() };
         let metrics = PlaneMetrics::register(&registry, core.meters.clone()).unwrap();
-        let plane = plane::new::<M>(options, &core, log, metrics);
+        let plane = plane::new::<M>(options, &core, log.clone(), metrics);
         let back = Arc::new(Back(Arc::new(Mutex::new(Some(plane.clone())))));
         plane.serve(&store, &core, back, &tasks);
-        Node { me, plane, tasks, core }
+        Node { me, plane, tasks, core, log }
     }
 
     pub(super) fn own(&self, owner: &Owner, epoch: u64) {

@@ -1,0 +1,38 @@
+//! The way into a partition: whose credits return when.
+
+use std::time::Duration;
+
+use broker::Tuning;
+use futures::FutureExt as _;
+
+use super::answer::{NotTaken, Source};
+use super::credits::Size;
+use super::world_tests::{Node, P, World, moves, until};
+
+/// Far longer than anything that is to happen before the log writes.
+const LINGER: Duration = Duration::from_secs(3);
+
+fn used(node: &Node) -> Size {
+    node.core.queues.used()[&P]
+}
+
+#[tokio::test]
+async fn the_credits_of_an_append_whose_producer_went_away_stay_with_its_bytes() {
+    let world = World::new().await;
+    let a = world.node("a", 1);
+    world.own(&a.me, 1);
+    a.publish(moves(0..1)).await;
+    until("nothing waits", || used(&a).events == 0).await;
+    let log = a.log.embedded().unwrap();
+    log.retune(Tuning { linger: LINGER, ..Tuning::default() });
+    let events = a.core.live.snapshot().config.buffers.events;
+    let all = u32::try_from(events).unwrap();
+    let append = a.plane.append(P, moves(1..all), Source::Producer).now_or_never();
+    assert!(append.is_none(), "it waits for the disk");
+    assert_eq!(used(&a).events, events - 1);
+    let more = a.plane.append(P, moves(all..all + 2), Source::Producer).await;
+    assert!(matches!(more, Err(NotTaken::Full { .. })), "{more:?}");
+    a.outcomes(events + 1).await;
+    until("the credits are back", || used(&a) == Size::default()).await;
+    a.stop().await;
+}
