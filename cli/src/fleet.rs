@@ -105,7 +105,7 @@ impl Fleet {
                 self.edits.insert(rest.clone(), written);
             }
             Key::Node(node) => {
-                if let Some(found) = self.document(entry) {
+                if let Some(found) = self.told(entry, node_record(entry)) {
                     self.nodes.insert(node.clone(), found);
                 }
             }
@@ -132,7 +132,12 @@ impl Fleet {
     }
 
     fn document<T: DeserializeOwned>(&mut self, entry: &Entry) -> Option<T> {
-        match documents::read(&entry.value) {
+        self.told(entry, documents::read(&entry.value))
+    }
+
+    /// What was read, or a note of why it was not.
+    fn told<T>(&mut self, entry: &Entry, read: Result<T, String>) -> Option<T> {
+        match read {
             Ok(document) => Some(document),
             Err(why) => {
                 let prefix = HuntKeys::new(&self.hunt).prefix().len();
@@ -247,6 +252,18 @@ impl Fleet {
             NodeName::new(name).ok()
         });
         named.filter(|node| !self.nodes.contains_key(node)).collect()
+    }
+}
+
+/// A node as it says of itself. Agents write on their leases alone: what hangs on none is a person's
+/// and no node, to the operator as to us.
+///
+/// # Errors
+/// Why it is none.
+pub fn node_record(entry: &Entry) -> Result<NodeRecord, String> {
+    match entry.lease {
+        Some(_) => documents::read(&entry.value),
+        None => Err("it hangs on no lease: no agent wrote it".to_owned()),
     }
 }
 
@@ -378,5 +395,25 @@ mod tests {
     fn edits_for_nodes_that_do_not_live_are_found() {
         let fleet = harbour(&[("node/ghost/buffers/events", "7", 21)]);
         assert_eq!(fleet.absent_nodes(), BTreeSet::from([node("ghost")]));
+    }
+
+    #[test]
+    fn what_hangs_on_no_lease_is_no_node_and_told() {
+        let hunt = HuntName::new("default", "harbour").unwrap();
+        let entry = |name: &str, lease| Entry {
+            key: HuntKeys::new(&hunt).key(&Key::Node(node(name))),
+            value: serde_json::to_vec(&sample::record(name)).unwrap().into(),
+            create_revision: sample::revision(1),
+            mod_revision: sample::revision(1),
+            version: 1,
+            lease: store::LeaseId::from_etcd(lease),
+        };
+        let mut fleet = Fleet::new(&hunt, sample::revision(2));
+        for (name, lease) in [("agent-1", 7), ("ghost", 0)] {
+            fleet.add(&Key::Node(node(name)), &entry(name, lease));
+        }
+        assert_eq!(fleet.nodes.keys().collect::<Vec<_>>(), [&node("agent-1")]);
+        let (key, why) = &fleet.unreadable[0];
+        assert_eq!((key.as_str(), why.contains("no lease")), ("node/ghost", true));
     }
 }

@@ -12,6 +12,7 @@ use store::{Change, FollowOptions, Follower, KeyRange, follow};
 use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{Failure, unreachable};
+use crate::fleet::node_record;
 use crate::reach::Etcd;
 
 /// Longest wait for the first picture of nodes and acks.
@@ -113,21 +114,22 @@ fn objection(ack: &Ack, awaited: &Awaited) -> Option<String> {
 
 impl Seen {
     fn apply(&mut self, keys: &HuntKeys, change: &Change) {
-        let bytes = change.entry.as_ref().map(|entry| &entry.value);
+        let entry = change.entry.as_ref();
         match keys.parse(&change.key) {
-            Some(Key::Node(node)) => put(&mut self.nodes, node, bytes),
-            Some(Key::Ack(node)) => put(&mut self.acks, node, bytes),
+            Some(Key::Node(node)) => {
+                put(&mut self.nodes, node, entry.and_then(|entry| node_record(entry).ok()));
+            }
+            Some(Key::Ack(node)) => {
+                let ack = entry.and_then(|entry| documents::read(&entry.value).ok());
+                put(&mut self.acks, node, ack);
+            }
             _ => {}
         }
     }
 }
 
-fn put<T: serde::de::DeserializeOwned>(
-    map: &mut BTreeMap<NodeName, T>,
-    node: NodeName,
-    bytes: Option<&bytes::Bytes>,
-) {
-    match bytes.and_then(|bytes| documents::read(bytes).ok()) {
+fn put<T>(map: &mut BTreeMap<NodeName, T>, node: NodeName, document: Option<T>) {
+    match document {
         Some(document) => map.insert(node, document),
         None => map.remove(&node),
     };

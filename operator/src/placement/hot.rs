@@ -6,18 +6,16 @@
 //! A key's partition follows from its hash and cannot be changed, so "of its own" is about nodes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use config_schemas::documents::NodeMode;
-use config_schemas::hot::{HotSum, fills};
+use config_schemas::hot::{HotSum, MeanNode, Spot, filled};
 use config_schemas::{NodeName, PartitionId};
 use jiff::Timestamp;
 
 use super::draft::Draft;
 use super::{Costs, Member, Placed, StepCause};
 
-/// What has come to count as hot counts on down to this part of what it takes to begin.
-const HOLDS: f64 = 0.5;
 /// A partition that takes more than the mean of what is left gets a node of its own; it keeps it
 /// down to this part of the mean, where balance would begin to fill the node up.
 const KEEPS_APART: f64 = 0.75;
@@ -69,25 +67,13 @@ pub(super) struct Ground<'a> {
 impl Hots {
     /// Takes a round's figures in; what is not seen again is forgotten at `until`.
     pub(super) fn turn(&mut self, ground: &Ground<'_>, now: Timestamp, until: Timestamp) {
-        let nodes = ground.weights.len().max(1) as f64;
-        let mean = ground.costs.total() / nodes;
-        let mut seen = BTreeSet::new();
-        // The heaviest come first: a partition is known by its heaviest key.
-        for sum in ground.sums {
-            let id = sum.partition;
+        let spot = |id| ground.spot(id, self.of.contains_key(&id));
+        for filled in filled(ground.sums, ground.mean(), spot) {
+            let (sum, id) = (filled.sum, filled.sum.partition);
             let known = self.of.get(&id).map(|(hot, _)| hot);
-            let bar = if known.is_some() { HOLDS } else { 1.0 };
-            if id.0 >= ground.partitions
-                || !fills(sum.cost / bar, ground.costs.of(id), mean)
-                || !seen.insert(id)
-            {
-                continue;
-            }
             let before = known.filter(|known| known.key == sum.key);
             let cost =
                 before.map_or(sum.cost, |known| NEWEST * sum.cost + (1.0 - NEWEST) * known.cost);
-            let owner = ground.owners.get(&id);
-            let weight = owner.map_or_else(|| ground.room() / nodes, |(_, weight)| *weight);
             let steady = |now: f64, told: Option<f64>| {
                 told.filter(|told| (now - told).abs() <= TOLD_ANEW * told).unwrap_or(now)
             };
@@ -95,9 +81,9 @@ impl Hots {
                 key: sum.key.clone(),
                 cost,
                 apart: known.is_some_and(|known| known.apart),
-                node: owner.map(|(node, _)| node.clone()),
-                of_node: steady(cost / weight, before.map(|known| known.of_node)),
-                of_mean: steady(cost / mean, before.map(|known| known.of_mean)),
+                node: ground.owners.get(&id).map(|(node, _)| node.clone()),
+                of_node: steady(filled.of_node(cost), before.map(|known| known.of_node)),
+                of_mean: steady(filled.of_mean(cost), before.map(|known| known.of_mean)),
             };
             self.of.insert(id, (hot, until));
         }
@@ -114,7 +100,7 @@ impl Hots {
     /// heaviest first.
     fn part(&mut self, ground: &Ground<'_>) {
         let (mut cost, mut room) = (ground.costs.sum(ground.partitions), ground.room());
-        let mean = room / ground.weights.len().max(1) as f64;
+        let mean = ground.mean().weight;
         let mut nodes = ground.weights.len();
         let mut all: Vec<_> = self.of.iter_mut().map(|(id, (hot, _))| (*id, hot)).collect();
         all.sort_by(|a, b| ground.costs.of(b.0).total_cmp(&ground.costs.of(a.0)));
@@ -165,6 +151,16 @@ impl<'a> Ground<'a> {
 
     fn room(&self) -> f64 {
         self.weights.iter().sum()
+    }
+
+    fn mean(&self) -> MeanNode {
+        MeanNode::of(self.weights.len(), self.costs.total(), self.room())
+    }
+
+    /// A partition, of which it is known whether a key was found to fill it before.
+    fn spot(&self, id: PartitionId, known: bool) -> Option<Spot> {
+        let weight = self.owners.get(&id).map(|(_, weight)| *weight);
+        (id.0 < self.partitions).then(|| Spot { cost: self.costs.of(id), weight, known })
     }
 }
 
