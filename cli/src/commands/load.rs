@@ -108,12 +108,13 @@ pub async fn load(
     if let Some(follow) = follow {
         follow.abort();
     }
-    let Sent { tally, told, took, .. } = sent?;
+    let Sent { tally, told, refused, took, .. } = sent?;
     let report = Report::new(&run, &tally, took);
     if !flags.check {
         return Ok(report);
     }
-    let (findings, read) = reader.judge(Checker::of_run(&run), &told, OUTCOMES_WITHIN).await?;
+    let checker = Checker::of_run(&run).with_refused(refused);
+    let (findings, read) = reader.judge(checker, &told, OUTCOMES_WITHIN).await?;
     Ok(report.checked(findings, told.len(), read))
 }
 

@@ -2,11 +2,14 @@
 //! and nothing else. In: outcomes as they stand, acknowledgements. Out: everything that is wrong,
 //! by name. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
+mod finding;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use events::{Outcome, OutcomeRecord};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+pub use finding::{Finding, Tally, count};
 
 /// An event that a producer was told is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,16 @@ pub struct Told {
     pub ordered: bool,
 }
 
+/// An event whose producer was told that nothing of it was kept, and never anything else: neither
+/// that it is durable nor nothing at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The producer's id of it.
+    pub id: String,
+    /// The code that was told last.
+    pub code: String,
+}
+
 /// One outcome and its place in its partition's log.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Line {
@@ -43,88 +56,6 @@ pub struct Line {
     /// The outcome.
     #[serde(flatten)]
     pub record: OutcomeRecord,
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(tag = "wrong", rename_all = "camelCase")]
-pub enum Finding {
-    /// Acknowledged, and without an outcome.
-    Lost { event: String },
-    /// Played more than once.
-    Doubled { event: String, times: usize },
-    /// Played before an event of the same player that was acknowledged before this one was sent.
-    Reordered { event: String, before: String },
-    /// More than one player won it.
-    Winners { treasure: String, winners: Vec<String> },
-    /// Won or scored not exactly once.
-    Points { treasure: String, won: usize, scored: usize },
-    /// Played elsewhere than where its producer was told that it stands.
-    Misplaced { event: String, told: u32, played: u32 },
-    /// Its verdict did not come back exactly once.
-    Verdicts { claim: String, count: usize },
-    /// Refused by the rules, though its player kept them.
-    Refused { event: String, why: String },
-    /// An outcome log does not only grow: a second writer was believed.
-    Log { partition: u32, what: String },
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Finding::Lost { event } => write!(f, "{event} was acknowledged and is lost"),
-            Finding::Doubled { event, times } => write!(f, "{event} was played {times} times"),
-            Finding::Reordered { event, before } => {
-                write!(f, "{event} was played before {before}, which was acknowledged earlier")
-            }
-            Finding::Winners { treasure, winners } => {
-                write!(f, "{treasure} has several winners: {}", winners.join(", "))
-            }
-            Finding::Points { treasure, won, scored } => {
-                write!(f, "{treasure} was won {won} times and scored {scored} times")
-            }
-            Finding::Misplaced { event, told, played } => {
-                write!(f, "{event} stands in partition {told} and was played in {played}")
-            }
-            Finding::Verdicts { claim, count } => {
-                write!(f, "the claim {claim} has {count} verdicts")
-            }
-            Finding::Refused { event, why } => write!(f, "{event} was refused: {why}"),
-            Finding::Log { partition, what } => write!(f, "partition {partition}: {what}"),
-        }
-    }
-}
-
-/// How many acknowledged events went wrong, by the three ways that matter to a producer, and
-/// treasures with two winners.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Tally {
-    /// Without an outcome.
-    pub lost: usize,
-    /// Played more than once.
-    pub doubled: usize,
-    /// Played before an event of the same player that was acknowledged earlier.
-    pub reordered: usize,
-    /// Treasures with more than one winner.
-    pub several_winners: usize,
-    /// Whatever else is wrong.
-    pub other: usize,
-}
-
-/// Counts findings by their kind.
-pub fn count(findings: &[Finding]) -> Tally {
-    let mut tally = Tally::default();
-    for finding in findings {
-        *match finding {
-            Finding::Lost { .. } => &mut tally.lost,
-            Finding::Doubled { .. } => &mut tally.doubled,
-            Finding::Reordered { .. } => &mut tally.reordered,
-            Finding::Winners { .. } => &mut tally.several_winners,
-            _ => &mut tally.other,
-        } += 1;
-    }
-    tally
 }
 
 /// Takes outcomes in, each once and each partition's in their order, and remembers little of each.
@@ -138,6 +69,7 @@ pub struct Checker {
     played: HashMap<String, Played>,
     treasures: BTreeMap<String, Treasure>,
     verdicts: HashMap<String, usize>,
+    refused: Vec<Refused>,
     findings: Vec<Finding>,
 }
 
@@ -175,6 +107,12 @@ impl Checker {
     /// Judges all events, of players who keep the rules and send each event until it is taken.
     pub fn strict() -> Checker {
         Checker { strict: true, ..Checker::default() }
+    }
+
+    /// These must not be played.
+    pub fn with_refused(mut self, refused: impl IntoIterator<Item = Refused>) -> Checker {
+        self.refused.extend(refused);
+        self
     }
 
     /// Takes an outcome in.
@@ -223,6 +161,7 @@ impl Checker {
             }),
         );
         self.each_event(told, &mut findings);
+        self.each_refused(told, &mut findings);
         self.each_order(told, &mut findings);
         self.each_treasure(&mut findings);
         findings.sort();
@@ -289,6 +228,20 @@ impl Checker {
                 findings.push(Finding::Verdicts { claim: id(), count });
             }
         }
+    }
+
+    /// What was turned away before anything was kept is not played, unless a later try was taken.
+    fn each_refused(&self, told: &[Told], findings: &mut Vec<Finding>) {
+        let mut kept: Vec<_> =
+            self.refused.iter().filter(|refused| self.played.contains_key(&refused.id)).collect();
+        if !kept.is_empty() {
+            let taken: HashSet<&str> = told.iter().map(|told| told.event.id.as_str()).collect();
+            kept.retain(|refused| !taken.contains(refused.id.as_str()));
+        }
+        findings.extend(kept.into_iter().map(|refused| Finding::Kept {
+            event: refused.id.clone(),
+            code: refused.code.clone(),
+        }));
     }
 
     /// A player's events are played in the order in which they were sent, as far as one was

@@ -151,3 +151,19 @@ fn only_the_run_s_own_events_are_judged_and_rules_are_no_fault() {
     assert!(checker.awaits(&missing));
     assert_eq!(checker.judge(&[missing]), [Finding::Lost { event: "p.3".into() }]);
 }
+
+#[test]
+fn what_was_turned_away_and_never_taken_is_not_played() {
+    let check = |turned_away: &str, acked: &[Acked], expected: &[&str]| {
+        let refused = Refused { id: turned_away.into(), code: "OVERLOADED".into() };
+        let mut checker = Checker::of_run("p.").with_refused([refused]);
+        played().iter().for_each(|line| checker.read(line));
+        let found = checker.judge(&one_by_one(acked));
+        let found: Vec<_> = found.iter().map(Finding::to_string).collect();
+        assert_eq!(found, expected, "{turned_away}");
+    };
+    check("p.0", &acked()[1..], &["p.0 was turned away with OVERLOADED and played all the same"]);
+    // Taken by a later try: then it counts as accepted.
+    check("p.0", &acked(), &[]);
+    check("p.9", &acked(), &[]);
+}

@@ -13,6 +13,9 @@ use crate::http::Http;
 
 /// Longest wait for an answer: longer than the agents' own limits, so that theirs are heard.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Refusals that say that nothing of the event was kept. Any other leaves it open: what could not be
+/// made durable may be durable all the same (LOG_UNAVAILABLE).
+const KEPT_NOTHING: [&str; 3] = ["INVALID", "OVERLOADED", "NO_OWNER"];
 /// Longest answer that is told of an event without one.
 const SEEN_LEN_MAX: usize = 60;
 
@@ -121,11 +124,10 @@ fn read(body: &[u8], status: u16, count: usize) -> Vec<Reply> {
 fn reply(line: AnswerLine) -> Reply {
     match (line.partition, line.error) {
         (Some(partition), None) => Reply { answer: Answer::Accepted, partition },
-        // What could not be made durable may be durable all the same.
-        (_, Some(error)) if error.code == "LOG_UNAVAILABLE" => {
-            Reply { answer: Answer::Unanswered(error.told()), partition: 0 }
+        (_, Some(error)) if KEPT_NOTHING.contains(&error.code.as_str()) => {
+            Reply { answer: Answer::Refused(error.told()), partition: 0 }
         }
-        (_, Some(error)) => Reply { answer: Answer::Refused(error.told()), partition: 0 },
+        (_, Some(error)) => Reply { answer: Answer::Unanswered(error.told()), partition: 0 },
         (None, None) => {
             Reply { answer: Answer::Unanswered("an odd answer".to_owned()), partition: 0 }
         }
@@ -157,6 +159,7 @@ mod tests {
         let busy = r#"{"error":{"code":"OVERLOADED","retryAfterMs":50}}"#;
         check(busy, 2, &["OVERLOADED", "OVERLOADED"]);
         check(r#"{"error":{"code":"NO_OWNER"}}"#, 1, &["NO_OWNER without a delay"]);
+        check(r#"{"error":{"code":"ODD","retryAfterMs":1}}"#, 1, &["? ODD"]);
         check(at, 2, &["? status 200: {\"id\":\"a\",\"partition\":3,\"offset\":0,\"epoch\":1}"; 2]);
         check("gone", 1, &["? status 200: gone"]);
         check("", 1, &["? status 200: "]);

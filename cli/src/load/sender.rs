@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::cast::{Cast, Heard, number};
-use super::checker::{Acked, Told};
+use super::checker::{Acked, Refused, Told};
 use super::outcomes::Seen;
 use super::replay::Replay;
-use super::request::{Done, Event, send};
+use super::request::{Done, Event, Reply, send};
 use super::shape::{Phase, Schedule, Shape};
 use super::tally::{Answer, Tally};
 use crate::failure::Failure;
@@ -71,7 +71,7 @@ pub struct Progress {
 /// What is to be done beside sending.
 #[derive(Debug, Default)]
 pub struct Beside {
-    /// Keep what a checker needs: about 200 bytes for each acknowledged event.
+    /// Keep what a checker needs: about 200 bytes for each event that has an answer.
     pub keep: bool,
     /// Outcomes as a reader sees them, to be timed.
     pub seen: Option<mpsc::Receiver<Seen>>,
@@ -86,6 +86,8 @@ pub struct Sent {
     pub tally: Tally,
     /// Acknowledged events, for a checker.
     pub told: Vec<Told>,
+    /// Those of which nothing was kept, for the same: each was sent once.
+    pub refused: Vec<Refused>,
     /// When it began: events are due so long after.
     pub began: Instant,
     /// The same by the clock, in milliseconds since 1970.
@@ -163,6 +165,7 @@ pub async fn run(
         batches: JoinSet::new(),
         tally: Tally::new(phases),
         told: Vec::new(),
+        refused: Vec::new(),
         keep: beside.keep,
         dues: beside.seen.is_some().then(Vec::new),
         began: Instant::now(),
@@ -189,6 +192,7 @@ struct Sender {
     batches: JoinSet<Done>,
     tally: Tally,
     told: Vec<Told>,
+    refused: Vec<Refused>,
     keep: bool,
     /// When each event was due, while outcomes are timed.
     dues: Option<Vec<Duration>>,
@@ -230,8 +234,8 @@ impl Sender {
         let took = self.began.elapsed();
         self.last_outcomes(&mut beside).await;
         progress(&self.told_now());
-        let Sender { tally, told, began, began_millis, .. } = self;
-        Ok(Sent { tally, told, began, began_millis, took })
+        let Sender { tally, told, refused, began, began_millis, .. } = self;
+        Ok(Sent { tally, told, refused, began, began_millis, took })
     }
 
     /// Takes what is due now from the script; whether there is more to come.
@@ -276,19 +280,29 @@ impl Sender {
         let (sent, heard) = (since(done.sent), since(done.heard));
         for (event, reply) in done.events.into_iter().zip(done.answers) {
             self.settle(&event, &reply.answer, heard);
-            if self.keep && reply.answer == Answer::Accepted {
-                self.told.push(Told {
-                    event: Acked {
-                        id: super::cast::id(&self.run, event.number),
-                        player: event.player,
-                        partition: reply.partition,
-                        claim: event.claim,
-                    },
-                    sent: sent.as_micros() as u64,
-                    heard: heard.as_micros() as u64,
-                    ordered: event.ordered,
-                });
+            if self.keep {
+                self.keep(event, reply, sent.as_micros() as u64, heard.as_micros() as u64);
             }
+        }
+    }
+
+    /// What a checker has to know of an event with its answer.
+    fn keep(&mut self, event: Event, reply: Reply, sent: u64, heard: u64) {
+        let id = super::cast::id(&self.run, event.number);
+        match reply.answer {
+            Answer::Accepted => self.told.push(Told {
+                event: Acked {
+                    id,
+                    player: event.player,
+                    partition: reply.partition,
+                    claim: event.claim,
+                },
+                sent,
+                heard,
+                ordered: event.ordered,
+            }),
+            Answer::Refused(code) => self.refused.push(Refused { id, code }),
+            Answer::Unanswered(_) | Answer::Unsent => {}
         }
     }
 

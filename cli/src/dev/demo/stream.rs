@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::dev::game::{Game, Turn};
 use crate::failure::Failure;
 use crate::http::Http;
-use crate::load::checker::{Acked, Told};
+use crate::load::checker::{Acked, Refused, Told};
 use crate::load::request::{Reply, publish};
 use crate::load::tally::Answer;
 
@@ -33,7 +33,7 @@ pub(super) struct Stream {
     run: String,
     stop: watch::Sender<bool>,
     counts: Arc<Counts>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<Vec<Refused>>>,
 }
 
 /// What became of the events.
@@ -55,6 +55,8 @@ pub(super) struct Played {
     pub(super) of: String,
     /// Every acknowledged event.
     pub(super) told: Vec<Told>,
+    /// Those that were turned away each time.
+    pub(super) turned_away: Vec<Refused>,
     /// The longest from sending an event for the first time to its acknowledgement.
     pub(super) longest: Duration,
     pub(super) refused: usize,
@@ -100,14 +102,16 @@ impl Stream {
     /// Stops, and waits until what was sent is acknowledged.
     pub(super) async fn finish(self) -> Played {
         self.stop.send_replace(true);
+        let mut turned_away = Vec::new();
         for task in self.tasks {
             // A producer that panicked has told so; its events are in the counts.
-            let _ = task.await;
+            turned_away.extend(task.await.unwrap_or_default());
         }
         let counts = &self.counts;
         Played {
             of: format!("{}.", self.run),
             told: std::mem::take(&mut lock(&counts.told)),
+            turned_away,
             longest: *lock(&counts.longest),
             refused: counts.refused.load(Ordering::Relaxed),
             unanswered: counts.unanswered.load(Ordering::Relaxed),
@@ -148,10 +152,15 @@ struct Producer {
 struct Sent {
     turn: Turn,
     first: Instant,
+    /// The last code that said that nothing was kept.
+    refused: Option<String>,
+    /// A try had no answer, so that it may have been kept.
+    open: bool,
 }
 
 impl Producer {
-    async fn produce(mut self, mut stop: watch::Receiver<bool>) {
+    /// Plays until told to stop; what was turned away each time that it was sent.
+    async fn produce(mut self, mut stop: watch::Receiver<bool>) -> Vec<Refused> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -168,6 +177,10 @@ impl Producer {
             let batch = self.batch(0);
             self.send(batch).await;
         }
+        let turned_away = self.again.into_iter().filter(|sent| !sent.open);
+        turned_away
+            .filter_map(|sent| Some(Refused { id: sent.turn.id, code: sent.refused? }))
+            .collect()
     }
 
     /// What is to be sent again, and so many new events of players who do not wait.
@@ -179,7 +192,7 @@ impl Producer {
         for _ in 0..new {
             let Some(turn) = self.game.turn(|player| waits.contains(player)) else { break };
             waits.insert(turn.player.clone());
-            batch.push(Sent { turn, first: Instant::now() });
+            batch.push(Sent { turn, first: Instant::now(), refused: None, open: false });
         }
         batch
     }
@@ -198,7 +211,7 @@ impl Producer {
         }
     }
 
-    fn heard(&mut self, sent: Sent, reply: Reply, heard: Instant) {
+    fn heard(&mut self, mut sent: Sent, reply: Reply, heard: Instant) {
         let counts = &self.counts;
         let (count, why) = match reply.answer {
             Answer::Accepted => {
@@ -218,8 +231,14 @@ impl Producer {
                 });
                 return;
             }
-            Answer::Refused(why) => (&counts.refused, why),
-            Answer::Unanswered(why) => (&counts.unanswered, why),
+            Answer::Refused(why) => {
+                sent.refused = Some(why.clone());
+                (&counts.refused, why)
+            }
+            Answer::Unanswered(why) => {
+                sent.open = true;
+                (&counts.unanswered, why)
+            }
             Answer::Unsent => (&counts.unanswered, "never sent".to_owned()),
         };
         count.fetch_add(1, Ordering::Relaxed);

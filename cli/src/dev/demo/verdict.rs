@@ -18,7 +18,7 @@ const NAMED_MAX: usize = 5;
 /// line, if all is zero.
 pub(super) async fn judged(world: &World, played: &Played) -> Result<String, Failure> {
     let addresses: Vec<_> = world.layout.agents().map(|(_, address)| address).collect();
-    let checker = Checker::of_run(&played.of);
+    let checker = Checker::of_run(&played.of).with_refused(played.turned_away.iter().cloned());
     let mut reader = Reader::new(&world.http, &addresses, "");
     let (findings, read) = reader.judge(checker, &played.told, OUTCOMES_LIMIT).await?;
     told(played.told.len(), &findings, read)
