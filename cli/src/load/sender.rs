@@ -2,6 +2,7 @@
 //! time runs from that moment. In: a script, addresses. Out: what became of each event. I/O.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -255,8 +256,7 @@ impl Sender {
                 self.settle(&event, &Answer::Unsent, now);
                 continue;
             }
-            // A player stays with one agent, as one who plays over one connection does.
-            let at = events::murmur2(event.player.as_bytes()) as usize % self.gateways.len();
+            let at = gateway_of(&event.player, self.gateways.len());
             self.gateways[at].waiting.push_back(event);
             self.waiting += 1;
         }
@@ -352,6 +352,16 @@ impl Sender {
     }
 }
 
+/// The agent that a player stays with, as one who plays over one connection does. Not by the hash
+/// that chooses partitions: balancers know nothing of those, and by it a player would always be with
+/// the same few owners.
+fn gateway_of(player: &str, gateways: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    player.hash(&mut hasher);
+    // Less than the number of gateways.
+    (hasher.finish() % gateways.max(1) as u64) as usize
+}
+
 /// What is seen next; for ever when nobody looks.
 async fn next(seen: &mut Option<mpsc::Receiver<Seen>>) -> Option<Seen> {
     match seen {
@@ -363,5 +373,24 @@ async fn next(seen: &mut Option<mpsc::Receiver<Seen>>) -> Option<Seen> {
             }
         },
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn players_of_one_partition_come_through_every_agent_alike() {
+        const GATEWAYS: usize = 8;
+        for partition in 0..16 {
+            let mut through = [0_u32; GATEWAYS];
+            for player in (0..16_000).map(|number| format!("r.p{number}")) {
+                if events::partition_of(&player, 16).0 == partition {
+                    through[gateway_of(&player, GATEWAYS)] += 1;
+                }
+            }
+            assert!(through.iter().all(|count| (60..250).contains(count)), "{through:?}");
+        }
     }
 }
