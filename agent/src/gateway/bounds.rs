@@ -8,6 +8,11 @@ use events::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
 pub(crate) const GROUPS_AT_ONCE: usize = 64;
 /// Requests with events that are worked on at the same time, over HTTP and gRPC together.
 pub(crate) const REQUESTS_MAX: usize = 1024;
+/// Requests whose events are held beside those: as many, so that a move of one partition keeps
+/// nobody else from being served.
+pub(crate) const HELD_REQUESTS_MAX: usize = REQUESTS_MAX;
+/// Bytes of their bodies: the other half of all bodies is left to requests that need not wait.
+pub(crate) const HELD_BYTES_MAX: usize = BODIES_BYTES_MAX / 2;
 /// Batches from other nodes that are worked on at the same time.
 pub(crate) const HANDS_MAX: usize = 1024;
 /// Streams of events that are open at the same time.

@@ -8,6 +8,7 @@ use events::{Event, Vocabulary};
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
+use super::admission::Admitted;
 use super::answer::Refusal;
 use super::bounds::{BUSY_RETRY, GROUPS_AT_ONCE, LOG_RETRY, UNKNOWN_RETRY};
 use super::group::groups;
@@ -19,6 +20,32 @@ use crate::config::live::Live;
 use crate::partitions::answer::{Accepted, NotTaken, Source};
 use crate::partitions::plane::Plane;
 use crate::partitions::routes::Route;
+
+/// Whose events are carried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cargo<'a> {
+    /// A producer's, and its request's place.
+    Producers(&'a Admitted),
+    /// Those of a partition's outbox.
+    Outboxes,
+}
+
+impl Cargo<'_> {
+    fn source(self) -> Source {
+        match self {
+            Cargo::Producers(_) => Source::Producer,
+            Cargo::Outboxes => Source::Outbox,
+        }
+    }
+
+    /// Whether it may be held: the place of a request goes to others.
+    fn hold(self) -> bool {
+        match self {
+            Cargo::Producers(admitted) => admitted.hold(),
+            Cargo::Outboxes => false,
+        }
+    }
+}
 
 /// Carries events for a gateway.
 pub(crate) struct Carrier {
@@ -58,7 +85,7 @@ impl Carrier {
     pub(crate) async fn carry(
         &self,
         events: Vec<Event>,
-        source: Source,
+        cargo: Cargo<'_>,
     ) -> Vec<Result<Accepted, Refusal>> {
         let count = events.len();
         let unserved = vec![Err(Refusal::NoOwner { retry_after: UNKNOWN_RETRY }); count];
@@ -66,7 +93,7 @@ impl Carrier {
         let places = self.place(&events, partitions);
         let grouped = groups(events, &places);
         let deliveries = grouped.into_iter().map(|group| async move {
-            let results = self.carry_group(group.partition, group.events, source).await;
+            let results = self.carry_group(group.partition, group.events, cargo).await;
             (group.places, results)
         });
         let mut results = unserved;
@@ -93,14 +120,14 @@ impl Carrier {
         &self,
         partition: PartitionId,
         events: Vec<Event>,
-        source: Source,
+        cargo: Cargo<'_>,
     ) -> Handed {
         let count = events.len();
         let queue = usize::try_from(self.live.snapshot().config.buffers.events);
         let piece = queue.unwrap_or(usize::MAX).max(1);
         let mut results = Vec::with_capacity(count);
         for piece in events.chunks(piece) {
-            match self.carry_piece(partition, piece, source).await {
+            match self.carry_piece(partition, piece, cargo).await {
                 Ok(handed) => results.extend(handed),
                 Err(refusal) => {
                     results.resize(count, Err(refusal));
@@ -115,24 +142,26 @@ impl Carrier {
         &self,
         partition: PartitionId,
         events: &[Event],
-        source: Source,
+        cargo: Cargo<'_>,
     ) -> Result<Handed, Refusal> {
         let delivery = Delivery {
             partition,
             events: events.len() as u64,
             routes: self.plane.routes(),
             held: &self.held,
-            limits: || self.limits(source),
+            limits: || self.limits(cargo),
+            hold: || cargo.hold(),
         };
-        delivery.deliver(|route| self.attempt(partition, route, events.to_vec(), source)).await
+        let attempt = |route| self.attempt(partition, route, events.to_vec(), cargo.source());
+        delivery.deliver(attempt).await
     }
 
     /// An outbox sends again by itself, so nothing of it is held.
-    fn limits(&self, source: Source) -> Limits {
+    fn limits(&self, cargo: Cargo<'_>) -> Limits {
         let routing = &self.live.snapshot().config.routing;
-        match source {
-            Source::Producer => Limits { hold: routing.hold, held: routing.held },
-            Source::Outbox => Limits { hold: Duration::ZERO, held: 0 },
+        match cargo {
+            Cargo::Producers(_) => Limits { hold: routing.hold, held: routing.held },
+            Cargo::Outboxes => Limits { hold: Duration::ZERO, held: 0 },
         }
     }
 

@@ -88,16 +88,18 @@ impl Drop for Holding<'_> {
 }
 
 /// What is to be delivered, and by what.
-pub(crate) struct Delivery<'a, L> {
+pub(crate) struct Delivery<'a, L, H> {
     pub(crate) partition: PartitionId,
     pub(crate) events: u64,
     pub(crate) routes: watch::Receiver<Arc<Routes>>,
     pub(crate) held: &'a Held,
     /// Read anew each time, since limits change live.
     pub(crate) limits: L,
+    /// Whether the request that they came in has room to wait.
+    pub(crate) hold: H,
 }
 
-impl<L: Fn() -> Limits> Delivery<'_, L> {
+impl<L: Fn() -> Limits, H: Fn() -> bool> Delivery<'_, L, H> {
     /// Attempts until it is over, or has been held for as long as may be.
     pub(crate) async fn deliver<T, F, A>(mut self, mut attempt: F) -> Result<T, Refusal>
     where
@@ -131,7 +133,8 @@ impl<L: Fn() -> Limits> Delivery<'_, L> {
             let limits = (self.limits)();
             let until = *since.get_or_insert_with(Instant::now) + limits.hold;
             if holding.is_none() {
-                holding = self.held.enter(self.events, limits.held);
+                let entered = self.held.enter(self.events, limits.held);
+                holding = entered.filter(|_| !limits.hold.is_zero() && (self.hold)());
             }
             if holding.is_none() || Instant::now() >= until {
                 // Who holds nothing on purpose has not lost anything.

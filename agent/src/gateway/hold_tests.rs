@@ -32,9 +32,10 @@ fn delivery<'a>(
     held: &'a Held,
     routes: &watch::Sender<Arc<Routes>>,
     limits: Limits,
-) -> Delivery<'a, impl Fn() -> Limits + use<>> {
+) -> Delivery<'a, impl Fn() -> Limits + use<>, fn() -> bool> {
     let routes = routes.subscribe();
-    Delivery { partition: PartitionId(0), events: 4, routes, held, limits: move || limits }
+    let partition = PartitionId(0);
+    Delivery { partition, events: 4, routes, held, limits: move || limits, hold: || true }
 }
 
 fn away(knows: u64) -> Attempt<()> {
@@ -110,7 +111,13 @@ async fn nothing_is_held_beyond_the_bounds() {
         assert_eq!(began.elapsed(), Duration::ZERO, "{limits:?}");
         assert_eq!(ended(&held), [0, 0, no_room]);
     }
-    let held = held();
+    let (held, table) = (held(), watch::Sender::new(routes(None, 1)));
+    let began = Instant::now();
+    let refused = Delivery { hold: (|| false) as fn() -> bool, ..delivery(&held, &table, LIMITS) };
+    let result = refused.deliver(async |_| Attempt::Over(Ok(()))).await;
+    assert_eq!(result.unwrap_err().code(), "NO_OWNER");
+    assert_eq!((began.elapsed(), ended(&held)), (Duration::ZERO, [0, 0, 4]));
+    assert_eq!(held.gauge.get(), 0);
     let first = held.enter(6, 10);
     assert!(first.is_some() && held.enter(5, 10).is_none() && held.enter(4, 10).is_some());
     drop(first);

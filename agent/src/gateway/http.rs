@@ -57,14 +57,14 @@ async fn publish(State(Ports { gateway, .. }): State<Ports>, body: Body) -> Resp
             return refused_body(&error);
         }
     };
-    let Some(_admitted) = gateway.admit() else {
+    let Some(admitted) = gateway.admit(body.bytes.len()) else {
         gateway.count_unread("overloaded");
         return refused_body(&BodyError::Busy);
     };
     match gateway.intake(|intake| parse_body(&body.bytes, intake)) {
         Ok(parsed) => {
             let parsed = parsed.into_iter().map(|event| event.map_err(|why| (None, why)));
-            answered(&gateway.publish_parsed(parsed.collect()).await)
+            answered(&gateway.publish(&admitted, parsed.collect()).await)
         }
         Err(problem) => {
             gateway.count_mistake(&problem);

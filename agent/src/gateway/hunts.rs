@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{Answer, Sum, sum};
 use super::bounds::BUSY_RETRY;
+use super::metered::Room;
 use super::outcomes::{OutcomesError, Placed, Wanted, follow};
 use super::patient::patient;
 use super::publish::Gateway;
@@ -35,7 +36,8 @@ impl Hunts for Service {
         &self,
         request: Request<v1::PublishRequest>,
     ) -> Result<Response<v1::PublishResponse>, Status> {
-        let answers = self.answers(request.into_inner()).await?;
+        let bytes = bytes_of(&request);
+        let answers = self.answers(request.into_inner(), bytes).await?;
         match sum(&answers) {
             Sum::Overloaded { retry_after } => Err(overloaded(retry_after)),
             Sum::Unavailable { retry_after } => {
@@ -52,14 +54,15 @@ impl Hunts for Service {
         request: Request<Streaming<v1::PublishRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let admitted = self.gateway.admit_stream().ok_or_else(|| overloaded(BUSY_RETRY))?;
-        let state = Some((self.clone(), request.into_inner(), admitted));
+        let room = request.extensions().get::<Room>().cloned().unwrap_or_default();
+        let state = Some((self.clone(), request.into_inner(), (admitted, room)));
         // One request after the other, so that those of one partition keep their order. An error
         // ends the stream.
         let answers = futures::stream::unfold(state, |state| async move {
             let (service, mut requests, admitted) = state?;
             let request = service.stop.run_until_cancelled(requests.message()).await?;
             let answers = match request {
-                Ok(Some(request)) => service.answers(request).await,
+                Ok(Some(request)) => service.answers(request, admitted.1.bytes()).await,
                 Ok(None) => return None,
                 Err(status) => Err(status),
             };
@@ -98,10 +101,15 @@ impl Hunts for Service {
 }
 
 impl Service {
-    async fn answers(&self, request: v1::PublishRequest) -> Result<Vec<Answer>, Status> {
+    /// `bytes`: what the request takes in memory.
+    async fn answers(
+        &self,
+        request: v1::PublishRequest,
+        bytes: usize,
+    ) -> Result<Vec<Answer>, Status> {
         self.known(&request.hunt)?;
         bounded(&self.gateway, request.events.len())?;
-        let Some(_admitted) = self.gateway.admit() else {
+        let Some(admitted) = self.gateway.admit(bytes) else {
             return Ok(self.gateway.busy(request.events.iter().map(|event| echo(&event.id))));
         };
         let parsed: Vec<Parsed> = self.gateway.intake(|intake| {
@@ -111,7 +119,7 @@ impl Service {
             };
             request.events.into_iter().map(parse).collect()
         });
-        Ok(self.gateway.publish_parsed(parsed).await)
+        Ok(self.gateway.publish(&admitted, parsed).await)
     }
 
     pub(crate) fn known(&self, hunt: &str) -> Result<(), Status> {
@@ -122,6 +130,11 @@ impl Service {
         self.gateway.count_unread("unknown_hunt");
         Err(Status::not_found(format!("this agent serves the hunt {ours} and no other")))
     }
+}
+
+/// As metered.
+fn bytes_of<T>(request: &Request<T>) -> usize {
+    request.extensions().get::<Room>().map_or(0, Room::bytes)
 }
 
 pub(crate) fn bounded(gateway: &Gateway, events: usize) -> Result<(), Status> {

@@ -17,13 +17,13 @@ use hyper::body::{Frame, SizeHint};
 use prometheus::IntCounterVec;
 use tokio::sync::Semaphore;
 
-use super::bounds::{READERS_MAX, REQUESTS_MAX, STREAMS_MAX};
+use super::bounds::{HELD_REQUESTS_MAX, READERS_MAX, REQUESTS_MAX, STREAMS_MAX};
 
 /// Requests of one port whose answer has not ended, streams included: what each holds in memory is
 /// bounded elsewhere, this bounds their number.
 pub(crate) const UNDER_WAY_MAX: usize = 8192;
 // Streams, which stay, leave room for short requests.
-const _: () = assert!(UNDER_WAY_MAX > STREAMS_MAX + READERS_MAX + REQUESTS_MAX);
+const _: () = assert!(UNDER_WAY_MAX > STREAMS_MAX + READERS_MAX + REQUESTS_MAX + HELD_REQUESTS_MAX);
 /// Longest time until an answer begins: above the longest hold and forward that can be set.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Deadline of a gRPC caller, by the protocol: up to eight digits and a unit.

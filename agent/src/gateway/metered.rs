@@ -37,6 +37,8 @@ async fn meter(
 ) -> Response {
     // Kept until the method has answered: what it works on was decoded from these bytes.
     let room = Room::default();
+    let mut request = request;
+    request.extensions_mut().insert(room.clone());
     let request = request.map(|body| {
         let meter = Meter {
             chunks: body.into_data_stream(),
@@ -56,7 +58,15 @@ async fn meter(
 
 /// The room of a request's messages. What is drawn from it ends with the last clone.
 #[derive(Debug, Clone, Default)]
-struct Room(Arc<Mutex<Messages>>);
+pub(crate) struct Room(Arc<Mutex<Messages>>);
+
+impl Room {
+    /// Bytes of the messages that are worked on.
+    pub(crate) fn bytes(&self) -> usize {
+        let messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.whole.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Messages {

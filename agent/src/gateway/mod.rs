@@ -2,6 +2,7 @@
 //! `carry` brings it to whoever serves its partition, `http` and `grpc` are the ports. I/O.
 
 mod admissible;
+mod admission;
 pub mod answer;
 mod body;
 mod bounds;

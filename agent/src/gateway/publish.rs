@@ -10,17 +10,17 @@ use events::{Event, EventId, Intake, Problem, Vocabulary, partition_of};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::admissible;
+use super::admission::{Admission, Admitted};
 use super::answer::{Answer, Refusal};
 use super::bounds::{
     BODIES_BYTES_MAX, BUSY_RETRY, HANDS_BYTES_MAX, HANDS_MAX, PAGES_AT_ONCE, READERS_MAX,
-    REQUESTS_MAX, STREAMS_MAX,
+    STREAMS_MAX,
 };
-use super::carry::Carrier;
+use super::carry::{Cargo, Carrier};
 use super::hot::HotKeys;
 use super::metrics::GatewayMetrics;
 use super::sorted::{Parsed, Sorted};
 use crate::config::live::Live;
-use crate::partitions::answer::Source;
 use crate::partitions::outbox::Forward;
 use crate::partitions::plane::Plane;
 
@@ -33,7 +33,7 @@ struct Inner {
     live: Live,
     vocabulary: Vocabulary,
     carrier: Carrier,
-    requests: Semaphore,
+    requests: Admission,
     hands: Semaphore,
     bodies: Arc<Semaphore>,
     hands_bytes: Arc<Semaphore>,
@@ -50,7 +50,7 @@ impl Gateway {
             live: plane.live(),
             vocabulary: plane.vocabulary(),
             carrier: Carrier::new(plane.clone(), hot, metrics.clone()),
-            requests: Semaphore::new(REQUESTS_MAX),
+            requests: Admission::new(),
             hands: Semaphore::new(HANDS_MAX),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
             hands_bytes: Arc::new(Semaphore::new(HANDS_BYTES_MAX)),
@@ -64,11 +64,7 @@ impl Gateway {
 
     /// Delivers events of producers, in their order within each partition. Out: one answer for
     /// each, in the order given. No partition's trouble is another's.
-    pub async fn publish(&self, events: Vec<Event>) -> Vec<Answer> {
-        self.publish_parsed(events.into_iter().map(Ok).collect()).await
-    }
-
-    pub(crate) async fn publish_parsed(&self, parsed: Vec<Parsed>) -> Vec<Answer> {
+    pub(crate) async fn publish(&self, admitted: &Admitted, parsed: Vec<Parsed>) -> Vec<Answer> {
         let config = self.0.live.snapshot().config.clone();
         let now = telemetry::clock::now_millis();
         let mut sorted = Sorted::new(parsed.into_iter().map(|parsed| {
@@ -76,15 +72,16 @@ impl Gateway {
             let problems = admissible::problems(&event, &config, now);
             if problems.is_empty() { Ok(event) } else { Err((Some(event.id.into()), problems)) }
         }));
-        let results = self.0.carrier.carry(sorted.take_events(), Source::Producer).await;
+        let cargo = Cargo::Producers(admitted);
+        let results = self.0.carrier.carry(sorted.take_events(), cargo).await;
         let answers = sorted.answered(results);
         self.count(&answers);
         answers
     }
 
-    /// Room for one more request; `None` means that the producer is to come back.
-    pub(crate) fn admit(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.requests.try_acquire().ok()
+    /// Room for one more request of so many bytes; `None` means that the producer is to come back.
+    pub(crate) fn admit(&self, bytes: usize) -> Option<Admitted> {
+        self.0.requests.admit(bytes)
     }
 
     /// The answers to events that were not even looked at.
@@ -191,7 +188,7 @@ impl Forward for Gateway {
 
     fn forward(&self, events: Vec<Event>) -> Pin<Box<dyn Future<Output = Vec<bool>> + Send + '_>> {
         Box::pin(async move {
-            let results = self.0.carrier.carry(events, Source::Outbox).await;
+            let results = self.0.carrier.carry(events, Cargo::Outboxes).await;
             for refusal in results.iter().filter_map(|result| result.as_ref().err()) {
                 if let Refusal::Invalid { problems } = refusal {
                     tracing::error!(?problems, "another node refuses a forwarded event");

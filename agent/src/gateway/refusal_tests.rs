@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, header};
-use events::v1;
+use config_schemas::documents::{PartitionRecord, write};
+use config_schemas::keys::Key;
+use config_schemas::{Epoch, PartitionId};
+use events::{partition_of, v1};
 use futures::StreamExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -13,7 +16,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::bounds::{BODIES_BYTES_MAX, HANDS_BYTES_MAX, REQUESTS_MAX};
+use super::bounds::{BODIES_BYTES_MAX, HANDS_BYTES_MAX, HELD_REQUESTS_MAX, REQUESTS_MAX};
 use super::server_tests::{Agent, PATIENCE, World, hunts, joins, post, request, send};
 
 fn mistakes(agent: &Agent, flaw: &str) -> u64 {
@@ -27,7 +30,7 @@ fn accepted(agent: &Agent) -> u64 {
 #[tokio::test]
 async fn without_room_all_are_told_when_to_come_back_and_nothing_is_queued() {
     let world = World::placed().await;
-    let all: Vec<_> = (0..REQUESTS_MAX).map(|_| world.a.gateway.admit().unwrap()).collect();
+    let all: Vec<_> = (0..REQUESTS_MAX).map(|_| world.a.gateway.admit(1).unwrap()).collect();
     let status = hunts(&world.a).await.publish(request(joins(3))).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
@@ -183,7 +186,7 @@ async fn whatever_is_sent_is_answered_and_its_room_returns() {
         assert!([200, 207, 400].contains(&status.as_u16()), "{status}: {shown}");
     }
     assert_eq!(world.a.gateway.bodies().available_permits(), BODIES_BYTES_MAX);
-    let all: Vec<_> = (0..REQUESTS_MAX).map(|_| world.a.gateway.admit()).collect();
+    let all: Vec<_> = (0..REQUESTS_MAX).map(|_| world.a.gateway.admit(1)).collect();
     assert!(all.iter().all(Option::is_some), "a request kept its place");
     drop(all);
     world.end().await;
@@ -227,22 +230,78 @@ async fn the_port_tells_what_it_offers_and_how_it_is() {
     world.end().await;
 }
 
+/// Takes the owner from these partitions, and waits until A has heard of it.
+async fn park(world: &World, numbers: &[u32]) {
+    let parked = PartitionRecord::Parked { epoch: Epoch(1), reason: "a test".to_owned() };
+    for number in numbers {
+        world.put(&Key::Partition(PartitionId(*number)), &write(&parked));
+    }
+    let mut routes = world.a.plane.routes();
+    let gone = routes
+        .wait_for(|routes| numbers.iter().all(|number| routes.of(PartitionId(*number)).is_none()));
+    tokio::time::timeout(PATIENCE, gone).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_are_held_keep_nobody_else_from_being_served() {
+    let world = World::placed().await;
+    world.put(&Key::Override("hunt/routing/hold".to_owned()), b"30s");
+    let mut live = world.a.plane.live();
+    let long = async {
+        while live.load().config.routing.hold < PATIENCE {
+            live.changed().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, long).await.unwrap();
+    park(&world, &[0]).await;
+    let of = |partition: u32| {
+        let events = joins(400).into_iter();
+        events.filter(move |event| partition_of(&event.player, 4).0 == partition).take(3)
+    };
+    let metrics = world.a.gateway.metrics();
+    let held = &world.a.plane.metrics().held;
+    let mut clients = Vec::new();
+    for _ in 0..=HELD_REQUESTS_MAX / 64 {
+        clients.push(hunts(&world.a).await);
+    }
+    let holding: Vec<_> = (0..HELD_REQUESTS_MAX + 1)
+        .map(|number| {
+            let mut client = clients[number / 64].clone();
+            tokio::spawn(async move { client.publish(request(of(0).take(1).collect())).await })
+        })
+        .collect();
+    // One more than can be held: it alone is told to come back.
+    let no_room = metrics.held.with_label_values(&["no_room"]);
+    let all_held = async {
+        while held.get() < HELD_REQUESTS_MAX as i64 || no_room.get() < 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, all_held).await.unwrap();
+    let mut client = hunts(&world.a).await;
+    for partition in [1, 2, 3] {
+        let response = client.publish(request(of(partition).collect())).await.unwrap();
+        assert_eq!(super::server_tests::accepted(response.get_ref()), [(partition, 3)].into());
+    }
+    world.place(0, &world.a, 2);
+    let mut refused = 0;
+    for answer in holding {
+        match tokio::time::timeout(PATIENCE, answer).await.unwrap().unwrap() {
+            Ok(response) => drop(super::server_tests::accepted(response.get_ref())),
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status}");
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((refused, held.get()), (1, 0));
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_call_that_is_held_is_answered_although_the_agent_stops() {
     let world = World::placed().await;
-    let parked = config_schemas::documents::PartitionRecord::Parked {
-        epoch: config_schemas::Epoch(1),
-        reason: "a test".to_owned(),
-    };
-    for number in 0..4 {
-        let key = config_schemas::keys::Key::Partition(config_schemas::PartitionId(number));
-        world.put(&key, &config_schemas::documents::write(&parked));
-    }
-    let mut routes = world.a.plane.routes();
-    let gone = |routes: &std::sync::Arc<crate::partitions::routes::Routes>| {
-        routes.partitions.iter().all(Option::is_none)
-    };
-    tokio::time::timeout(PATIENCE, routes.wait_for(gone)).await.unwrap().unwrap();
+    park(&world, &[0, 1, 2, 3]).await;
     let mut client = hunts(&world.a).await;
     let publishing = tokio::spawn(async move { client.publish(request(joins(4))).await });
     let held = &world.a.plane.metrics().held;
