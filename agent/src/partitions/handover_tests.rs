@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use broker::Tuning;
 use config_schemas::keys::Key;
 use events::{Outcome, OutcomeRecord};
 
+use super::answer::{NotTaken, Source};
 use super::ownership::WARM_LIMIT;
 use super::world_tests::{Node, P, World, life_of, moves, until};
 
@@ -83,6 +85,23 @@ async fn an_owner_does_not_wait_for_ever_for_a_destination_that_cannot_load() {
     assert!(drain / 2 < WARM_LIMIT);
     world.mov(&a.me, &life_of("b", 1), 1, drain);
     world.owned_by(&life_of("b", 1), 2).await;
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_stuck_does_not_keep_a_move_open_that_nobody_calls_off() {
+    let (world, a) = served().await;
+    // what is appended from now on is never written
+    a.log.embedded().unwrap().retune(Tuning { linger: LONG, ..Tuning::default() });
+    let plane = a.plane.clone();
+    let stuck =
+        tokio::spawn(async move { plane.append(P, moves(100..101), Source::Producer).await });
+    until("it waits for the disk", || a.core.queues.used()[&P].events == 1).await;
+    world.mov(&a.me, &life_of("b", 1), 1, Duration::from_millis(600));
+    world.owned_by(&life_of("b", 1), 2).await;
+    assert!(!a.serves().await);
+    let answer = stuck.await.unwrap();
+    assert!(matches!(answer, Err(NotTaken::Log { .. })), "not acknowledged: {answer:?}");
     a.stop().await;
 }
 

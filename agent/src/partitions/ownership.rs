@@ -42,6 +42,9 @@ pub enum Order {
         warm: bool,
         /// How long to wait for that.
         patience: Duration,
+        /// How long the whole move may take, from its record's beginning to its deadline. Counted
+        /// from when we see it, as clocks differ.
+        limit: Duration,
     },
 }
 
@@ -65,14 +68,16 @@ pub fn orders(
                 Some(Order::Serve { epoch: *epoch, revision })
             }
             PartitionRecord::Mov { owner, epoch, to, since, deadline } if owner == me => {
-                let drain = Duration::try_from(deadline.duration_since(*since));
+                let limit = Duration::try_from(deadline.duration_since(*since));
+                let limit = limit.unwrap_or_default();
                 Some(Order::HandOver {
                     epoch: *epoch,
                     to: to.clone(),
                     revision,
                     warm: warm.get(id).is_some_and(|at| is_of(&at.record, to, *epoch)),
                     // half of what the move may take, so that there is time left to drain
-                    patience: WARM_LIMIT.min(drain.unwrap_or_default() / 2),
+                    patience: WARM_LIMIT.min(limit / 2),
+                    limit,
                 })
             }
             PartitionRecord::Mov { epoch, to, .. } if to == me => {

@@ -35,6 +35,7 @@ struct Move {
     to: Owner,
     warm: bool,
     patience: Duration,
+    limit: Duration,
 }
 
 impl<M: Machine> Keeper<M> {
@@ -87,7 +88,9 @@ impl<M: Machine> Keeper<M> {
         self.set_door(None);
         self.set_keeping(None);
         self.context.metrics.served.dec();
-        owned.release().await;
+        if tokio::time::timeout(CLOSE_LIMIT, owned.release()).await.is_err() {
+            tracing::warn!(partition = %self.partition, "the log is left with writes under way");
+        }
         tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "no longer serving");
         ended
     }
@@ -133,14 +136,14 @@ impl<M: Machine> Keeper<M> {
                         return Ok(());
                     }
                 }
-                Some(Order::HandOver { epoch, to, revision, warm, patience })
+                Some(Order::HandOver { epoch, to, revision, warm, patience, limit })
                     if epoch == owned.epoch() =>
                 {
                     let now = Instant::now();
                     let seen = leaving.take_if(|leaving| leaving.revision == revision);
                     let seen = seen.unwrap_or(Leaving { revision, since: now, drains: None });
                     let seen = leaving.insert(seen);
-                    let moving = Move { epoch, to, warm, patience };
+                    let moving = Move { epoch, to, warm, patience, limit };
                     if let Some(ended) = self.leave(owned, intake, seen, &moving, orders).await {
                         return ended;
                     }
@@ -180,11 +183,17 @@ impl<M: Machine> Keeper<M> {
             }
         }
         let began = *leaving.drains.get_or_insert_with(Instant::now);
+        let end = leaving.since + moving.limit + UNATTENDED;
         tokio::select! {
             changed = orders.changed() => return changed.is_err().then_some(Ok(())),
             () = drained(intake) => {}
+            () = tokio::time::sleep_until(end) => {}
         }
-        owned.release().await;
+        if tokio::time::timeout_at(end, owned.release()).await.is_err() {
+            // What is still under way is not acknowledged: the next owner's claim fences it.
+            tracing::warn!(partition = %self.partition, epoch = %moving.epoch, to = %moving.to.node,
+                "the move's time is over and nobody called it off; handing over by force");
+        }
         self.set_door(None);
         let drained = began.elapsed();
         let ended = self.hand_over(moving.epoch, &moving.to, leaving.revision).await;
@@ -209,6 +218,14 @@ impl<M: Machine> Keeper<M> {
 /// step 3): the longest pause that a planned move should show. Nothing that is left is lost or
 /// reordered, as it stands in the log.
 const DRAIN_SOFT: Duration = Duration::from_millis(250);
+
+/// Whoever leads calls a move off at its deadline. So long after it nobody leads, and the owner ends
+/// the move by itself, lest a log that is stuck keep the partition shut for ever.
+const UNATTENDED: Duration = Duration::from_secs(2);
+
+/// Longest wait for a log that is closed to finish what was begun on it: whoever waits for an append
+/// has its answer from the log, not from here.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns when what was taken in is played, or has to be left to the next owner.
 async fn drained(intake: &Intake) {
