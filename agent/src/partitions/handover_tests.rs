@@ -179,3 +179,21 @@ async fn nothing_is_drained_while_etcd_is_away() {
     in_order(&a.outcomes(121).await, 120);
     a.stop().await;
 }
+
+#[tokio::test]
+async fn a_log_that_cannot_be_opened_is_told_and_tried_again_until_it_can() {
+    let world = World::new().await;
+    let in_the_way = world.data.path().join("hunts");
+    std::fs::write(&in_the_way, "a file where a folder has to be").unwrap();
+    let a = world.node("a", 1);
+    world.own(&a.me, 1);
+    let trouble = || a.core.meters.troubles().standing().remove(&P).unwrap_or_default();
+    until("it is told", || trouble().contains("the hunt's log cannot be opened")).await;
+    assert!(!a.serves().await);
+    // nothing in etcd changes meanwhile
+    std::fs::remove_file(&in_the_way).unwrap();
+    a.publish(moves(0..10)).await;
+    until("the trouble is over", || trouble().is_empty()).await;
+    in_order(&a.outcomes(11).await, 10);
+    a.stop().await;
+}

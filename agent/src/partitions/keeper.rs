@@ -54,6 +54,8 @@ pub(crate) struct Keeper<M: Machine> {
 enum OpenError {
     #[error("the hunt's log is not open yet")]
     NoLog,
+    #[error("the hunt's log cannot be opened: {0}")]
+    LogFailed(String),
     #[error("taking the partition over")]
     Take(#[source] broker::Error),
     #[error("following the partition's outcomes")]
@@ -282,7 +284,8 @@ impl<M: Machine> Keeper<M> {
     }
 
     fn log(&self) -> Result<Embedded, OpenError> {
-        self.context.log.embedded().ok_or(OpenError::NoLog)
+        let log = &self.context.log;
+        log.embedded().ok_or_else(|| log.trouble().map_or(OpenError::NoLog, OpenError::LogFailed))
     }
 
     /// The agent stops and nobody else took the partition: the next start is to be quick.

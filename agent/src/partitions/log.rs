@@ -4,15 +4,22 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use broker::{Embedded, EmbeddedOptions, Tuning};
 use config_schemas::{Broker, HuntName};
+use tokio::time::Instant;
 
 use crate::config::components::RetuneLog;
 use crate::config::road::chain;
 
 /// Characters of the id in the directory's name: enough to tell lives of a hunt apart.
 const UID_CHARS: usize = 13;
+
+/// First and longest wait before a log that could not be opened is tried again: what is wrong with
+/// a directory is mended by people.
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// Opens a log; tells where logs are kept that are not just in a directory.
 pub type Opener = Arc<dyn Fn(EmbeddedOptions) -> Result<Embedded, broker::Error> + Send + Sync>;
@@ -31,8 +38,17 @@ struct Inner {
 #[derive(Default)]
 struct State {
     tuning: Tuning,
+    /// Whose log is open, or could not be opened.
     uid: Option<String>,
     open: Option<Embedded>,
+    failed: Option<Failed>,
+}
+
+/// A log that could not be opened.
+struct Failed {
+    why: String,
+    pause: Duration,
+    again: Instant,
 }
 
 impl Log {
@@ -58,11 +74,16 @@ impl Log {
         })
     }
 
-    /// The resource's id is known. A log that cannot be opened is tried again at the next call.
-    pub(crate) fn know(&self, uid: &str) {
+    /// The resource's id is known. Out: when to call again, if the log cannot be opened. Calls
+    /// before that change nothing.
+    pub(crate) fn know(&self, uid: &str, now: Instant) -> Option<Instant> {
         let mut state = self.state();
-        if state.open.is_some() && state.uid.as_deref() == Some(uid) {
-            return;
+        if state.uid.as_deref() != Some(uid) {
+            *state = State { tuning: state.tuning, uid: Some(uid.to_owned()), ..State::default() };
+        }
+        let again = state.failed.as_ref().map(|failed| failed.again);
+        if state.open.is_some() || again.is_some_and(|again| again > now) {
+            return again;
         }
         let short: String =
             uid.chars().filter(char::is_ascii_alphanumeric).take(UID_CHARS).collect();
@@ -71,10 +92,22 @@ impl Log {
             Ok(open) => {
                 open.retune(state.tuning);
                 state.open = Some(open);
-                state.uid = Some(uid.to_owned());
+                state.failed = None;
             }
-            Err(error) => tracing::error!(error = %chain(&error), "cannot open the log"),
+            Err(error) => {
+                let why = chain(&error);
+                tracing::error!(error = %why, "cannot open the log; trying again");
+                let before = state.failed.as_ref().map(|failed| failed.pause * 2);
+                let pause = before.unwrap_or(RETRY_MIN).min(RETRY_MAX);
+                state.failed = Some(Failed { why, pause, again: now + pause });
+            }
         }
+        state.failed.as_ref().map(|failed| failed.again)
+    }
+
+    /// Why the log is not open, if that was tried.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.state().failed.as_ref().map(|failed| failed.why.clone())
     }
 
     /// The open log; `None` while the hunt is unknown or the log cannot be opened.

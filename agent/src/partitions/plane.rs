@@ -12,6 +12,7 @@ use events::{Event, Machine, Vocabulary};
 use store::Store;
 use telemetry::tasks::Tasks;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 pub use super::answer::{Accepted, NotTaken, Source};
 use super::log::Log;
@@ -186,9 +187,7 @@ impl Plane {
                 let uid = view.meta.as_ref().map(|meta| meta.record.uid.clone());
                 (uid, routes(&view, me), orders(&view.partitions, &view.warm, me))
             };
-            if let Some(uid) = uid {
-                self.0.log.know(&uid);
-            }
+            let again = uid.and_then(|uid| self.0.log.know(&uid, Instant::now()));
             // first who takes events in, then where they go
             self.order(&context, &orders);
             self.0.routes.send_if_modified(|held| {
@@ -198,8 +197,9 @@ impl Plane {
                 }
                 changed
             });
-            if !view.changed().await {
-                return;
+            tokio::select! {
+                more = view.changed() => if !more { return },
+                () = until(again) => {}
             }
         }
     }
@@ -222,5 +222,12 @@ impl Plane {
 
     fn seats(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionId, Arc<Seat>>> {
         self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
