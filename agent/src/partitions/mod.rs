@@ -18,6 +18,7 @@ pub mod routes;
 mod seat;
 mod snapshots;
 mod tenure;
+mod trial;
 pub mod turns;
 mod warmth;
 mod worker;

@@ -3,7 +3,7 @@
 
 use events::{Decision, HuntGame, Input, Machine, Outcome, OutcomeRecord, Refusal, Vocabulary};
 
-use super::world_tests::{World, moves};
+use super::world_tests::{Node, World, moves};
 
 /// Fails on every seventh event when it decides and on every tenth when it folds.
 struct Fragile;
@@ -43,12 +43,19 @@ async fn events_on_which_the_machine_fails_are_dead_letters_and_all_others_are_p
     world.own(&a.me, 1);
     a.publish(moves(1..41)).await;
     check(&a.outcomes(40).await);
+    assert_eq!(openings(&a), 2, "however many fail, it is opened anew once");
     a.stop().await;
     let b = world.node_with::<Fragile>("b", 1);
     world.own(&b.me, 2);
     b.publish(moves(41..42)).await;
     check(&b.outcomes(41).await);
+    assert_eq!(openings(&b), 1, "nobody has to learn it anew from the log");
     b.stop().await;
+}
+
+/// How often the partition was taken.
+fn openings(node: &Node) -> u64 {
+    node.plane.metrics().moves.with_label_values(&["claim"]).get_sample_count()
 }
 
 fn check(outcomes: &[OutcomeRecord]) {

@@ -17,6 +17,7 @@ use super::outbox::Outbox;
 use super::ownership::Order;
 use super::rebuild::Rebuilt;
 use super::snapshots::Keeping;
+use super::trial::Trial;
 use super::worker::{Condemned, Worker, WorkerEnd};
 use crate::config::road::chain;
 
@@ -64,6 +65,7 @@ impl<M: Machine> Keeper<M> {
         let worker = Worker::<M> {
             owned: owned.clone(),
             events: log.reader(self.partition, LogKind::Events),
+            trial: self.condemned().map(|_| Trial::new(&rebuilt.state)),
             state: rebuilt.state,
             condemned: self.condemned(),
             intake: intake.clone(),
@@ -112,6 +114,8 @@ impl<M: Machine> Keeper<M> {
             WorkerEnd::Poisoned(condemned) => {
                 let Condemned { offset, why } = &condemned;
                 tracing::error!(partition = %self.partition, %offset, %why, "an event is a dead letter");
+                let text = format!("opened anew without the event at offset {offset}: {why}");
+                self.troubles().begin(self.partition, text);
                 self.condemn(condemned);
                 Err(Duration::ZERO)
             }

@@ -10,13 +10,14 @@ use broker::{
     Chunk, EmbeddedOwned, EmbeddedReader, LogKind, Owned as _, Reader as _, Record, Records,
 };
 use config_schemas::Offset;
-use events::{Event, Machine, OutcomeRecord, PartitionState, Stamp};
+use events::{Event, Machine, OutcomeRecord, Panicked, PartitionState, Stamp};
 use futures::FutureExt as _;
 use tokio::time::Instant;
 
 use super::flight::{Flight, Pace, landing};
 use super::intake::Intake;
 use super::outbox::Outbox;
+use super::trial::Trial;
 use super::turns::Turns;
 use crate::config::live::{Live, Running, Version};
 use crate::config::switched::Line;
@@ -65,6 +66,8 @@ pub(crate) struct Worker<M: Machine> {
     /// Runs ahead of the log by what is in flight.
     pub(crate) state: PartitionState<M>,
     pub(crate) condemned: Option<Condemned>,
+    /// Folds before `state` does, once the machine has failed to fold.
+    pub(crate) trial: Option<Trial<M>>,
     pub(crate) intake: Intake,
     pub(crate) outbox: Outbox,
     pub(crate) line: Line,
@@ -215,8 +218,8 @@ impl<M: Machine> Worker<M> {
         let mut records = Records::new();
         let mut forwards = Vec::new();
         for record in batch {
-            let Some(outcome) = self.decide(record, &rules, stamp) else { continue };
-            if let Err(panicked) = self.state.try_fold(&outcome) {
+            let Some(mut outcome) = self.decide(record, &rules, stamp) else { continue };
+            if let Err(panicked) = self.fold(&mut outcome, stamp) {
                 let (offset, why) = (record.offset, panicked.to_string());
                 let event = Condemned { offset, why };
                 return Err(self.poisoned(records, running.version, event).await);
@@ -230,6 +233,26 @@ impl<M: Machine> Worker<M> {
         }
         self.submit(records, forwards, running.version).await?;
         Ok(decided)
+    }
+
+    /// Takes an outcome into the state. One that the trial cannot fold is a dead letter instead; an
+    /// error means that there was no trial yet, and that the state is of no use any more.
+    fn fold(&mut self, outcome: &mut OutcomeRecord, stamp: Stamp) -> Result<(), Panicked> {
+        let tried = self.trial.as_mut().map_or(Ok(()), |trial| trial.fold(&self.state, outcome));
+        if let (Err(panicked), Some(offset)) = (tried, outcome.source_offset) {
+            let (id, why) = (outcome.event_id.clone(), panicked.to_string());
+            tracing::error!(partition = %stamp.partition, %offset, %why, "an event is a dead letter");
+            self.metrics.poison.inc();
+            if let Some(letter) = self.state.dead_letter(offset, id, &why, outcome.at_millis, stamp)
+            {
+                *outcome = letter;
+            }
+            self.trial.as_mut().map_or(Ok(()), |trial| trial.fold(&self.state, outcome))?;
+        }
+        if self.trial.as_ref().is_some_and(Trial::is_over) {
+            self.trial = None;
+        }
+        self.state.try_fold(outcome).map(drop)
     }
 
     /// Ends on an event that cannot be folded, after all that came before it is durable: the next
@@ -288,6 +311,9 @@ impl<M: Machine> Worker<M> {
         let record: OutcomeRecord =
             PartitionState::<M>::delivered(delivered, telemetry::clock::now_millis(), stamp);
         self.state.fold(&record);
+        if let Some(trial) = &mut self.trial {
+            trial.note(&record);
+        }
         let mut records = Records::new();
         records.push_with(|into| record.encode(into));
         self.submit(records, Vec::new(), running.version).await
