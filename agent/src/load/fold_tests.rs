@@ -213,3 +213,17 @@ fn a_node_at_rest_has_no_news_and_one_that_works_always_has() {
 fn late() -> Window {
     Window { late: LOAD_WINDOW, ..window([]) }
 }
+
+#[test]
+fn a_partition_s_trouble_stands_in_the_report_and_is_news_when_it_comes_and_goes() {
+    let told = |why: &[(u32, &str)]| {
+        let why = why.iter().map(|(id, why)| (PartitionId(*id), (*why).to_owned()));
+        let well = window([tally(1, 0, 0, 0, 0)]);
+        let counted = Counted { troubles: why.collect(), ..well.counted };
+        after(&[Window { counted, ..well }]).load
+    };
+    let (well, ill) = (told(&[]), told(&[(1, "the disk is full"), (4, "torn")]));
+    assert_eq!((well.troubles.count, ill.troubles.count), (0, 2));
+    assert_eq!(ill.troubles.first[&PartitionId(1)], "the disk is full");
+    assert!(is_news(&well, &ill) && is_news(&ill, &well) && !is_news(&ill, &ill));
+}

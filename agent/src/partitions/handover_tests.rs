@@ -125,6 +125,8 @@ async fn a_destination_whose_move_is_called_off_keeps_nothing() {
     world.mov(&a, &b.me, 1, DRAIN);
     until("b is warm", || said_warm(&world)).await;
     assert!(!b.serves().await, "warm is not yet served");
+    let drafts = || world.files("").iter().filter(|name| name.ends_with(".tmp")).count();
+    assert_eq!(drafts(), 2, "files lie ready for taking over");
     world.own(&a, 1);
     until("b keeps nothing", || !said_warm(&world)).await;
     assert!(!b.serves().await);

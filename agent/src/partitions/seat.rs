@@ -115,3 +115,7 @@ impl Seat {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "seat_tests.rs"]
+mod tests;

@@ -110,4 +110,32 @@ mod tests {
         drop(outcomes);
         assert_eq!(names(), 1);
     }
+
+    #[tokio::test]
+    async fn a_take_over_begins_in_the_files_that_lie_ready() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        use config_schemas::{Epoch, HuntName, PartitionId};
+
+        use crate::{Broker as _, Claim, Embedded, EmbeddedOptions};
+
+        let data = tempfile::tempdir().expect("a directory");
+        let hunt = HuntName::new("default", "harbour").expect("a name");
+        let log = Embedded::open(EmbeddedOptions::new(data.path(), hunt)).expect("opened");
+        log.prepare(PartitionId(3)).await.expect("prepared");
+        let files = |ending: &str| -> Vec<u64> {
+            let entries = std::fs::read_dir(data.path().join("default.harbour/3"));
+            let entries = entries.expect("readable").map(|entry| entry.expect("readable"));
+            let ends = |name: &std::ffi::OsString| name.to_string_lossy().ends_with(ending);
+            let found = entries.filter(|entry| ends(&entry.file_name()));
+            let mut found: Vec<_> =
+                found.map(|entry| entry.metadata().expect("there").ino()).collect();
+            found.sort_unstable();
+            found
+        };
+        let ready = files(".tmp");
+        let claim = Claim { epoch: Epoch(1), owner: "a".into(), incarnation: "a-1".into() };
+        let _owned = log.take(PartitionId(3), claim).await.expect("taken");
+        assert_eq!((ready.len(), files(".log"), files(".tmp")), (2, ready, Vec::new()));
+    }
 }
