@@ -17,6 +17,7 @@ mod segments;
 mod snapshots;
 mod take;
 mod tuning;
+mod watcher;
 mod writer;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ mod fencing_tests;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use config_schemas::{HuntName, PartitionId};
@@ -42,6 +43,7 @@ use crate::embedded::prepared::Prepared;
 use crate::embedded::snapshots::Snapshots;
 use crate::embedded::take::Taking;
 use crate::embedded::tuning::LiveTuning;
+use crate::embedded::watcher::{Following, Watcher};
 use crate::embedded::writer::{Place, Writer};
 use crate::error::Error;
 use crate::traits::{Broker, LogKind};
@@ -120,6 +122,8 @@ pub(crate) struct Shared {
     prepared: Mutex<BTreeMap<PartitionId, Prepared>>,
     /// Per log that this process wrote or follows, the end as this process last made it.
     ends: Mutex<HashMap<(PartitionId, LogKind), watch::Sender<u64>>>,
+    /// Made when somebody first follows what another process writes; none where that cannot be.
+    watcher: OnceLock<Option<Watcher>>,
 }
 
 /// The logs of a holding, as long as somebody uses them.
@@ -164,6 +168,7 @@ impl Embedded {
             held: Mutex::default(),
             prepared: Mutex::default(),
             ends: Mutex::default(),
+            watcher: OnceLock::new(),
         };
         Ok(Embedded { shared: Arc::new(shared) })
     }
@@ -253,6 +258,36 @@ impl Shared {
     pub(crate) fn end_of(&self, partition: PartitionId, log: LogKind) -> watch::Sender<u64> {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         ends.entry((partition, log)).or_insert_with(|| watch::Sender::new(0)).clone()
+    }
+
+    /// Whether this process has taken the partition and not let go of it.
+    pub(crate) fn holds(&self, partition: PartitionId) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // locked while it is being taken: not yet
+        let holding = held.get(&partition).and_then(|holding| holding.try_lock().ok());
+        holding.is_some_and(|holding| holding.iter().any(|log| log.strong_count() > 0))
+    }
+
+    /// Follows the files of a log; `None` where nothing tells of changes.
+    pub(crate) fn follow(&self, partition: PartitionId, log: LogKind) -> Option<Following> {
+        self.watcher()?.follow(partition, log, &self.partition_dir(partition)).ok()
+    }
+
+    pub(crate) fn watcher(&self) -> Option<&Watcher> {
+        // simulated disks are real files, and when they tell of changes is no simulated time
+        #[cfg(feature = "sim")]
+        if self.simulated.is_some() {
+            return None;
+        }
+        let start = || {
+            let started = Watcher::start(&self.hunt_dir);
+            started
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "cannot follow files; looking at them instead");
+                })
+                .ok()
+        };
+        self.watcher.get_or_init(start).as_ref()
     }
 
     fn prepare(&self, partition: PartitionId) -> Result<(), Error> {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use config_schemas::{Epoch, Offset};
 
+use crate::kafka::KafkaTrouble;
+
 /// Why a log did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -58,6 +60,9 @@ pub enum Error {
         /// What is wrong there.
         why: &'static str,
     },
+    /// The Kafka cluster, or the way to it.
+    #[error(transparent)]
+    Kafka(KafkaTrouble),
 }
 
 impl Error {
@@ -88,6 +93,7 @@ impl Error {
                 Error::Io { act, path: path.clone(), source }
             }
             Error::Corrupt { file, at, why } => Error::Corrupt { file: file.clone(), at: *at, why },
+            Error::Kafka(trouble) => Error::Kafka(trouble.clone()),
         }
     }
 
@@ -95,6 +101,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Error::Io { .. } => true,
+            Error::Kafka(trouble) => trouble.retryable(),
             Error::Superseded { .. }
             | Error::Fenced { .. }
             | Error::Closed

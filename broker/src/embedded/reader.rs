@@ -1,22 +1,28 @@
 //! A reader's handle: runs the blocking view on the blocking pool and waits for growth, told by a
-//! writer in this process or by looking at bounded intervals. Thin, async.
+//! writer in this process, by the files of another, or by looking at bounded intervals. Thin, async.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use config_schemas::{Offset, PartitionId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::embedded::Shared;
 use crate::embedded::read::LogView;
+use crate::embedded::watcher::Following;
 use crate::error::Error;
 use crate::records::Chunk;
 use crate::traits::{LogKind, Reader};
 
-/// How soon a log that another process writes is looked at again, at first.
+/// How soon a log that another process writes is looked at again, at first; also how long after its
+/// files changed, since bytes come before the mark that they can be believed.
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(2);
-/// And at most: what a look costs (tens of microseconds) stays under 1/1,000 of a core.
+/// And at most, where nothing tells of changes.
 const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
+/// A log whose changes are told is looked at this often all the same: a file system that tells
+/// nothing, or a writer here that does not know yet that it was replaced, delays a reader by that.
+const LOOK_ANYWAY: Duration = Duration::from_secs(2);
 
 /// Follows one log of an [`Embedded`](crate::Embedded) broker.
 pub struct EmbeddedReader {
@@ -25,12 +31,13 @@ pub struct EmbeddedReader {
     log: LogKind,
     view: Option<LogView>,
     end: watch::Receiver<u64>,
+    following: Option<Following>,
 }
 
 impl EmbeddedReader {
     pub(crate) fn new(shared: Arc<Shared>, partition: PartitionId, log: LogKind) -> EmbeddedReader {
         let end = shared.end_of(partition, log).subscribe();
-        EmbeddedReader { shared, partition, log, view: None, end }
+        EmbeddedReader { shared, partition, log, view: None, end, following: None }
     }
 
     /// Lends the view to a blocking thread. A cancelled call loses only what the view remembered.
@@ -50,6 +57,16 @@ impl EmbeddedReader {
         self.view = Some(view);
         Ok(found)
     }
+
+    /// From here on changes of the files are told, where that is possible.
+    fn follow(&mut self) {
+        if self.following.is_none() {
+            self.following = self.shared.follow(self.partition, self.log);
+        }
+        if let Some(following) = &mut self.following {
+            following.seen();
+        }
+    }
 }
 
 impl Reader for EmbeddedReader {
@@ -63,15 +80,47 @@ impl Reader for EmbeddedReader {
 
     async fn wait_beyond(&mut self, offset: Offset) -> Result<(), Error> {
         let mut pause = LOOK_AGAIN_MIN;
+        let mut looked: Option<Instant> = None;
         loop {
             // what this process made durable stays so, whoever owns the partition now
-            if *self.end.borrow_and_update() > offset.0 || self.end().await? > offset {
+            if *self.end.borrow_and_update() > offset.0 {
                 return Ok(());
             }
+            // who writes here tells it without any file
+            let written_here = self.shared.holds(self.partition);
+            if written_here {
+                self.following = None;
+            } else {
+                self.follow();
+            }
+            if !written_here || looked.is_none_or(|at| at.elapsed() >= LOOK_ANYWAY) {
+                looked = Some(Instant::now());
+                if self.end().await? > offset {
+                    return Ok(());
+                }
+            }
+            let wait = if self.following.is_some() { LOOK_ANYWAY } else { pause };
             tokio::select! {
                 changed = self.end.changed() => changed.map_err(|_| Error::Closed)?,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LOOK_AGAIN_MAX),
+                told = stirred(&mut self.following) => {
+                    if !told {
+                        self.following = None;
+                    }
+                    tokio::time::sleep(LOOK_AGAIN_MIN).await;
+                }
+                () = tokio::time::sleep(wait) => pause = (pause * 2).min(LOOK_AGAIN_MAX),
             }
         }
     }
 }
+
+async fn stirred(following: &mut Option<Following>) -> bool {
+    match following {
+        Some(following) => following.stirred().await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

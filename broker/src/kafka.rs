@@ -1,0 +1,338 @@
+//! The broker past one machine: a Kafka cluster. Partition N of a hunt is partition N of two topics,
+//! one of events, which anybody may write, and one of outcomes, of which only the owner's count. In:
+//! claims, batches, reads, settings that change while all of it runs. Out: durable offsets, records
+//! that can be believed. I/O.
+
+mod believe;
+mod connection;
+mod murmur2;
+mod settings;
+mod trouble;
+
+mod lane;
+mod proof;
+mod sender;
+
+mod flight;
+mod hold;
+mod line;
+mod owned;
+mod producer;
+
+mod buffer;
+mod checkpoints;
+mod lanes;
+mod look;
+mod reader;
+mod tap;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use config_schemas::{Epoch, PartitionId};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::claim::Claim;
+use crate::error::Error;
+use crate::traits::{Broker, LogKind};
+use believe::{Mark, Take};
+use checkpoints::Checkpoints;
+use flight::{Flight, Ticket};
+use hold::Hold;
+use lanes::Lanes;
+use producer::Producer;
+use proof::Expected;
+use sender::Sender;
+
+pub use connection::{Bootstrap, Connection, Identity, Login, Mechanism, NoAddress, Secret, Tls};
+pub use murmur2::partition_of;
+pub use owned::{KafkaOwned, KafkaSubmitted};
+pub use producer::Swapped;
+pub use reader::KafkaReader;
+pub use settings::{
+    ClientSettings, Compression, ConsumerSettings, ProducerSettings, SessionSettings,
+};
+pub use tap::Switched;
+pub use trouble::KafkaTrouble;
+
+/// How long a take-over waits for its barrier; it may be tried again.
+const BARRIER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where a hunt's events and outcomes are.
+#[derive(Debug, Clone)]
+pub struct KafkaOptions {
+    /// What comes in.
+    pub events: String,
+    /// What became of it; never compacted, and kept as long as there is no snapshot.
+    pub outcomes: String,
+    /// So many partitions both topics must have, at least.
+    pub partitions: u32,
+    /// The cluster's id; that of whoever answers first when `None`.
+    pub cluster: Option<String>,
+    /// How this process is called there.
+    pub client_id: String,
+    /// Where the cluster is.
+    pub connection: Connection,
+    /// How it is used.
+    pub settings: ClientSettings,
+}
+
+/// The Kafka broker of one hunt. Clones share everything.
+#[derive(Clone)]
+pub struct KafkaBroker(Arc<Shared>);
+
+/// What all handles of one `KafkaBroker` share.
+pub(crate) struct Shared {
+    /// As last made true.
+    options: Mutex<KafkaOptions>,
+    cluster: String,
+    producer: Producer,
+    lanes: [Arc<Lanes>; 2],
+    checkpoints: Checkpoints,
+    /// Per topic and partition, how far it reaches, as far as this process knows.
+    ends: Mutex<HashMap<(PartitionId, LogKind), watch::Sender<u64>>>,
+    /// Per partition, the last holding of this process.
+    held: Mutex<HashMap<PartitionId, Weak<Hold>>>,
+    retuning: Semaphore,
+}
+
+/// What changing settings took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retuned {
+    /// Making new clients and having them prove themselves. Nothing waited meanwhile.
+    pub proof: Duration,
+    /// The producer's swap, if it had to be swapped.
+    pub producer: Option<Swapped>,
+    /// Whether readers move over to new consumers.
+    pub consumers: bool,
+}
+
+impl KafkaBroker {
+    /// Makes the clients and has them prove that cluster and topics are as expected. Within
+    /// [`SessionSettings::proof`], roughly.
+    pub async fn connect(options: KafkaOptions) -> Result<KafkaBroker, Error> {
+        check(&options.connection, &options.settings)?;
+        let topics: [Arc<str>; 2] =
+            [options.events.as_str().into(), options.outcomes.as_str().into()];
+        let expected = expected(&options);
+        let properties = producer_properties(&options);
+        let (proven, cluster) =
+            Sender::prove(properties, expected.clone()).await.map_err(Error::Kafka)?;
+        let expected = Expected { cluster: Some(cluster.clone()), ..expected };
+        let lanes = async |log: LogKind, topic: &Arc<str>| {
+            let fetched = (consumer_properties(&options), queued_bytes(&options.settings));
+            let expected = Expected { topics: vec![topic.to_string()], ..expected.clone() };
+            Lanes::connect(Arc::clone(topic), log, fetched, expected).await.map_err(Error::Kafka)
+        };
+        let events = lanes(LogKind::Events, &topics[0]).await?;
+        let outcomes = lanes(LogKind::Outcomes, &topics[1]).await?;
+        let sender = proven.used().ok_or(Error::Closed)?;
+        let shared = Shared {
+            producer: Producer::new(topics, sender, options.settings.producer.queue_bytes),
+            options: Mutex::new(options),
+            cluster,
+            lanes: [Arc::new(events), Arc::new(outcomes)],
+            checkpoints: Checkpoints::default(),
+            ends: Mutex::default(),
+            held: Mutex::default(),
+            retuning: Semaphore::new(1),
+        };
+        Ok(KafkaBroker(Arc::new(shared)))
+    }
+
+    /// The cluster's id.
+    pub fn cluster(&self) -> &str {
+        &self.0.cluster
+    }
+
+    /// What ails the clients now; `None` when they work, or have nothing to do.
+    pub fn trouble(&self) -> Option<KafkaTrouble> {
+        let lanes = self.0.lanes.iter().find_map(|lanes| lanes.trouble());
+        self.0.producer.trouble().or(lanes)
+    }
+
+    /// Changes addresses, credentials or settings while all goes on: new clients are made and prove
+    /// themselves first, then take over. If any cannot, nothing has happened, and the error says
+    /// why. The cluster stays the same. Only clients whose settings change are replaced.
+    pub async fn retune(
+        &self,
+        connection: Connection,
+        settings: ClientSettings,
+    ) -> Result<Retuned, Error> {
+        check(&connection, &settings)?;
+        let shared = &self.0;
+        let _one = shared.retuning.acquire().await.map_err(|_| Error::Closed)?;
+        let old = shared.options().clone();
+        let new = KafkaOptions { connection, settings, ..old.clone() };
+        let expected = Expected { cluster: Some(shared.cluster.clone()), ..expected(&new) };
+        let began = tokio::time::Instant::now();
+        let fetches_change = consumer_properties(&old) != consumer_properties(&new);
+        let sends_change = producer_properties(&old) != producer_properties(&new)
+            || old.settings.producer != new.settings.producer;
+        let mut next_lanes = Vec::new();
+        for lanes in shared.lanes.iter().filter(|_| fetches_change) {
+            let topics = vec![lanes.topic().to_owned()];
+            let expected = Expected { topics, ..expected.clone() };
+            let proven = lanes.prove(&consumer_properties(&new), expected).await;
+            next_lanes.push(proven.map_err(Error::Kafka)?);
+        }
+        let sender = if sends_change {
+            let proven = Sender::prove(producer_properties(&new), expected).await;
+            proven.map_err(Error::Kafka)?.0.used()
+        } else {
+            None
+        };
+        let proof = began.elapsed();
+        for (lanes, next) in shared.lanes.iter().zip(next_lanes) {
+            lanes.swap(next, consumer_properties(&new), queued_bytes(&new.settings));
+        }
+        *shared.options() = new.clone();
+        let producer = match sender {
+            Some(sender) => {
+                let room = new.settings.producer.queue_bytes;
+                Some(shared.producer.swap(sender, room, new.settings.session.drain).await)
+            }
+            None => None,
+        };
+        Ok(Retuned { proof, producer, consumers: fetches_change })
+    }
+}
+
+impl Broker for KafkaBroker {
+    type Owned = KafkaOwned;
+    type Reader = KafkaReader;
+
+    /// Appends a barrier and reads up to it: from there on nobody else's outcomes are believed, and
+    /// an earlier owner gets nothing acknowledged that it appends behind it.
+    async fn take(&self, partition: PartitionId, claim: Claim) -> Result<KafkaOwned, Error> {
+        let shared = &self.0;
+        if let Some(held) = shared.held().remove(&partition).and_then(|held| held.upgrade()) {
+            held.end_with(Error::Closed);
+        }
+        let take = Take(rand::random());
+        // one word, as it stands in a header
+        let incarnation: Arc<str> = claim.incarnation.replace(char::is_whitespace, "_").into();
+        let owner = claim.owner.as_str().into();
+        let barrier = Mark::Barrier { epoch: claim.epoch, take, incarnation, owner };
+        let at = shared.append_barrier(partition, &barrier).await?;
+        let mut reader = KafkaReader::new(Arc::clone(shared), partition, LogKind::Outcomes);
+        let belief = reader.belief_behind(at).await?;
+        match belief.holder() {
+            Some(holder) if holder.take == take => {}
+            Some(holder) => {
+                let (holds, owner) = (holder.epoch, holder.owner.to_string());
+                return Err(Error::Superseded { holds, owner });
+            }
+            None => return Err(Error::Superseded { holds: Epoch(0), owner: String::new() }),
+        }
+        // also how far the events reach now, so that nothing that is there is taken for the end
+        let (_, events) = shared.lanes(LogKind::Events).bounds(partition).await?;
+        shared.note_end(partition, LogKind::Events, events);
+        let hold = Arc::new(Hold::new(claim.epoch, take, belief, at));
+        shared.held().insert(partition, Arc::downgrade(&hold));
+        Ok(KafkaOwned::new(Arc::clone(shared), partition, hold))
+    }
+
+    fn reader(&self, partition: PartitionId, log: LogKind) -> KafkaReader {
+        KafkaReader::new(Arc::clone(&self.0), partition, log)
+    }
+}
+
+impl Shared {
+    pub(crate) fn lanes(&self, log: LogKind) -> &Arc<Lanes> {
+        match log {
+            LogKind::Events => &self.lanes[0],
+            LogKind::Outcomes => &self.lanes[1],
+        }
+    }
+
+    /// Largest request.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.options().settings.producer.message_bytes as usize
+    }
+
+    /// How far a topic's partition reaches, as far as this process knows.
+    pub(crate) fn end_of(&self, partition: PartitionId, log: LogKind) -> watch::Sender<u64> {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.entry((partition, log)).or_insert_with(|| watch::Sender::new(0)).clone()
+    }
+
+    pub(crate) fn known_end(&self, partition: PartitionId, log: LogKind) -> u64 {
+        *self.end_of(partition, log).borrow()
+    }
+
+    pub(crate) fn note_end(&self, partition: PartitionId, log: LogKind, seen: u64) {
+        self.end_of(partition, log).send_if_modified(|end| {
+            let grows = *end < seen;
+            *end = (*end).max(seen);
+            grows
+        });
+    }
+
+    /// Out: where the barrier lies.
+    async fn append_barrier(&self, partition: PartitionId, barrier: &Mark) -> Result<u64, Error> {
+        let line = self.producer.line(LogKind::Outcomes, partition);
+        let end = self.end_of(partition, LogKind::Outcomes);
+        let appended = async {
+            let (reply, answer) = oneshot::channel();
+            let mut reply = Some(reply);
+            let failed = line.send(|_| {
+                line.try_send(|sender| {
+                    let Some(reply) = reply.take() else { return (0, None) };
+                    let flight = Flight::new(1, None, end.clone(), Vec::new(), reply);
+                    let (flight, line) = (Arc::new(flight), Arc::clone(&line));
+                    let (topic, number) = (line.topic().to_owned(), line.partition());
+                    let ticket = Box::new(Ticket { line, flight, index: 0 });
+                    match sender.send(&topic, number, &[], Some(barrier), ticket) {
+                        Ok(()) => (1, None),
+                        Err((error, _)) => (0, Some(error)),
+                    }
+                })
+            });
+            match failed.await {
+                Some(error) => Err(error),
+                None => answer.await.unwrap_or(Err(Error::Closed)),
+            }
+        };
+        let late = KafkaTrouble::Late { act: "append a barrier" };
+        match tokio::time::timeout(BARRIER_LIMIT, appended).await {
+            Ok(offsets) => offsets?.first().map(|offset| offset.0).ok_or(Error::Closed),
+            Err(_) => Err(Error::Kafka(self.producer.trouble().unwrap_or(late))),
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<PartitionId, Weak<Hold>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn options(&self) -> MutexGuard<'_, KafkaOptions> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check(connection: &Connection, settings: &ClientSettings) -> Result<(), Error> {
+    let problems = [connection.problems(), settings.problems()].concat();
+    if problems.is_empty() { Ok(()) } else { Err(Error::Kafka(KafkaTrouble::Settings(problems))) }
+}
+
+fn expected(options: &KafkaOptions) -> Expected {
+    Expected {
+        cluster: options.cluster.clone(),
+        topics: vec![options.events.clone(), options.outcomes.clone()],
+        partitions: options.partitions,
+        within: options.settings.session.proof,
+    }
+}
+
+fn producer_properties(options: &KafkaOptions) -> Vec<connection::Property> {
+    options.settings.producer_properties(&options.connection, &options.client_id)
+}
+
+fn consumer_properties(options: &KafkaOptions) -> Vec<connection::Property> {
+    options.settings.consumer_properties(&options.connection, &options.client_id)
+}
+
+fn queued_bytes(settings: &ClientSettings) -> usize {
+    settings.consumer.queued_bytes as usize
+}

@@ -1,0 +1,196 @@
+//! Records of one partition between the consumer's thread and whoever reads them, bounded in bytes.
+//! In: records as they are fetched. Out: the same, and whether there are more for now. No I/O.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::believe::Mark;
+
+/// What a record costs besides its payload, about.
+const RECORD_OVERHEAD: usize = 128;
+
+/// A record as it stands in the topic.
+#[derive(Debug, Clone)]
+pub(crate) struct Raw {
+    pub(crate) offset: u64,
+    pub(crate) payload: Bytes,
+    /// Of outcomes.
+    pub(crate) mark: Option<Mark>,
+}
+
+impl Raw {
+    fn size(&self) -> usize {
+        self.payload.len() + RECORD_OVERHEAD
+    }
+}
+
+/// What fetching a partition means to its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// More may come at any moment.
+    Running,
+    /// All that is there was given.
+    AtEnd,
+    /// The place that was asked for is not there, or fetching failed: begin again.
+    Lost,
+}
+
+/// What one look found.
+pub(crate) struct Taken {
+    pub(crate) records: Vec<Raw>,
+    /// Of the moment behind the last of them.
+    pub(crate) flow: Flow,
+}
+
+/// Between two threads.
+pub(crate) struct Buffer {
+    state: Mutex<State>,
+    pub(crate) moved: Notify,
+    bytes_max: usize,
+}
+
+struct State {
+    records: VecDeque<Raw>,
+    bytes: usize,
+    flow: Flow,
+    paused: bool,
+    /// Its reader is gone.
+    left: bool,
+}
+
+/// What the consumer's thread has to do about a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Nothing,
+    Pause,
+    Resume,
+    Leave,
+}
+
+impl Buffer {
+    pub(crate) fn new(bytes_max: usize) -> Buffer {
+        let state = State {
+            records: VecDeque::new(),
+            bytes: 0,
+            flow: Flow::Running,
+            paused: false,
+            left: false,
+        };
+        Buffer { state: Mutex::new(state), moved: Notify::new(), bytes_max }
+    }
+
+    /// By the consumer's thread.
+    pub(crate) fn put(&self, raw: Raw) {
+        let mut state = self.state();
+        state.bytes += raw.size();
+        state.records.push_back(raw);
+        state.flow = Flow::Running;
+        drop(state);
+        self.moved.notify_one();
+    }
+
+    /// By the consumer's thread: the end, or a failure.
+    pub(crate) fn note(&self, flow: Flow) {
+        self.state().flow = flow;
+        self.moved.notify_one();
+    }
+
+    /// About so many bytes of what is there.
+    pub(crate) fn take(&self, bytes_max: usize) -> Taken {
+        let mut state = self.state();
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_max.max(1) {
+            let Some(raw) = state.records.pop_front() else { break };
+            state.bytes -= raw.size();
+            bytes += raw.payload.len().max(1);
+            records.push(raw);
+        }
+        let flow = if state.records.is_empty() { state.flow } else { Flow::Running };
+        Taken { records, flow }
+    }
+
+    /// Whether there is anything to take, or to know.
+    pub(crate) fn is_ready(&self) -> bool {
+        let state = self.state();
+        !state.records.is_empty() || state.flow != Flow::Running
+    }
+
+    /// By the reader, at last.
+    pub(crate) fn leave(&self) {
+        self.state().left = true;
+    }
+
+    /// Whether its reader has gone.
+    pub(crate) fn wish_is_to_leave(&self) -> bool {
+        self.state().left
+    }
+
+    /// Whether there is a record to take, or reason to begin again.
+    pub(crate) fn has_news(&self) -> bool {
+        let state = self.state();
+        !state.records.is_empty() || state.flow == Flow::Lost
+    }
+
+    /// By the consumer's thread, which must carry it out.
+    pub(crate) fn wish(&self) -> Wish {
+        let mut state = self.state();
+        if state.left {
+            return Wish::Leave;
+        }
+        let full = state.bytes >= self.bytes_max;
+        let low = state.bytes <= self.bytes_max / 2;
+        match (state.paused, full, low) {
+            (false, true, _) => {
+                state.paused = true;
+                Wish::Pause
+            }
+            (true, _, true) => {
+                state.paused = false;
+                Wish::Resume
+            }
+            _ => Wish::Nothing,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(offset: u64) -> Raw {
+        Raw { offset, payload: Bytes::from_static(&[0; 72]), mark: None }
+    }
+
+    #[test]
+    fn a_full_buffer_pauses_and_goes_on_when_half_empty() {
+        let buffer = Buffer::new(400);
+        buffer.put(raw(0));
+        assert_eq!(buffer.wish(), Wish::Nothing);
+        buffer.put(raw(1));
+        assert_eq!((buffer.wish(), buffer.wish()), (Wish::Pause, Wish::Nothing));
+        assert_eq!(buffer.take(1).records.len(), 1);
+        assert_eq!((buffer.wish(), buffer.wish()), (Wish::Resume, Wish::Nothing));
+        buffer.leave();
+        assert_eq!(buffer.wish(), Wish::Leave);
+    }
+
+    #[test]
+    fn the_end_is_told_only_behind_the_last_record() {
+        let buffer = Buffer::new(4_000);
+        assert!(!buffer.is_ready());
+        (buffer.put(raw(0)), buffer.put(raw(1)), buffer.note(Flow::AtEnd));
+        assert_eq!(buffer.take(72).flow, Flow::Running);
+        assert_eq!(buffer.take(72).flow, Flow::AtEnd);
+        assert!(buffer.is_ready(), "that it is the end is worth knowing");
+        buffer.put(raw(2));
+        assert_eq!(buffer.take(1_000).flow, Flow::Running);
+        assert!(!buffer.is_ready());
+    }
+}

@@ -1,0 +1,240 @@
+//! One consumer client on one topic, and the thread that serves it: each of its partitions has one
+//! reader. In: partitions to fetch from an offset on. Out: records in their buffers. I/O.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::{ClientContext, Offset as Place, Statistics, TopicPartitionList};
+
+use super::believe::{self, Mark};
+use super::buffer::{Buffer, Flow, Raw, Wish};
+use super::connection::Property;
+use super::proof::{Expected, Pulse, config};
+use super::trouble::KafkaTrouble;
+use crate::traits::LogKind;
+
+/// How long one look for records waits; so late a reader that has made room is fetched for again.
+const POLL: Duration = Duration::from_millis(10);
+/// Records that are taken before buffers are looked after.
+const ROUND_MAX: usize = 1_024;
+/// How long a question about offsets may take.
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// A consumer of one topic.
+pub(crate) struct Lane {
+    consumer: BaseConsumer<LaneContext>,
+    topic: Arc<str>,
+    log: LogKind,
+    pulse: Arc<Pulse>,
+    buffers: Mutex<HashMap<i32, Arc<Buffer>>>,
+    retired: AtomicBool,
+}
+
+struct LaneContext {
+    pulse: Arc<Pulse>,
+}
+
+impl ClientContext for LaneContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "consumer");
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(trouble) = KafkaTrouble::of_client(&error, reason) {
+            tracing::debug!(%error, reason, "consumer");
+            self.pulse.begin(trouble);
+        }
+    }
+}
+
+impl ConsumerContext for LaneContext {}
+
+impl Lane {
+    /// Makes a consumer. It has shown nothing yet.
+    pub(crate) fn make(
+        properties: Vec<Property>,
+        topic: &Arc<str>,
+        log: LogKind,
+    ) -> Result<Arc<Lane>, KafkaTrouble> {
+        let pulse = Arc::new(Pulse::default());
+        let context = LaneContext { pulse: Arc::clone(&pulse) };
+        let consumer = BaseConsumer::from_config_and_context(&config(properties), context)
+            .map_err(|error| KafkaTrouble::of_making(&error))?;
+        let (topic, buffers, retired) =
+            (Arc::clone(topic), Mutex::default(), AtomicBool::new(false));
+        let lane = Arc::new(Lane { consumer, topic, log, pulse, buffers, retired });
+        let served = Arc::clone(&lane);
+        let spawned =
+            thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || serve(&served));
+        spawned.map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })?;
+        Ok(lane)
+    }
+
+    /// Blocking.
+    pub(crate) fn prove(&self, expected: &Expected) -> Result<String, KafkaTrouble> {
+        expected.prove(self.consumer.client(), &self.pulse)
+    }
+
+    /// Whether nobody reads that partition here.
+    pub(crate) fn is_free(&self, partition: i32) -> bool {
+        !self.buffers().contains_key(&partition)
+    }
+
+    /// Whether its reader there has gone, and it will soon be free.
+    pub(crate) fn is_leaving(&self, partition: i32) -> bool {
+        self.buffers().get(&partition).is_some_and(|buffer| buffer.wish_is_to_leave())
+    }
+
+    /// The first offset that is there, and the one after the last. Blocking.
+    pub(crate) fn bounds(&self, partition: i32) -> Result<(u64, u64), KafkaTrouble> {
+        let asked = self.consumer.fetch_watermarks(&self.topic, partition, QUESTION);
+        let (low, high) = asked.map_err(|error| match error.rdkafka_error_code() {
+            Some(
+                RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition,
+            ) => KafkaTrouble::TopicMissing { topic: self.topic.to_string() },
+            _ => self.pulse.trouble().unwrap_or(KafkaTrouble::Late { act: "where does it end" }),
+        })?;
+        let positive = |offset: i64| u64::try_from(offset).unwrap_or(0);
+        Ok((positive(low), positive(high)))
+    }
+
+    /// Begins to fetch a partition for one reader; `None` if another one reads it here. Blocking.
+    pub(crate) fn open(
+        &self,
+        partition: i32,
+        from: u64,
+        bytes_max: usize,
+    ) -> Result<Option<Arc<Buffer>>, KafkaTrouble> {
+        let buffer = Arc::new(Buffer::new(bytes_max));
+        {
+            let mut buffers = self.buffers();
+            if self.retired.load(Ordering::Relaxed) || buffers.contains_key(&partition) {
+                return Ok(None);
+            }
+            // Before it is assigned, so that no record comes without its buffer.
+            buffers.insert(partition, Arc::clone(&buffer));
+        }
+        let place = Place::Offset(i64::try_from(from).unwrap_or(i64::MAX));
+        let assigned =
+            self.list(partition, place).and_then(|it| self.consumer.incremental_assign(&it));
+        match assigned {
+            Ok(()) => Ok(Some(buffer)),
+            Err(error) => {
+                self.buffers().remove(&partition);
+                Err(KafkaTrouble::NoClient { why: error.to_string() })
+            }
+        }
+    }
+
+    /// What ails it.
+    pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
+        self.pulse.trouble()
+    }
+
+    /// Ends, on its own thread, when its last reader has left.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    fn list(&self, partition: i32, place: Place) -> KafkaResult<TopicPartitionList> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&self.topic, partition, place)?;
+        Ok(list)
+    }
+
+    /// One message, or one piece of news.
+    fn dispatch(&self, polled: KafkaResult<BorrowedMessage<'_>>) {
+        match polled {
+            Ok(message) => {
+                self.pulse.end();
+                let buffer = self.buffers().get(&message.partition()).cloned();
+                if let Some(buffer) = buffer {
+                    buffer.put(self.raw(&message));
+                }
+            }
+            Err(KafkaError::PartitionEOF(partition)) => {
+                self.pulse.end();
+                let buffer = self.buffers().get(&partition).cloned();
+                if let Some(buffer) = buffer {
+                    buffer.note(Flow::AtEnd);
+                }
+            }
+            // It does not say which one, so each looks where it stands.
+            Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            )) => self.buffers().values().for_each(|buffer| buffer.note(Flow::Lost)),
+            // What is worth telling was told to the context.
+            Err(error) => tracing::debug!(%error, "consumer"),
+        }
+    }
+
+    fn raw(&self, message: &BorrowedMessage<'_>) -> Raw {
+        let mark = match self.log {
+            LogKind::Events => None,
+            LogKind::Outcomes => message.headers().and_then(|headers| {
+                let ours = headers.iter().find(|header| header.key == believe::HEADER);
+                ours.and_then(|header| Mark::parse(header.value?))
+            }),
+        };
+        let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
+        Raw { offset: u64::try_from(message.offset()).unwrap_or(0), payload, mark }
+    }
+
+    /// Pauses, goes on, lets go. By the thread that polls, so that nothing of a partition that was
+    /// let go can come afterwards and be taken for its next reader's.
+    fn look_after(&self) {
+        let wishes: Vec<(i32, Wish)> =
+            self.buffers().iter().map(|(partition, buffer)| (*partition, buffer.wish())).collect();
+        for (partition, wish) in wishes {
+            let done = self.list(partition, Place::Invalid).and_then(|list| match wish {
+                Wish::Nothing => Ok(()),
+                Wish::Pause => self.consumer.pause(&list),
+                Wish::Resume => self.consumer.resume(&list),
+                Wish::Leave => self.consumer.incremental_unassign(&list),
+            });
+            if let Err(error) = done {
+                tracing::warn!(topic = &*self.topic, partition, ?wish, %error, "consumer");
+            }
+            if wish == Wish::Leave {
+                self.buffers().remove(&partition);
+            }
+        }
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, HashMap<i32, Arc<Buffer>>> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves a consumer until it is retired and has no reader; ending it may take a tenth of a second,
+/// for which nobody waits.
+fn serve(lane: &Arc<Lane>) {
+    loop {
+        if let Some(polled) = lane.consumer.poll(POLL) {
+            lane.dispatch(polled);
+            for _ in 0..ROUND_MAX {
+                let Some(polled) = lane.consumer.poll(Duration::ZERO) else { break };
+                lane.dispatch(polled);
+            }
+        }
+        lane.look_after();
+        if lane.retired.load(Ordering::Relaxed)
+            && Arc::strong_count(lane) == 1
+            && lane.buffers().is_empty()
+        {
+            return;
+        }
+    }
+}

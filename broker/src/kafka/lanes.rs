@@ -1,0 +1,212 @@
+//! All consumers of one topic: as few as the most readers of one partition, replaced while they are
+//! used. In: readers, new settings. Out: taps. I/O.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use config_schemas::PartitionId;
+use tokio::sync::{Semaphore, watch};
+
+use super::buffer::Buffer;
+use super::connection::Property;
+use super::lane::Lane;
+use super::proof::Expected;
+use super::trouble::KafkaTrouble;
+use crate::error::Error;
+use crate::traits::LogKind;
+
+/// Most clients, and so most readers of one partition in this process: its worker, its snapshots, a
+/// load for a move, and a few who follow it. Each client costs about five threads.
+const LANES_MAX: usize = 8;
+/// Questions and assignments that wait for a broker at once, each on a thread.
+const BLOCKING_MAX: usize = 16;
+/// How often a reader asks for a place before it is told that there is none.
+const OPEN_MAX: usize = 64;
+/// How soon a place that is about to be free is asked for again.
+const LEAVING: Duration = Duration::from_millis(5);
+
+/// The consumers of one topic.
+pub(crate) struct Lanes {
+    topic: Arc<str>,
+    log: LogKind,
+    state: Mutex<State>,
+    /// Which generation is the newest; readers of older ones move over.
+    generation: watch::Sender<u64>,
+    blocking: Semaphore,
+}
+
+struct State {
+    lanes: Vec<Arc<Lane>>,
+    properties: Vec<Property>,
+    queued_bytes: usize,
+}
+
+/// A partition that is fetched for one reader.
+pub(crate) struct Fetch {
+    pub(crate) buffer: Arc<Buffer>,
+    pub(crate) generation: u64,
+    /// Ends with its last fetch once it is retired.
+    _lane: Arc<Lane>,
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        self.buffer.leave();
+    }
+}
+
+impl Lanes {
+    /// With a first consumer that has proven itself.
+    pub(crate) async fn connect(
+        topic: Arc<str>,
+        log: LogKind,
+        (properties, queued_bytes): (Vec<Property>, usize),
+        expected: Expected,
+    ) -> Result<Lanes, KafkaTrouble> {
+        let lane = proven(&topic, log, &properties, expected).await?.used();
+        let lane = lane.ok_or(KafkaTrouble::Late { act: "proving a client" })?;
+        let state = Mutex::new(State { lanes: vec![lane], properties, queued_bytes });
+        let blocking = Semaphore::new(BLOCKING_MAX);
+        Ok(Lanes { topic, log, state, generation: watch::Sender::new(0), blocking })
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The newest generation.
+    pub(crate) fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// What ails the first of them; the others are like it.
+    pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
+        self.state().lanes.first().and_then(|lane| lane.trouble())
+    }
+
+    /// A consumer that could be the first of the next generation.
+    pub(crate) async fn prove(
+        &self,
+        properties: &[Property],
+        expected: Expected,
+    ) -> Result<ProvenLane, KafkaTrouble> {
+        proven(&self.topic, self.log, properties, expected).await
+    }
+
+    /// New readers use consumers with these properties, and those that are there move over as soon
+    /// as the next one has something for them.
+    pub(crate) fn swap(&self, next: ProvenLane, properties: Vec<Property>, queued_bytes: usize) {
+        let Some(lane) = next.used() else { return };
+        let old = {
+            let mut state = self.state();
+            (state.properties, state.queued_bytes) = (properties, queued_bytes);
+            std::mem::replace(&mut state.lanes, vec![lane])
+        };
+        old.iter().for_each(|lane| lane.retire());
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// The first offset of the partition, and the one after its last.
+    pub(crate) async fn bounds(&self, partition: PartitionId) -> Result<(u64, u64), Error> {
+        let lane = self.state().lanes.first().cloned();
+        let partition = i32::try_from(partition.0).unwrap_or(i32::MAX);
+        let lane = lane.ok_or(Error::Closed)?;
+        self.blocking(move || lane.bounds(partition)).await
+    }
+
+    /// Fetches a partition from an offset on that is there, or comes next.
+    pub(crate) async fn open(&self, partition: PartitionId, from: u64) -> Result<Fetch, Error> {
+        let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
+        // each may be taken by another reader in between, a bounded number of times
+        for _ in 0..OPEN_MAX {
+            let generation = *self.generation.borrow();
+            let Some((lane, bytes)) = self.free(number)? else {
+                tokio::time::sleep(LEAVING).await;
+                continue;
+            };
+            let opened = Arc::clone(&lane);
+            let buffer = self.blocking(move || opened.open(number, from, bytes)).await?;
+            if let Some(buffer) = buffer {
+                return Ok(Fetch { buffer, generation, _lane: lane });
+            }
+        }
+        Err(self.busy(partition.0))
+    }
+
+    /// A consumer that does not fetch that partition yet; `None` while one is about to let go of it.
+    fn free(&self, partition: i32) -> Result<Option<(Arc<Lane>, usize)>, Error> {
+        let mut state = self.state();
+        let bytes = state.queued_bytes;
+        if let Some(lane) = state.lanes.iter().find(|lane| lane.is_free(partition)) {
+            return Ok(Some((Arc::clone(lane), bytes)));
+        }
+        if state.lanes.iter().any(|lane| lane.is_leaving(partition)) {
+            return Ok(None);
+        }
+        if state.lanes.len() >= LANES_MAX {
+            return Err(self.busy(partition.unsigned_abs()));
+        }
+        let properties = state.properties.clone();
+        let lane = Lane::make(properties, &self.topic, self.log).map_err(Error::Kafka)?;
+        state.lanes.push(Arc::clone(&lane));
+        Ok(Some((lane, bytes)))
+    }
+
+    fn busy(&self, partition: u32) -> Error {
+        Error::Kafka(KafkaTrouble::Busy { topic: self.topic.to_string(), partition })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, KafkaTrouble> + Send + 'static,
+    ) -> Result<T, Error> {
+        let _permit = self.blocking.acquire().await.map_err(|_| Error::Closed)?;
+        let joined = tokio::task::spawn_blocking(work).await;
+        joined.map_err(|_| Error::Closed)?.map_err(Error::Kafka)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        self.state().lanes.iter().for_each(|lane| lane.retire());
+    }
+}
+
+/// A consumer that may be used; unless it is, it retires.
+pub(crate) struct ProvenLane(Option<Arc<Lane>>);
+
+impl ProvenLane {
+    fn used(mut self) -> Option<Arc<Lane>> {
+        self.0.take()
+    }
+}
+
+impl Drop for ProvenLane {
+    fn drop(&mut self) {
+        if let Some(lane) = &self.0 {
+            lane.retire();
+        }
+    }
+}
+
+/// A new consumer that has shown what it can.
+async fn proven(
+    topic: &Arc<str>,
+    log: LogKind,
+    properties: &[Property],
+    expected: Expected,
+) -> Result<ProvenLane, KafkaTrouble> {
+    let (topic, properties) = (Arc::clone(topic), properties.to_vec());
+    let joined = tokio::task::spawn_blocking(move || {
+        let on_trial = ProvenLane(Some(Lane::make(properties, &topic, log)?));
+        if let Some(lane) = &on_trial.0 {
+            lane.prove(&expected)?;
+        }
+        Ok(on_trial)
+    });
+    joined.await.map_err(|_| KafkaTrouble::Late { act: "proving a client" })?
+}

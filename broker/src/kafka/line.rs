@@ -1,0 +1,114 @@
+//! The way into one partition of a topic, through whichever producer is the current one. In: records.
+//! Out: the same, in order, to one producer; to the next one only when the one before has nothing of
+//! this partition on its way, so that they cannot overtake each other. No I/O of its own.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use config_schemas::PartitionId;
+use tokio::sync::{Notify, Semaphore};
+
+use super::sender::Sender;
+
+/// One partition of one topic, for writing.
+pub(crate) struct Line {
+    topic: Arc<str>,
+    partition: i32,
+    state: Mutex<State>,
+    /// Told when the gate opens, and when nothing is on its way.
+    moved: Notify,
+    /// Whoever sends next; in the order in which they came.
+    turn: Semaphore,
+}
+
+struct State {
+    sender: Arc<Sender>,
+    /// The gate is shut until all that is on its way has arrived; then this one takes over.
+    next: Option<Arc<Sender>>,
+    in_flight: usize,
+}
+
+impl Line {
+    pub(crate) fn new(topic: Arc<str>, partition: PartitionId, sender: Arc<Sender>) -> Line {
+        // Kafka numbers partitions with 31 bits; the map knows no more than some thousands
+        let partition = i32::try_from(partition.0).unwrap_or(i32::MAX);
+        let state = Mutex::new(State { sender, next: None, in_flight: 0 });
+        Line { topic, partition, state, moved: Notify::new(), turn: Semaphore::new(1) }
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(crate) fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Waits for the gate, and has `send` send; others wait meanwhile, in their order. `send` says
+    /// how many records it got rid of; `None` from [`Line::try_send`] means that the gate is shut.
+    pub(crate) async fn send<R>(&self, mut send: impl FnMut(&Self) -> Option<R>) -> R {
+        // never closed, so there always is a turn
+        let _turn = self.turn.acquire().await;
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            if let Some(sent) = send(self) {
+                return sent;
+            }
+            moved.await;
+        }
+    }
+
+    /// Sends through the current producer unless the gate is shut. `send` returns how many records
+    /// are on their way now.
+    pub(crate) fn try_send<R>(&self, send: impl FnOnce(&Sender) -> (usize, R)) -> Option<R> {
+        let mut state = self.state();
+        if state.next.is_some() {
+            return None;
+        }
+        let (count, result) = send(&state.sender);
+        state.in_flight += count;
+        Some(result)
+    }
+
+    /// One record has arrived, or is given up.
+    pub(crate) fn landed(&self) {
+        let mut state = self.state();
+        state.in_flight = state.in_flight.saturating_sub(1);
+        if state.in_flight == 0 {
+            self.pass_on(state);
+        }
+    }
+
+    /// From here on through `next`, as soon as nothing is on its way through the one before.
+    pub(crate) fn move_to(&self, next: &Arc<Sender>) {
+        let mut state = self.state();
+        state.next = Some(Arc::clone(next));
+        if state.in_flight == 0 {
+            self.pass_on(state);
+        }
+    }
+
+    /// Returns when no move is pending.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            if self.state().next.is_none() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    fn pass_on(&self, mut state: MutexGuard<'_, State>) {
+        let Some(next) = state.next.take() else { return };
+        let before = std::mem::replace(&mut state.sender, next);
+        drop(state);
+        drop(before);
+        self.moved.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,224 @@
+//! A partition that this process holds: appends to its topics. In: batches. Out: answers, given only
+//! for what every reader believes. I/O.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use config_schemas::{Epoch, Offset, PartitionId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::Shared;
+use super::flight::{Answer, Flight, Ticket};
+use super::hold::{Hold, Standing};
+use super::line::Line;
+use super::look::first_barrier;
+use crate::error::Error;
+use crate::records::{RECORD_BYTES_MAX, Records};
+use crate::traits::{LogKind, Owned};
+
+/// Most bytes of one partition's topic that wait for acknowledgement; also the largest batch.
+const ROOM_BYTES: u32 = 8 << 20;
+/// What a record takes besides its payload: header, lengths, and its place in the client's queue.
+const RECORD_OVERHEAD: usize = 192;
+/// How long a release waits for what is under way. It is not lost by that: it arrives, or not, as
+/// after any crash.
+const RELEASE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A partition of a [`KafkaBroker`](crate::KafkaBroker) that this process holds.
+#[derive(Clone)]
+pub struct KafkaOwned(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    partition: PartitionId,
+    hold: Arc<Hold>,
+    lines: [Arc<Line>; 2],
+    room: [Arc<Semaphore>; 2],
+    released: AtomicBool,
+}
+
+/// Where an append gets its room, and whom it tells.
+type Fare = (Vec<OwnedSemaphorePermit>, oneshot::Sender<Answer>);
+/// Records that the client did not take.
+type Failed = Vec<(Error, Box<Ticket>)>;
+
+impl KafkaOwned {
+    pub(crate) fn new(shared: Arc<Shared>, partition: PartitionId, hold: Arc<Hold>) -> KafkaOwned {
+        let lines = LogKind::ALL.map(|log| shared.producer.line(log, partition));
+        let room = [(); 2].map(|()| Arc::new(Semaphore::new(ROOM_BYTES as usize)));
+        let released = AtomicBool::new(false);
+        KafkaOwned(Arc::new(Inner { shared, partition, hold, lines, room, released }))
+    }
+
+    /// Puts all of the batch in line, once the gate is open.
+    async fn send(&self, log: LogKind, records: &Records, fare: Fare) -> Result<(), Error> {
+        let Inner { lines, hold, .. } = &*self.0;
+        let line = &lines[place(log)];
+        let mut fare = Some(fare);
+        let sent: Result<Failed, Error> = line
+            .send(|_| match log {
+                LogKind::Events if self.0.released.load(Ordering::Relaxed) => {
+                    Some(Err(Error::Closed))
+                }
+                LogKind::Events => self.try_send(line, records, None, &mut fare).map(Ok),
+                LogKind::Outcomes => {
+                    let count = records.len() as u64;
+                    let numbered = hold.number(count, |first| {
+                        self.try_send(line, records, Some(first), &mut fare)
+                    });
+                    numbered.transpose()
+                }
+            })
+            .await;
+        for (error, ticket) in sent? {
+            ticket.flight.landed(ticket.index, Err(error));
+        }
+        Ok(())
+    }
+
+    /// `None` while the gate is shut; `first` is the first record's number.
+    fn try_send(
+        &self,
+        line: &Arc<Line>,
+        records: &Records,
+        first: Option<u64>,
+        fare: &mut Option<Fare>,
+    ) -> Option<Failed> {
+        let hold = &self.0.hold;
+        let log = if first.is_some() { LogKind::Outcomes } else { LogKind::Events };
+        line.try_send(|sender| {
+            let Some((room, reply)) = fare.take() else { return (0, Vec::new()) };
+            let held = first.map(|first| (Arc::clone(hold), first));
+            let end = self.0.shared.end_of(self.0.partition, log);
+            let flight = Arc::new(Flight::new(records.len(), held, end, room, reply));
+            let mut failed = Vec::new();
+            for (index, payload) in records.iter().enumerate() {
+                let mark = first.map(|first| hold.mark(first + index as u64));
+                let (line, flight) = (Arc::clone(line), Arc::clone(&flight));
+                let ticket = Box::new(Ticket { line, flight, index });
+                let (topic, partition) = (ticket.line.topic().to_owned(), ticket.line.partition());
+                let sent = sender.send(&topic, partition, payload, mark.as_ref(), ticket);
+                failed.extend(sent.err());
+            }
+            (records.len() - failed.len(), failed)
+        })
+    }
+
+    /// Room for a batch, if it is within its bounds.
+    async fn room(
+        &self,
+        log: LogKind,
+        records: &Records,
+    ) -> Result<Vec<OwnedSemaphorePermit>, Error> {
+        let shared = &self.0.shared;
+        let message = shared.message_bytes();
+        let payload_max = message.saturating_sub(RECORD_OVERHEAD).min(RECORD_BYTES_MAX);
+        if let Some(large) = records.iter().find(|record| record.len() > payload_max) {
+            return Err(Error::TooLarge { bytes: large.len() });
+        }
+        let bytes = records.bytes() + records.len() * RECORD_OVERHEAD;
+        let most = ROOM_BYTES.min(shared.producer.room_bytes());
+        let fits = u32::try_from(bytes).ok().filter(|bytes| *bytes <= most);
+        let fits = fits.ok_or(Error::TooLarge { bytes })?;
+        let closed = |_| Error::Closed;
+        let room = Arc::clone(&self.0.room[place(log)]);
+        let ours = room.acquire_many_owned(fits).await.map_err(closed)?;
+        let all = Arc::clone(&shared.producer.room);
+        Ok(vec![ours, all.acquire_many_owned(fits).await.map_err(closed)?])
+    }
+}
+
+impl Inner {
+    /// Whether every reader believes acknowledged outcomes up to `last`. Looks into places between
+    /// them that are not ours.
+    async fn believed(&self, last: Offset) -> Result<(), Error> {
+        loop {
+            match self.hold.standing(last.0) {
+                Standing::Believed => return Ok(()),
+                Standing::Not(error) => return Err(error),
+                Standing::Doubtful(_) => {}
+            }
+            let _turn = self.hold.looking.acquire().await.map_err(|_| Error::Closed)?;
+            let Standing::Doubtful(place) = self.hold.standing(last.0) else { continue };
+            let belief = self.hold.belief();
+            let lanes = self.shared.lanes(LogKind::Outcomes);
+            let barrier = first_barrier(lanes, self.partition, &place, belief).await?;
+            self.hold.looked(&place, barrier);
+        }
+    }
+}
+
+fn place(log: LogKind) -> usize {
+    match log {
+        LogKind::Events => 0,
+        LogKind::Outcomes => 1,
+    }
+}
+
+/// An append that waits for the brokers.
+pub struct KafkaSubmitted(Pin<Box<dyn Future<Output = Answer> + Send>>);
+
+impl Future for KafkaSubmitted {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl Owned for KafkaOwned {
+    type Submitted = KafkaSubmitted;
+
+    fn partition(&self) -> PartitionId {
+        self.0.partition
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.0.hold.epoch()
+    }
+
+    async fn append(&self, log: LogKind, records: Records) -> Answer {
+        self.submit(log, records).await?.await
+    }
+
+    async fn submit(&self, log: LogKind, records: Records) -> Result<KafkaSubmitted, Error> {
+        if records.is_empty() {
+            return Ok(KafkaSubmitted(Box::pin(std::future::ready(Ok(Vec::new())))));
+        }
+        let room = self.room(log, &records).await?;
+        let (reply, answer) = oneshot::channel();
+        self.send(log, &records, (room, reply)).await?;
+        let inner = Arc::clone(&self.0);
+        Ok(KafkaSubmitted(Box::pin(async move {
+            let offsets = answer.await.unwrap_or(Err(Error::Closed))?;
+            if let (LogKind::Outcomes, Some(last)) = (log, offsets.last()) {
+                inner.believed(*last).await?;
+            }
+            Ok(offsets)
+        })))
+    }
+
+    fn end(&self, log: LogKind) -> Offset {
+        match log {
+            LogKind::Events => Offset(self.0.shared.known_end(self.0.partition, log)),
+            LogKind::Outcomes => self.0.hold.end(),
+        }
+    }
+
+    async fn release(&self) {
+        self.0.released.store(true, Ordering::Relaxed);
+        self.0.hold.end_with(Error::Closed);
+        let rest = async {
+            for room in &self.0.room {
+                // all room is free when every append under way is answered
+                let _all = room.acquire_many(ROOM_BYTES).await;
+            }
+        };
+        if tokio::time::timeout(RELEASE_LIMIT, rest).await.is_err() {
+            tracing::warn!(partition = %self.0.partition, "released with appends under way");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The producer of a hunt: one client at a time for all partitions, replaced while it is used. In:
+//! batches, new settings. Out: batches sent in order, exactly once; a swap that happened, or why it
+//! did not. I/O.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use config_schemas::PartitionId;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::line::Line;
+use super::sender::Sender;
+use super::trouble::KafkaTrouble;
+use crate::traits::LogKind;
+
+/// All ways into the hunt's topics.
+pub(crate) struct Producer {
+    topics: [Arc<str>; 2],
+    state: Mutex<State>,
+    /// One swap at a time.
+    swapping: Semaphore,
+    /// Bytes that wait for acknowledgement, of all partitions.
+    pub(crate) room: Arc<Semaphore>,
+}
+
+struct State {
+    sender: Arc<Sender>,
+    lines: HashMap<(LogKind, PartitionId), Arc<Line>>,
+    room_bytes: u32,
+}
+
+/// What a swap took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swapped {
+    /// From the first gate that shut to the last that opened again.
+    pub gate: Duration,
+    /// Whether the old client had to be given up, and with it what it had not got acknowledged.
+    pub given_up: bool,
+}
+
+impl Producer {
+    pub(crate) fn new(topics: [Arc<str>; 2], sender: Arc<Sender>, room_bytes: u32) -> Producer {
+        let room = Arc::new(Semaphore::new(room_bytes as usize));
+        let state = Mutex::new(State { sender, lines: HashMap::new(), room_bytes });
+        Producer { topics, state, swapping: Semaphore::new(1), room }
+    }
+
+    /// The way into one partition of one topic; always the same.
+    pub(crate) fn line(&self, log: LogKind, partition: PartitionId) -> Arc<Line> {
+        let mut state = self.state();
+        let sender = Arc::clone(&state.sender);
+        let topic = match log {
+            LogKind::Events => &self.topics[0],
+            LogKind::Outcomes => &self.topics[1],
+        };
+        let line = state.lines.entry((log, partition));
+        let new = || Arc::new(Line::new(Arc::clone(topic), partition, sender));
+        Arc::clone(line.or_insert_with(new))
+    }
+
+    /// What ails the current client.
+    pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
+        self.state().sender.trouble()
+    }
+
+    /// Bytes that may wait at all.
+    pub(crate) fn room_bytes(&self) -> u32 {
+        self.state().room_bytes
+    }
+
+    /// Replaces the client by one that has proven itself. A partition waits for its own last
+    /// acknowledgement by the old client, and for nothing else.
+    pub(crate) async fn swap(
+        &self,
+        next: Arc<Sender>,
+        room_bytes: u32,
+        drain: Duration,
+    ) -> Swapped {
+        let _one = self.swapping.acquire().await;
+        let gate = Instant::now();
+        // A line that is made meanwhile begins with the new client: nothing of it is on its way.
+        let (old, lines) = {
+            let mut state = self.state();
+            let old = std::mem::replace(&mut state.sender, Arc::clone(&next));
+            (old, state.lines.values().cloned().collect::<Vec<_>>())
+        };
+        for line in &lines {
+            line.move_to(&next);
+        }
+        // It goes on for those who still hold it, and ends on its own thread after the last.
+        old.retire();
+        let settled = async {
+            for line in &lines {
+                line.settled().await;
+            }
+        };
+        let given_up = tokio::time::timeout(drain, settled).await.is_err();
+        if given_up {
+            old.give_up();
+        }
+        let gate = gate.elapsed();
+        drop(old);
+        self.resize(room_bytes).await;
+        Swapped { gate, given_up }
+    }
+
+    /// Changes how much may wait. Less is in force once as much has been acknowledged.
+    async fn resize(&self, bytes: u32) {
+        let before = std::mem::replace(&mut self.state().room_bytes, bytes);
+        if bytes > before {
+            self.room.add_permits((bytes - before) as usize);
+        } else if let Ok(surplus) = self.room.acquire_many(before - bytes).await {
+            surplus.forget();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Producer {
+    /// Nobody waits for an answer any more, or it could not be dropped.
+    fn drop(&mut self) {
+        let state = self.state();
+        state.sender.retire();
+        state.sender.give_up();
+    }
+}

@@ -1,0 +1,203 @@
+//! Reads one of a partition's topics. In: an offset. Out: of events every record, also those of other
+//! people's producers; of outcomes those that can be believed. I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config_schemas::{Epoch, Offset, PartitionId};
+
+use super::Shared;
+use super::believe::{Belief, Verdict};
+use super::buffer::Raw;
+use super::tap::{Switched, Tap, trimmed};
+use super::trouble::KafkaTrouble;
+use crate::error::Error;
+use crate::records::{Chunk, Record};
+use crate::traits::{LogKind, Reader};
+
+/// Read at once while only looking for a place.
+const SCAN_BYTES: usize = 256 << 10;
+/// A read that has to wait longer for the broker fails, and may be tried again.
+const READ_LIMIT: Duration = Duration::from_secs(10);
+/// So many records apart, what is believed is noted down for readers to come.
+const CHECKPOINT_RECORDS: u64 = 8_192;
+
+/// Follows one topic of a partition.
+pub struct KafkaReader {
+    shared: Arc<Shared>,
+    partition: PartitionId,
+    log: LogKind,
+    tap: Option<Tap>,
+    /// Of outcomes: what is believed after all that was poured.
+    belief: Belief,
+    noted: u64,
+    /// Judged and not given yet; all of them from `from` on.
+    pending: VecDeque<Record>,
+    from: u64,
+}
+
+impl KafkaReader {
+    pub(crate) fn new(shared: Arc<Shared>, partition: PartitionId, log: LogKind) -> KafkaReader {
+        let (belief, pending) = Default::default();
+        KafkaReader { shared, partition, log, tap: None, belief, noted: 0, pending, from: 0 }
+    }
+
+    /// How the last swap of the consumer went here.
+    pub fn last_switch(&self) -> Option<Switched> {
+        self.tap.as_ref().and_then(|tap| tap.switched)
+    }
+
+    /// What is believed right behind the record at `offset`, which must be there.
+    pub(crate) async fn belief_behind(&mut self, offset: u64) -> Result<Belief, Error> {
+        self.begin(offset).await?;
+        loop {
+            let limited = tokio::time::timeout(READ_LIMIT, self.tap()?.grown()).await;
+            limited.map_err(|_| self.late())??;
+            for raw in self.tap()?.pour(SCAN_BYTES).await?.records {
+                self.judge(&raw);
+                if raw.offset >= offset {
+                    // the rest of what was poured is gone: whoever reads on begins anew
+                    self.tap = None;
+                    self.shared.checkpoints.note(self.partition, raw.offset + 1, &self.belief);
+                    return Ok(std::mem::take(&mut self.belief));
+                }
+            }
+        }
+    }
+
+    /// Has the tap stand where everything from `from` on is pending or still to come.
+    async fn seek(&mut self, from: u64) -> Result<(), Error> {
+        let judged = self.tap.as_ref().map(Tap::next);
+        if from < self.from || judged.is_none_or(|judged| from > judged) {
+            self.begin(from).await?;
+        }
+        self.from = from;
+        while self.pending.front().is_some_and(|record| record.offset.0 < from) {
+            self.pending.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Begins at `from`, or before it where what is believed is known.
+    async fn begin(&mut self, from: u64) -> Result<(), Error> {
+        self.tap = None;
+        self.pending.clear();
+        let (low, high) = self.shared.lanes(self.log).bounds(self.partition).await?;
+        let (start, belief) = match self.log {
+            LogKind::Events => (from, Belief::default()),
+            LogKind::Outcomes => self.shared.checkpoints.before(self.partition, from),
+        };
+        if start < low {
+            return Err(trimmed(self.shared.lanes(self.log), self.partition, low));
+        }
+        self.belief = belief;
+        let lanes = self.shared.lanes(self.log);
+        self.tap = Some(Tap::open(lanes, self.partition, start.min(high)).await?);
+        (self.from, self.noted) = (from, start);
+        Ok(())
+    }
+
+    /// Takes what the tap has. Whether that was all there is.
+    async fn pour(&mut self, bytes_max: usize) -> Result<bool, Error> {
+        let poured = self.tap()?.pour(bytes_max).await?;
+        for raw in &poured.records {
+            let believed = self.judge(raw);
+            if believed && raw.offset >= self.from {
+                self.pending.push_back(self.record(raw));
+            }
+        }
+        let next = self.tap()?.next();
+        if self.log == LogKind::Outcomes && next >= self.noted + CHECKPOINT_RECORDS {
+            self.shared.checkpoints.note(self.partition, next, &self.belief);
+            self.noted = next;
+        }
+        self.shared.note_end(self.partition, self.log, next);
+        Ok(poured.at_end)
+    }
+
+    fn judge(&mut self, raw: &Raw) -> bool {
+        match self.log {
+            LogKind::Events => true,
+            LogKind::Outcomes => match self.belief.judge(raw.mark.as_ref()) {
+                Verdict::Believed => true,
+                Verdict::Barrier => false,
+                Verdict::Ignored(doubt) => {
+                    tracing::debug!(partition = %self.partition, offset = raw.offset, ?doubt,
+                        "an outcome does not count");
+                    false
+                }
+            },
+        }
+    }
+
+    fn record(&self, raw: &Raw) -> Record {
+        let epoch = self.belief.holder().map_or(Epoch(0), |holder| holder.epoch);
+        Record { offset: Offset(raw.offset), epoch, payload: raw.payload.clone() }
+    }
+
+    /// About so many bytes of what is pending.
+    fn chunk(&mut self, bytes_max: usize) -> Chunk {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while bytes < bytes_max.max(1) {
+            let Some(record) = self.pending.pop_front() else { break };
+            bytes += record.payload.len().max(1);
+            records.push(record);
+        }
+        let judged = self.tap.as_ref().map_or(self.from, Tap::next).max(self.from);
+        let next = self.pending.front().map_or(judged, |record| record.offset.0);
+        self.from = next;
+        Chunk { records, next: Offset(next) }
+    }
+
+    fn tap(&mut self) -> Result<&mut Tap, Error> {
+        self.tap.as_mut().ok_or(Error::Closed)
+    }
+
+    fn late(&self) -> Error {
+        let late = KafkaTrouble::Late { act: "read on" };
+        Error::Kafka(self.shared.lanes(self.log).trouble().unwrap_or(late))
+    }
+
+    async fn read_on(&mut self, from: Offset, bytes_max: usize) -> Result<Chunk, Error> {
+        self.seek(from.0).await?;
+        loop {
+            if !self.pending.is_empty() {
+                return Ok(self.chunk(bytes_max));
+            }
+            let at_end = self.pour(bytes_max).await?;
+            if self.pending.is_empty() && at_end {
+                // What this process got acknowledged is there, also where a new leader does not
+                // know it yet.
+                if self.tap()?.next() >= self.shared.known_end(self.partition, self.log) {
+                    return Ok(self.chunk(bytes_max));
+                }
+                self.tap()?.grown().await?;
+            }
+        }
+    }
+}
+
+impl Reader for KafkaReader {
+    async fn read(&mut self, from: Offset, bytes_max: usize) -> Result<Chunk, Error> {
+        match tokio::time::timeout(READ_LIMIT, self.read_on(from, bytes_max)).await {
+            Ok(read) => read,
+            Err(_) => Err(self.late()),
+        }
+    }
+
+    async fn end(&mut self) -> Result<Offset, Error> {
+        let (_, high) = self.shared.lanes(self.log).bounds(self.partition).await?;
+        self.shared.note_end(self.partition, self.log, high);
+        Ok(Offset(high))
+    }
+
+    async fn wait_beyond(&mut self, offset: Offset) -> Result<(), Error> {
+        self.seek(offset.0).await?;
+        while self.pending.is_empty() {
+            self.tap()?.grown().await?;
+            self.pour(SCAN_BYTES).await?;
+        }
+        Ok(())
+    }
+}

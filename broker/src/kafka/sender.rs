@@ -1,0 +1,205 @@
+//! One producer client, from its proof to its end: a generation. In: connection and settings. Out: a
+//! client that has shown that it can send; acknowledgements, on its own thread. I/O.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
+use serde::Deserialize;
+
+use super::believe::{self, Mark};
+use super::connection::Property;
+use super::flight::Ticket;
+use super::proof::{Expected, Pulse, config};
+use super::trouble::{KafkaTrouble, of_delivery};
+use crate::error::Error;
+
+/// How long one look for acknowledgements waits; so late a thread sees at most that it is to end.
+const POLL: Duration = Duration::from_millis(100);
+/// The same while it waits for the last ones who hold it.
+const POLL_RETIRED: Duration = Duration::from_millis(10);
+
+/// A producer and the thread that serves it.
+pub(crate) struct Sender {
+    producer: BaseProducer<SenderContext>,
+    pulse: Arc<Pulse>,
+    retired: AtomicBool,
+}
+
+/// What librdkafka calls.
+struct SenderContext {
+    pulse: Arc<Pulse>,
+}
+
+/// Of the statistics, what we ask for.
+#[derive(Deserialize)]
+struct Statistics {
+    eos: Option<Idempotence>,
+}
+
+#[derive(Deserialize)]
+struct Idempotence {
+    idemp_state: String,
+}
+
+impl ClientContext for SenderContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "producer");
+    }
+
+    /// Looked at until the producer has its id, which it gets without sending anything.
+    fn stats_raw(&self, statistics: &[u8]) {
+        if *self.pulse.has_id().borrow() {
+            return;
+        }
+        let parsed = serde_json::from_slice::<Statistics>(statistics).ok();
+        let state = parsed.and_then(|parsed| parsed.eos).map(|eos| eos.idemp_state);
+        if state.as_deref() == Some("Assigned") {
+            self.pulse.has_id().send_replace(true);
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "producer");
+        if let Some(trouble) = KafkaTrouble::of_client(&error, reason) {
+            self.pulse.begin(trouble);
+        }
+    }
+}
+
+impl ProducerContext for SenderContext {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        match result {
+            Ok(message) => {
+                self.pulse.end();
+                ticket.landed(Ok(message.offset()));
+            }
+            Err((error, message)) => {
+                let bytes = message.payload_len();
+                let code = error.rdkafka_error_code();
+                let code = code.unwrap_or(rdkafka::types::RDKafkaErrorCode::Unknown);
+                ticket.landed(Err(of_delivery(code, bytes)));
+            }
+        }
+    }
+}
+
+impl Sender {
+    /// Makes a producer and has it prove itself. Also out: the cluster's id. One that cannot is
+    /// gone again when this returns, or shortly after.
+    pub(crate) async fn prove(
+        properties: Vec<Property>,
+        expected: Expected,
+    ) -> Result<(Proven, String), KafkaTrouble> {
+        let pulse = Arc::new(Pulse::default());
+        let context = SenderContext { pulse: Arc::clone(&pulse) };
+        let producer = BaseProducer::from_config_and_context(&config(properties), context)
+            .map_err(|error| KafkaTrouble::of_making(&error))?;
+        let sender = Arc::new(Sender { producer, pulse, retired: AtomicBool::new(false) });
+        let served = Arc::clone(&sender);
+        thread::Builder::new()
+            .name("kafka-producer".to_owned())
+            .spawn(move || serve(served))
+            .map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })?;
+        let on_trial = Proven(Some(sender));
+        let cluster = on_trial.prove(expected).await?;
+        Ok((on_trial, cluster))
+    }
+
+    /// Puts a record in line. It is never waited for: our own bounds are tighter than the queue's.
+    pub(crate) fn send(
+        &self,
+        topic: &str,
+        partition: i32,
+        payload: &[u8],
+        mark: Option<&Mark>,
+        ticket: Box<Ticket>,
+    ) -> Result<(), (Error, Box<Ticket>)> {
+        let mut record = BaseRecord::<(), [u8], _>::with_opaque_to(topic, ticket)
+            .partition(partition)
+            .payload(payload);
+        if let Some(mark) = mark {
+            let value = mark.to_string();
+            let header = Header { key: believe::HEADER, value: Some(value.as_bytes()) };
+            record = record.headers(OwnedHeaders::new_with_capacity(1).insert(header));
+        }
+        self.producer.send(record).map_err(|(error, record)| {
+            let code = error.rdkafka_error_code();
+            let code = code.unwrap_or(rdkafka::types::RDKafkaErrorCode::Unknown);
+            (of_delivery(code, payload.len()), record.delivery_opaque)
+        })
+    }
+
+    /// What ails it.
+    pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
+        self.pulse.trouble()
+    }
+
+    /// Ends it when nobody holds it any more, on its own thread.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives up all that is not acknowledged.
+    pub(crate) fn give_up(&self) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+    }
+
+    fn client(&self) -> &Client<SenderContext> {
+        self.producer.client()
+    }
+}
+
+/// A producer that may be used. Unless it is, it retires: when it could not prove itself, when
+/// something else could not, or when nobody waits for it any more.
+pub(crate) struct Proven(Option<Arc<Sender>>);
+
+impl Proven {
+    /// Uses it.
+    pub(crate) fn used(mut self) -> Option<Arc<Sender>> {
+        self.0.take()
+    }
+
+    async fn prove(&self, expected: Expected) -> Result<String, KafkaTrouble> {
+        let Some(sender) = self.0.clone() else { return Err(KafkaTrouble::NoProducerId) };
+        let (within, pulse) = (expected.within, Arc::clone(&sender.pulse));
+        let asked =
+            tokio::task::spawn_blocking(move || expected.prove(sender.client(), &sender.pulse));
+        let late = |_| KafkaTrouble::Late { act: "proving a client" };
+        let cluster = asked.await.map_err(late)??;
+        let mut has_id = pulse.has_id().subscribe();
+        let has_id = tokio::time::timeout(within, has_id.wait_for(|has| *has)).await;
+        if has_id.is_err() {
+            return Err(pulse.trouble().unwrap_or(KafkaTrouble::NoProducerId));
+        }
+        Ok(cluster)
+    }
+}
+
+impl Drop for Proven {
+    fn drop(&mut self) {
+        if let Some(sender) = &self.0 {
+            sender.retire();
+        }
+    }
+}
+
+/// Serves a producer until it is retired and nobody else holds it; ending it takes up to half a
+/// second, for which nobody waits.
+fn serve(sender: Arc<Sender>) {
+    while !sender.retired.load(Ordering::Relaxed) {
+        sender.producer.poll(POLL);
+    }
+    while Arc::strong_count(&sender) > 1 {
+        sender.producer.poll(POLL_RETIRED);
+    }
+}

@@ -1,0 +1,140 @@
+//! Clients that are replaced while they are used: nothing lost, doubled or reordered.
+
+use std::time::Duration;
+
+use broker::kafka::{ClientSettings, Compression};
+use broker::{Broker as _, LogKind, Reader as _};
+use config_schemas::{Offset, PartitionId};
+
+use crate::world::{
+    LIMIT, Load, cluster, connect, hunt, numbers, options, read_all, read_to, take,
+};
+
+/// A setting that no earlier one equals.
+fn change(round: u64) -> ClientSettings {
+    let mut settings = ClientSettings::default();
+    let compressions = [
+        Compression::None,
+        Compression::Lz4,
+        Compression::Zstd,
+        Compression::Snappy,
+        Compression::Gzip,
+    ];
+    settings.producer.compression = compressions[round as usize % compressions.len()];
+    settings.producer.linger = Duration::from_millis(round % 6);
+    settings.producer.batch_records = 1_000 + round as u32;
+    settings.producer.queue_bytes = (16 + 8 * (round as u32 % 3)) << 20;
+    settings.producer.in_flight = 1 + round as u32 % 5;
+    settings
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn producers_are_swapped_under_load() {
+    let Some(cluster) = cluster().await else { return };
+    let good = hunt(cluster, "swap").await;
+    let broker = connect(&good).await;
+    let every = Duration::from_millis(2);
+    let mut loads = Vec::new();
+    for (partition, log) in [(0, LogKind::Outcomes), (1, LogKind::Outcomes), (1, LogKind::Events)] {
+        let owned = match loads.iter().find(|(held, _, _)| *held == partition) {
+            Some((_, _, Load { owned, .. })) => owned.clone(),
+            None => take(&broker, partition, 1, "a").await,
+        };
+        loads.push((partition, log, Load { owned, log, batch: 14, every }));
+    }
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let until = || {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.wait_for(|stopped| *stopped).await) }
+    };
+    let swaps = async {
+        let mut gates = Vec::new();
+        for round in 1..=10 {
+            let settings = change(round);
+            let retuned = broker.retune(good.connection.clone(), settings.clone()).await.unwrap();
+            let again = broker.retune(good.connection.clone(), settings).await.unwrap();
+            assert_eq!(again.producer, None, "the same twice is the same");
+            assert!(!retuned.consumers, "nothing of theirs has changed");
+            let swapped = retuned.producer.unwrap();
+            assert!(!swapped.given_up);
+            gates.push(swapped.gate);
+        }
+        stop.send_replace(true);
+        gates
+    };
+    let (first, second, third, mut gates) = tokio::join!(
+        loads[0].2.run(until()),
+        loads[1].2.run(until()),
+        loads[2].2.run(until()),
+        swaps
+    );
+    gates.sort();
+    println!("gates {gates:?}, longest answers {:?} {:?} {:?}", first.1, second.1, third.1);
+    for ((partition, log, _), (sent, _)) in loads.iter().zip([first, second, third]) {
+        assert!(sent > 1_000, "{sent}");
+        let read = numbers(&read_all(&broker, *partition, *log).await);
+        assert_eq!(read.len() as u64, sent, "{log:?} of {partition}");
+        assert_eq!(read, (0..sent).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_are_swapped_at_exact_offsets() {
+    let Some(cluster) = cluster().await else { return };
+    let good = hunt(cluster, "fetch").await;
+    let broker = connect(&good).await;
+    let log = LogKind::Outcomes;
+    let load = Load {
+        owned: take(&broker, 0, 1, "a").await,
+        log,
+        batch: 20,
+        every: Duration::from_millis(1),
+    };
+    let (moved, moves) = tokio::sync::watch::channel(0);
+    let reading = async {
+        let mut reader = broker.reader(PartitionId(0), log);
+        let (mut next, mut read, mut switches) = (Offset(0), Vec::new(), Vec::new());
+        let mut seen = None;
+        while switches.len() < 10 {
+            let records = tokio::time::timeout(LIMIT, async {
+                reader.wait_beyond(next).await.unwrap();
+                reader.read(next, 8 << 10).await.unwrap()
+            });
+            let chunk = records.await.unwrap();
+            next = chunk.next;
+            read.extend(numbers(&chunk.records));
+            if reader.last_switch() != seen {
+                seen = reader.last_switch();
+                switches.push(seen.unwrap());
+                moved.send_replace(switches.len() as u32);
+            }
+        }
+        (reader, next, read, switches)
+    };
+    let swaps = async {
+        for round in 1..=10_u32 {
+            let mut settings = ClientSettings::default();
+            settings.consumer.fetch_bytes_min = round;
+            settings.consumer.queued_bytes = (64 << 10) * round;
+            settings.consumer.fetch_wait = Duration::from_millis(20 + u64::from(round));
+            let retuned = broker.retune(good.connection.clone(), settings).await.unwrap();
+            assert!(retuned.consumers && retuned.producer.is_none());
+            // waited for, so that the reader skips none
+            let mut moves = moves.clone();
+            let moved = moves.wait_for(|moves| *moves >= round);
+            tokio::time::timeout(LIMIT, moved).await.unwrap().unwrap();
+        }
+    };
+    let mut last = moves.clone();
+    let stop = async move { drop(last.wait_for(|moves| *moves >= 10).await) };
+    let ((mut reader, next, mut read, switches), (), (count, _)) =
+        tokio::join!(reading, swaps, load.run(stop));
+    let end = reader.end().await.unwrap();
+    read.extend(numbers(&read_to(&mut reader, next, end).await));
+    assert_eq!(read, (0..count).collect::<Vec<_>>());
+    let mut after: Vec<Duration> = switches.iter().map(|switch| switch.after).collect();
+    after.sort();
+    println!("first record of the new one after the last of the old: {after:?}");
+    let other = connect(&options(cluster, "fetch")).await;
+    assert_eq!(numbers(&read_all(&other, 0, log).await), read);
+}
