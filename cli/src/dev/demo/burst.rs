@@ -1,51 +1,72 @@
 //! The step about a hunt that opens: twenty times the load of before, sent whether or not answers
-//! come, and every event judged afterwards. I/O; what counts as seen is pure.
+//! come, while one agent gets a third of the time that it needs. Twice on the same agents: with
+//! partitions dealt out evenly and left there, and placed as we do. Every event is judged. I/O; what
+//! counts as seen is in `burst/table`.
+
+mod table;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use servers::ProcessStat;
+use tokio::time::{Instant, sleep};
 
+use self::table::{Ran, told};
+use super::examples::{self, applied, back};
+use super::faults::{fleet, pid, sum};
+use super::slow::Slowed;
 use super::tour::{Seen, Tour};
+use super::{prefix, put_command};
 use crate::commands::load::{Told, load};
-use crate::dev::world::World;
+use crate::dev::up::{EDIT_LIMIT, edit};
+use crate::dev::world::{World, until};
 use crate::failure::Failure;
 use crate::load::args::LoadFlags;
-use crate::load::report::{Report, Section};
 use crate::load::shape::Step;
-use crate::load::tally::Latency;
-use crate::shown::{Page, Table, View as _, elapsed};
+use crate::wait::Progress;
 
 const RATE: f64 = 100.0;
 const TIMES: f64 = 20.0;
-const BEFORE: Duration = Duration::from_secs(5);
-const STEP: Duration = Duration::from_secs(15);
-const AFTER: Duration = Duration::from_secs(5);
-/// Seconds at the end of the step, of which the middle one's p99 counts: what the step itself
-/// stirs up is over then, and one hiccup of a busy machine is not the answer.
-const SETTLED: usize = 5;
-/// What the engines that this project learned from came to.
-const WALL_MILLIS: f64 = 500.0;
-/// Part of the events that may be without an answer, or not sent, on a machine that is busy.
-const MISSING_MAX: f64 = 0.01;
+const BEFORE: Duration = Duration::from_secs(4);
+/// A node says each five seconds how well it does; a round of placement and the moves follow.
+const STEP: Duration = Duration::from_secs(22);
+const AFTER: Duration = Duration::from_secs(3);
+/// What makes placement as static as the hash of a key modulo the nodes.
+const STATIC: [(&str, &str); 2] =
+    [("hunt/partitions/paused", "true"), ("hunt/routing/spread", "false")];
+/// The agent that is slowed in both runs; producers are connected to the others.
+const SLOWED: &str = "agent-3";
+/// After the first run, until that agent holds itself to be well.
+const WELL_LIMIT: Duration = Duration::from_secs(40);
+/// Events that gateways held while their partition was between two owners.
+const HELD: &str = "treasurehunt_agent_events_held_total";
 
-/// Players play, twenty times as many events are due for a while, and then as before.
+/// Players play, twenty times as many events are due for a while, and then as before; twice.
 pub(super) async fn twenty_times(world: &World, tour: &mut Tour) {
-    let addresses: Vec<_> = world.layout.agents().map(|(_, address)| address).collect();
-    let flags = flags();
+    let process = pid(world, SLOWED);
     let work = async {
         let began = Instant::now();
-        let report = load(&world.http, &addresses, &flags, Told::Nothing).await?;
-        seen(&report)?;
-        Ok(Seen { what: told(&report), took: began.elapsed() })
+        let applied = applied(world, "twenty-x.yaml").await?;
+        set(world, true).await?;
+        let frozen = run(world, "static").await?;
+        well(world).await?;
+        set(world, false).await?;
+        let ours = run(world, "ours").await?;
+        let what = told(&frozen, &ours)? + &applied;
+        back(world).await?;
+        Ok(Seen { what, took: began.elapsed() })
     };
+    let edits = STATIC.map(|(rest, value)| put_command(world, rest, value)).join("; ");
     let command = format!(
-        "hunt load {} --rate {RATE} --step {TIMES}x@{}s+{}s --for {}s --check",
-        world.layout.hunt.name,
+        "{}; {edits}  # static, then `etcdctl del` both\nhunt load --agents {} --rate {RATE} \
+         --step {TIMES}x@{}s+{}s --for {}s --check  # both times, and in each step\n{}",
+        examples::command(world, "twenty-x.yaml"),
+        gateways(world).join(","),
         BEFORE.as_secs(),
         STEP.as_secs(),
-        (BEFORE + STEP + AFTER).as_secs()
+        (BEFORE + STEP + AFTER).as_secs(),
+        Slowed::command(&process),
     );
-    tour.step("twenty times the load, and back", &command, work).await;
+    tour.step("twenty times the load: static placement and ours", &command, work).await;
 }
 
 fn flags() -> LoadFlags {
@@ -67,104 +88,75 @@ fn flags() -> LoadFlags {
     }
 }
 
-/// Whether the hunt stood it: everything judged and nothing wrong, hardly anything without an
-/// answer, and far from the wall once the step has settled.
-fn seen(report: &Report) -> Result<(), Failure> {
-    report.verdict()?;
-    let missing = report.total.all_unanswered() + report.total.unsent;
-    if missing as f64 > MISSING_MAX * report.total.due as f64 {
-        let due = report.total.due;
-        return Err(Failure::failed(format!("{missing} of {due} events have no answer")));
-    }
-    let settled = settled(report);
-    if settled > WALL_MILLIS {
-        let text = report.text(Page::default());
-        return Err(Failure::failed(format!("p99 stays at {settled:.0} ms in the step\n{text}")));
+/// Those that producers are connected to.
+fn gateways(world: &World) -> Vec<String> {
+    let others = world.layout.agents().filter(|(name, _)| name != SLOWED);
+    others.map(|(_, address)| address).collect()
+}
+
+/// Makes placement static, or takes that back.
+async fn set(world: &World, frozen: bool) -> Result<(), Failure> {
+    let etcd = world.etcd()?;
+    for (rest, value) in STATIC {
+        let (progress, _) = edit(world, &etcd, rest, frozen.then_some(value), EDIT_LIMIT).await?;
+        if !matches!(progress, Progress::Done(_)) {
+            let what = format!("{}override/{rest}", prefix(&world.layout));
+            return Err(Failure::failed(format!("{what} is not in effect: {progress:?}")));
+        }
     }
     Ok(())
 }
 
-/// The p99 of the middle one of the step's last seconds, in milliseconds.
-fn settled(report: &Report) -> f64 {
-    let end = ((BEFORE + STEP).as_secs_f64() / report.window_seconds) as usize;
-    let end = end.min(report.answers_p99.len());
-    let mut last = report.answers_p99[end.saturating_sub(SETTLED)..end].to_vec();
-    last.sort_by(f64::total_cmp);
-    last.get(last.len() / 2).copied().unwrap_or(f64::INFINITY)
+/// Waits until no agent holds itself to be slow: both runs begin alike.
+async fn well(world: &World) -> Result<(), Failure> {
+    let all = || async {
+        let fleet = fleet(world).await?;
+        let slow = fleet.nodes.keys().filter_map(|node| fleet.load(node)).any(|l| l.slow.is_some());
+        Ok((!slow).then_some(()))
+    };
+    until(WELL_LIMIT, "no agent slow any more", all).await
 }
 
-fn told(report: &Report) -> String {
-    let mut table = Table::new(["", "DUE", "ACCEPTED", "REFUSED", "P50", "P99"]);
-    for (name, section) in ["before", "20x", "after"].iter().zip(&report.phases) {
-        let Section { answers, due, accepted, .. } = section;
-        let lasts = (section.until - section.from).max(0.001);
-        let time = |of: fn(&Latency) -> f64| {
-            let millis = answers.as_ref().map(of);
-            millis.map_or("-".to_owned(), |ms| elapsed(Duration::from_secs_f64(ms / 1e3)))
-        };
-        table.row([
-            (*name).to_owned(),
-            format!("{:.0}/s", *due as f64 / lasts),
-            accepted.to_string(),
-            section.all_refused().to_string(),
-            time(|latency| latency.p50),
-            time(|latency| latency.p99),
-        ]);
-    }
-    let settled = Duration::from_secs_f64(settled(report) / 1e3);
-    let judged = report.checked.as_ref().map(|checked| checked.text(Page::default()));
-    format!(
-        "{}p99 {} at the end of the step\n{}",
-        table.text(Page::default(), ""),
-        elapsed(settled),
-        judged.unwrap_or_default().trim_end()
-    )
+async fn run(world: &World, name: &'static str) -> Result<Ran, Failure> {
+    let owned = owned(world).await?;
+    let (gateways, flags) = (gateways(world), flags());
+    let loading = load(&world.http, &gateways, &flags, Told::Nothing);
+    let (report, used) = tokio::join!(loading, step(world, &gateways));
+    let (cores, held) = used?;
+    Ok(Ran { name, report: report?, cores, held, owned, owned_then: self::owned(world).await? })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::load::checker::Finding;
-    use crate::load::shape::Shape;
-    use crate::load::tally::{Answer, Tally};
-
-    /// A second's events take so long; `missing` of them have no answer.
-    fn report(millis: impl Fn(u64) -> u64, missing: u64) -> Report {
-        let flags = flags();
-        let shape =
-            Shape { rate: RATE, lasts: flags.lasts, steps: flags.steps, ramp: Duration::ZERO };
-        let mut tally = Tally::new(shape.phases());
-        for second in 0..25 {
-            for number in 0..10 {
-                let answer = match second * 10 + number < missing {
-                    true => Answer::Unanswered("late".into()),
-                    false => Answer::Accepted,
-                };
-                let due = Duration::from_millis(second * 1_000 + number);
-                tally.answered(due, &answer, Duration::from_millis(millis(second)));
-            }
-        }
-        Report::new("r", &tally, flags.lasts).checked(Vec::new(), 250, 250)
+/// Slows the agent in the step; the cores that all agents used, and how many events were held.
+async fn step(world: &World, gateways: &[String]) -> Result<(f64, f64), Failure> {
+    sleep(BEFORE).await;
+    let slowed = Slowed::agent(world, SLOWED)?;
+    let (began, cpu, held) = (Instant::now(), cpu(world), self::held(world, gateways).await?);
+    let failure = tokio::time::timeout(STEP, slowed.run()).await;
+    let cores = self::cpu(world).saturating_sub(cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+    drop(slowed);
+    match failure {
+        Ok(failure) => Err(failure),
+        Err(_) => Ok((cores, self::held(world, gateways).await? - held)),
     }
+}
 
-    #[test]
-    fn what_counts_as_seen() {
-        assert!(seen(&report(|_| 10, 0)).is_ok());
-        assert!(seen(&report(|second| if second == 6 { 900 } else { 10 }, 0)).is_ok());
-        assert!(seen(&report(|second| if second == 18 { 900 } else { 10 }, 0)).is_ok());
-        let slow = seen(&report(|second| if second > 5 { 900 } else { 10 }, 0)).unwrap_err();
-        assert!(slow.message.contains("p99 stays at 9"), "{}", slow.message);
-        let missing = seen(&report(|_| 10, 3)).unwrap_err();
-        assert!(missing.message.contains("3 of 250 events have no answer"));
-        let lost = report(|_| 10, 0).checked(vec![Finding::Lost { event: "r-1".into() }], 1, 0);
-        assert!(seen(&lost).is_err());
-    }
+/// Processor time of all agents so far.
+fn cpu(world: &World) -> Duration {
+    let pids = world.layout.agents().filter_map(|(name, _)| Some(world.process(&name).ok()?.pid));
+    pids.filter_map(|pid| Some(ProcessStat::read(pid)?.cpu_time())).sum()
+}
 
-    #[test]
-    fn the_table_has_a_row_for_each_time() {
-        let text = told(&report(|_| 10, 0));
-        let names: Vec<_> =
-            text.lines().skip(1).take(3).filter_map(|line| line.split(' ').next()).collect();
-        assert_eq!(names, ["before", "20x", "after"], "{text}");
+async fn held(world: &World, gateways: &[String]) -> Result<f64, Failure> {
+    let mut all = 0.0;
+    for address in gateways {
+        let metrics = world.http.get(address, "/metrics").await?;
+        all += sum(&String::from_utf8_lossy(&metrics.body), HELD);
     }
+    Ok(all)
+}
+
+/// Partitions of each agent.
+async fn owned(world: &World) -> Result<Vec<usize>, Failure> {
+    let fleet = fleet(world).await?;
+    Ok(fleet.nodes.keys().map(|node| fleet.owned(node)).collect())
 }

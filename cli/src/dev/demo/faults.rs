@@ -151,7 +151,7 @@ fn compare(before: &Standing, after: &Standing) -> Result<(), Failure> {
 }
 
 /// The sum of a counter's series in Prometheus' text form.
-fn sum(metrics: &str, name: &str) -> f64 {
+pub(super) fn sum(metrics: &str, name: &str) -> f64 {
     let series = metrics.lines().filter(|line| {
         let rest = line.strip_prefix(name);
         rest.is_some_and(|rest| rest.starts_with(['{', ' ']))

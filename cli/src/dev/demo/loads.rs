@@ -4,15 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use config_schemas::{Generation, NodeName};
+use config_schemas::NodeName;
 use serde_json::json;
-use servers::Detached;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::examples::{self, applied, back};
 use super::faults::{EVENTS, EVENTS_LIMIT, address, begin, fleet, pid};
+use super::slow::Slowed;
 use super::tour::{Seen, Tour};
 use super::verdict::judged;
-use crate::dev::up::converged;
 use crate::dev::world::{World, until};
 use crate::failure::Failure;
 use crate::load::request::publish;
@@ -30,9 +30,6 @@ const TREASURE: &str = "the-great-chest";
 const SLOW_LIMIT: Duration = Duration::from_secs(60);
 /// It has to be well for six rounds before it gets anything.
 const WELL_LIMIT: Duration = Duration::from_secs(120);
-/// How a slowed process runs: the lesser part of the time.
-const FROZEN: Duration = Duration::from_millis(600);
-const RUNS: Duration = Duration::from_millis(300);
 const SLOWED: &str = "agent-2";
 
 /// A treasure that all see at once: events that need no order come through several partitions.
@@ -70,7 +67,7 @@ pub(super) async fn hot_key(world: &World, tour: &mut Tour) {
         );
         Ok(Seen { what, took })
     };
-    let mut command = world.source().apply_command("examples/hot-key.yaml");
+    let mut command = examples::command(world, "hot-key.yaml");
     command += "  # and players who all see one treasure";
     tour.step("a hot key appears and is split", &command, work).await;
 }
@@ -93,33 +90,6 @@ async fn sights(world: &World, at: &str, from: usize) -> Vec<u32> {
     accepted.map(|reply| reply.partition).collect()
 }
 
-/// A process that is stopped and continued, as on a machine that is asked for too much; goes on
-/// when dropped.
-struct Slowed(Detached);
-
-impl Slowed {
-    async fn run(&self) -> Failure {
-        let failed = |error: std::io::Error| Failure::caused(&format!("slowing {SLOWED}"), &error);
-        loop {
-            if let Err(error) = self.0.freeze() {
-                return failed(error);
-            }
-            tokio::time::sleep(FROZEN).await;
-            if let Err(error) = self.0.thaw() {
-                return failed(error);
-            }
-            tokio::time::sleep(RUNS).await;
-        }
-    }
-}
-
-impl Drop for Slowed {
-    fn drop(&mut self) {
-        // One that has ended needs none.
-        let _ = self.0.thaw();
-    }
-}
-
 /// An agent runs for a third of the time only: others take its partitions, and give them back.
 pub(super) async fn slowed(world: &World, tour: &mut Tour) {
     let stream = begin(world, "tour-slow");
@@ -132,7 +102,7 @@ pub(super) async fn slowed(world: &World, tour: &mut Tour) {
         let life = before.nodes.get(&node).map(|record| record.incarnation.clone());
         let had = before.owned(&node);
         let began = Instant::now();
-        let slowed = Slowed(world.process(SLOWED)?);
+        let slowed = Slowed::agent(world, SLOWED)?;
         let lost = || async {
             let now = fleet(world).await?;
             let alive = now.nodes.get(&node).map(|record| record.incarnation.clone()) == life;
@@ -162,36 +132,7 @@ pub(super) async fn slowed(world: &World, tour: &mut Tour) {
         back(world).await?;
         Ok(Seen { what, took })
     };
-    let apply = world.source().apply_command("examples/slow-node.yaml");
     let command =
-        format!("{apply}; kill -STOP {process}; sleep 0.6; kill -CONT {process}  # over and over");
+        format!("{}; {}", examples::command(world, "slow-node.yaml"), Slowed::command(&process));
     tour.step("a node is slowed and loses its partitions", &command, work).await;
-}
-
-/// Applies an example, and waits until all agents run it; a line that says so.
-async fn applied(world: &World, name: &str) -> Result<String, Failure> {
-    let path = world.place.example.with_file_name(name);
-    let manifest = std::fs::read_to_string(&path)
-        .map_err(|error| Failure::caused(&format!("reading {}", path.display()), &error))?;
-    let took = apply(world, &manifest).await?;
-    Ok(format!("\nexamples/{name} ran everywhere {} after it was applied", elapsed(took)))
-}
-
-/// The hunt as the tour began with it.
-async fn back(world: &World) -> Result<(), Failure> {
-    apply(world, &crate::dev::up::example(world)?).await.map(drop)
-}
-
-async fn apply(world: &World, manifest: &str) -> Result<Duration, Failure> {
-    let began = Instant::now();
-    let newest = || async {
-        let fleet = fleet(world).await?;
-        Ok::<_, Failure>(fleet.kept.keys().max().copied().unwrap_or(Generation(0)))
-    };
-    let before = newest().await?;
-    world.source().apply(manifest).await?;
-    let newer = || async { Ok(Some(newest().await?).filter(|now| *now > before)) };
-    let generation = until(EVENTS_LIMIT, "a new generation", newer).await?;
-    converged(world, Some(generation)).await?;
-    Ok(began.elapsed())
 }

@@ -3,14 +3,17 @@
 //!
 //! `tour` keeps the score, `config` holds the steps about settings, `faults` those about servers
 //! and agents that die, `moves` those about agents that come and go as planned, `loads` those about
-//! load and health, `burst` the one about twenty times the load, `stream` the players who play
-//! meanwhile, `verdict` has what became of their events judged. I/O.
+//! load and health, `burst` the one about twenty times the load. They use `stream`, the players who
+//! play meanwhile, `verdict`, which has what became of their events judged, `slow`, an agent that
+//! is slowed, and `examples`, which applies them. I/O.
 
 mod burst;
 mod config;
+mod examples;
 mod faults;
 mod loads;
 mod moves;
+mod slow;
 mod stream;
 mod tour;
 mod verdict;
@@ -72,13 +75,13 @@ async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Fail
     config::refused_edit(&world, &mut tour).await;
     config::edit_that_ends(&world, &mut tour).await;
     config::explain(&world, &mut tour).await;
+    config::rollback(&world, &mut tour).await;
     let etcd = faults::etcd_dies(&world, &mut tour).await;
     let agent = faults::agent_dies(&world, &mut tour).await;
     faults::nothing_lost(&world, &mut tour, &[etcd, agent]).await;
     moves::node_joins(&mut world, &mut tour).await;
     moves::rolling_restart(&world, &mut tour).await;
     burst::twenty_times(&world, &mut tour).await;
-    config::rollback(&world, &mut tour).await;
     loads::hot_key(&world, &mut tour).await;
     loads::slowed(&world, &mut tour).await;
     Ok(tour)

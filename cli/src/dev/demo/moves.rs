@@ -8,6 +8,7 @@ use config_schemas::documents::PartitionRecord;
 use servers::{Detached, Stopped};
 use tokio::time::Instant;
 
+use super::examples::{self, applied};
 use super::faults::{EVENTS, EVENTS_LIMIT, begin, fleet, pid};
 use super::stream::Stream;
 use super::tour::{Seen, Tour};
@@ -27,19 +28,20 @@ const SHARE_PERCENT: usize = 75;
 pub(super) async fn node_joins(world: &mut World, tour: &mut Tour) {
     let agents = world.layout.agents.len() + 1;
     let name = format!("agent-{agents}");
-    let grown = u16::try_from(agents)
-        .map_err(|error| Failure::caused("counting agents", &error))
-        .and_then(|agents| world.layout.grow(agents))
-        .and_then(|()| world.layout.remember(&world.place.state));
-    let world = &*world;
+    let command =
+        format!("{}; treasurehunt-agent --node {name} ...", examples::command(world, "join.yaml"));
     let stream = begin(world, "tour-join");
     let work = async {
-        grown?;
+        let applied = applied(world, "join.yaml").await?;
+        let agents =
+            u16::try_from(agents).map_err(|error| Failure::caused("counting agents", &error))?;
+        world.layout.grow(agents)?;
+        world.layout.remember(&world.place.state)?;
         let mut seen = joins(world, &name, &stream).await?;
+        seen.what += &applied;
         seen.what += &format!("\n{}", judged(world, &stream.finish().await).await?);
         Ok(seen)
     };
-    let command = format!("treasurehunt-agent --node {name} ...");
     tour.step("a node joins and gets its share", &command, work).await;
 }
 
@@ -77,9 +79,13 @@ fn has_share(owned: usize, fleet: &Fleet) -> bool {
 pub(super) async fn rolling_restart(world: &World, tour: &mut Tour) {
     let names: Vec<_> = world.layout.agents().map(|(name, _)| name).collect();
     let first = names.first().map(|name| pid(world, name)).unwrap_or_default();
-    let command = format!("kill -TERM {first}  # and so on, each started again before the next");
+    let command = format!(
+        "{}; kill -TERM {first}  # and so on, each started again before the next",
+        examples::command(world, "rolling-restart.yaml")
+    );
     let stream = begin(world, "tour-roll");
     let work = async {
+        let applied = applied(world, "rolling-restart.yaml").await?;
         let began = Instant::now();
         let handed = restart_all(world, &names, &stream).await?;
         let took = began.elapsed();
@@ -87,7 +93,7 @@ pub(super) async fn rolling_restart(world: &World, tour: &mut Tour) {
         let longest = played.longest;
         let what = format!(
             "{} agents restarted; each handed all of its partitions over before it ended, after at \
-             most {}\nlongest wait of an event for its acknowledgement: {}\n{}",
+             most {}\nlongest wait of an event for its acknowledgement: {}{applied}\n{}",
             names.len(),
             elapsed(handed),
             elapsed(longest),

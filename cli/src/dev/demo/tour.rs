@@ -58,7 +58,9 @@ impl Tour {
         let page = self.tell.page();
         let (word, took) = step.outcome(page);
         self.tell.line(&format!("{:>2}  {word}  {title}  {took}", step.number));
-        self.tell.line(&format!("      $ {command}"));
+        for command in step.command.lines() {
+            self.tell.line(&format!("      $ {command}"));
+        }
         for line in step.seen.lines() {
             self.tell.line(&format!("      {}", excerpt_long(line)));
         }
