@@ -4,14 +4,14 @@
 mod cluster;
 mod options;
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::poll::{self, ServerError, run_tool};
-use crate::process::guarded::Guarded;
-use crate::process::launch::{ProcessError, log_tail};
+use crate::poll::{ServerError, run_tool};
+use crate::process::server::ServerProcess;
 use crate::programs::EtcdPrograms;
 
 pub use cluster::EtcdCluster;
@@ -35,7 +35,7 @@ pub enum Restore {
 pub struct Etcd {
     programs: EtcdPrograms,
     options: EtcdOptions,
-    process: Guarded,
+    process: ServerProcess,
     _temporary: Option<TempDir>,
 }
 
@@ -80,11 +80,6 @@ impl Etcd {
         &self.options
     }
 
-    /// SIGKILL, and waits until it is gone.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
     /// Starts it again, on the same ports and data; kills it first if it still runs.
     ///
     /// # Errors
@@ -102,22 +97,6 @@ impl Etcd {
         self.kill();
         self.process = run(&self.programs, &self.options)?;
         Ok(())
-    }
-
-    /// SIGSTOP: connections stay open and nothing answers.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn freeze(&mut self) -> Result<(), ServerError> {
-        self.process.freeze().await.map_err(|source| self.failed(source))
-    }
-
-    /// SIGCONT.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn thaw(&mut self) -> Result<(), ServerError> {
-        self.process.thaw().await.map_err(|source| self.failed(source))
     }
 
     /// Kills it, empties its data and starts it with the same flags: the same member and cluster
@@ -174,48 +153,8 @@ impl Etcd {
     /// # Errors
     /// When it has ended, or does not answer within 30 s.
     pub async fn ready(&mut self) -> Result<(), ServerError> {
-        let (options, process) = (&self.options, &mut self.process);
-        let mut running = true;
-        let settled = poll::until(READY_LIMIT, || {
-            running = process.is_running();
-            async move { !running || options.is_healthy().await }
-        })
-        .await;
-        let (name, log_tail) = (options.name.clone(), log_tail(&options.log()));
-        match (running, settled) {
-            (false, _) => Err(ServerError::Ended { name, log_tail }),
-            (true, false) => Err(ServerError::NotReady { name, within: READY_LIMIT, log_tail }),
-            (true, true) => Ok(()),
-        }
-    }
-
-    /// Its process id; another one after each restart.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// Has it not ended? A frozen one has not.
-    pub fn is_running(&mut self) -> bool {
-        self.process.is_running()
-    }
-
-    /// Resident memory in bytes; 0 when it does not run.
-    #[must_use]
-    pub fn rss_bytes(&self) -> u64 {
-        self.process.rss_bytes()
-    }
-
-    /// User and system time used since its last start.
-    #[must_use]
-    pub fn cpu_time(&self) -> Duration {
-        self.process.cpu_time()
-    }
-
-    /// What it and its predecessors wrote.
-    #[must_use]
-    pub fn log_text(&self) -> String {
-        self.process.log_text()
+        let options = &self.options;
+        self.process.ready(READY_LIMIT, || options.is_healthy()).await
     }
 
     fn remove_data(&self) -> Result<(), ServerError> {
@@ -227,15 +166,25 @@ impl Etcd {
             _ => Ok(()),
         }
     }
+}
 
-    fn failed(&self, source: ProcessError) -> ServerError {
-        ServerError::Start { name: self.options.name.clone(), source }
+/// What any server's process can have done to it and tells of itself.
+impl Deref for Etcd {
+    type Target = ServerProcess;
+
+    fn deref(&self) -> &ServerProcess {
+        &self.process
     }
 }
 
-fn run(programs: &EtcdPrograms, options: &EtcdOptions) -> Result<Guarded, ServerError> {
-    Guarded::spawn(&options.launch(programs))
-        .map_err(|source| ServerError::Start { name: options.name.clone(), source })
+impl DerefMut for Etcd {
+    fn deref_mut(&mut self) -> &mut ServerProcess {
+        &mut self.process
+    }
+}
+
+fn run(programs: &EtcdPrograms, options: &EtcdOptions) -> Result<ServerProcess, ServerError> {
+    ServerProcess::spawn(&options.name, &options.launch(programs))
 }
 
 /// A folder that goes with the server.

@@ -206,7 +206,7 @@ impl KafkaCluster {
     /// # Errors
     /// When one cannot be signalled.
     pub async fn stop(mut self) -> Result<(), ServerError> {
-        let last = self.nodes.iter_mut().rposition(KafkaNode::is_running).unwrap_or_default();
+        let last = self.nodes.iter_mut().rposition(|node| node.is_running()).unwrap_or_default();
         for node in self.nodes.iter_mut().take(last) {
             node.stop(STOP_LIMIT).await?;
         }

@@ -6,15 +6,15 @@
 mod credentials;
 mod options;
 
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::etcd::temporary_folder;
-use crate::poll::{self, ServerError, run_tool};
-use crate::process::guarded::Guarded;
-use crate::process::launch::{ProcessError, log_tail};
+use crate::poll::{ServerError, run_tool};
+use crate::process::server::ServerProcess;
 use crate::programs::KubePrograms;
 use crate::proxy::FaultProxy;
 
@@ -28,7 +28,7 @@ const READY_LIMIT: Duration = Duration::from_secs(90);
 pub struct KubeApi {
     programs: KubePrograms,
     options: KubeOptions,
-    process: Guarded,
+    process: ServerProcess,
     _temporary: Option<TempDir>,
 }
 
@@ -130,11 +130,6 @@ impl KubeApi {
         run_tool(&self.programs.kubectl, &args, input).await
     }
 
-    /// SIGKILL, and waits until it is gone.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
-
     /// Starts it again with the same port, keys and etcd; kills it first if it still runs.
     ///
     /// # Errors
@@ -145,71 +140,31 @@ impl KubeApi {
         self.ready().await
     }
 
-    /// SIGSTOP: connections stay open and nothing answers.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn freeze(&mut self) -> Result<(), ServerError> {
-        self.process.freeze().await.map_err(failed)
-    }
-
-    /// SIGCONT.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn thaw(&mut self) -> Result<(), ServerError> {
-        self.process.thaw().await.map_err(failed)
-    }
-
     /// Waits until `/readyz` answers ok.
     ///
     /// # Errors
     /// When it has ended, or is not ready within 90 s.
     pub async fn ready(&mut self) -> Result<(), ServerError> {
-        let (options, programs, process) = (&self.options, &self.programs, &mut self.process);
-        let mut running = true;
-        let settled = poll::until(READY_LIMIT, || {
-            running = process.is_running();
-            async move { !running || options.is_ready(programs).await }
-        })
-        .await;
-        let (name, log_tail) = ("kube-apiserver".to_owned(), log_tail(&options.log()));
-        match (running, settled) {
-            (false, _) => Err(ServerError::Ended { name, log_tail }),
-            (true, false) => Err(ServerError::NotReady { name, within: READY_LIMIT, log_tail }),
-            (true, true) => Ok(()),
-        }
-    }
-
-    /// Its process id; another one after each restart.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// Resident memory in bytes; 0 when it does not run.
-    #[must_use]
-    pub fn rss_bytes(&self) -> u64 {
-        self.process.rss_bytes()
-    }
-
-    /// User and system time used since its last start.
-    #[must_use]
-    pub fn cpu_time(&self) -> Duration {
-        self.process.cpu_time()
-    }
-
-    /// What it and its predecessors wrote.
-    #[must_use]
-    pub fn log_text(&self) -> String {
-        self.process.log_text()
+        let (options, programs) = (&self.options, &self.programs);
+        self.process.ready(READY_LIMIT, || options.is_ready(programs)).await
     }
 }
 
-fn run(programs: &KubePrograms, options: &KubeOptions) -> Result<Guarded, ServerError> {
-    Guarded::spawn(&options.launch(programs)).map_err(failed)
+/// What any server's process can have done to it and tells of itself.
+impl Deref for KubeApi {
+    type Target = ServerProcess;
+
+    fn deref(&self) -> &ServerProcess {
+        &self.process
+    }
 }
 
-fn failed(source: ProcessError) -> ServerError {
-    ServerError::Start { name: "kube-apiserver".to_owned(), source }
+impl DerefMut for KubeApi {
+    fn deref_mut(&mut self) -> &mut ServerProcess {
+        &mut self.process
+    }
+}
+
+fn run(programs: &KubePrograms, options: &KubeOptions) -> Result<ServerProcess, ServerError> {
+    ServerProcess::spawn("kube-apiserver", &options.launch(programs))
 }

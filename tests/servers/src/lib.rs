@@ -37,6 +37,7 @@ pub use port::free_port;
 pub use process::detached::{Detached, DetachedError, Stopped};
 pub use process::guarded::Guarded;
 pub use process::launch::{Launch, ProcessError};
+pub use process::server::ServerProcess;
 pub use process::stat::{ProcessStat, ProcessState};
 pub use programs::{
     EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs, ProgramsError, Progress, Step,

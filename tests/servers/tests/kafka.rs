@@ -5,13 +5,16 @@
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its shared steps")]
 #![allow(clippy::print_stdout, reason = "what is left out is said aloud")]
 
+mod table;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use servers::{
     Certificates, Detached, FaultProxy, Guarded, KafkaCluster, KafkaOptions, KafkaPrograms,
-    KafkaSecurity, Launch, ProcessStat, ProcessState, ServerError, Stopped,
+    KafkaSecurity, Launch, ProcessState, ServerError, Stopped,
 };
+use table::{eventually, state};
 
 /// Longer than anything here takes on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -221,18 +224,6 @@ async fn owner_of_a_cluster() {
     std::future::pending::<()>().await;
 }
 
-fn state(pid: u32) -> ProcessState {
-    ProcessStat::read(pid).map_or(ProcessState::Dead, |stat| stat.state)
-}
-
-async fn eventually(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within {LIMIT:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test]
 async fn all_brokers_die_with_their_owner() {
     if programs().await.is_none() {
@@ -244,13 +235,13 @@ async fn all_brokers_die_with_their_owner() {
         .env("KAFKA_OWNER", folder.path());
     let mut owner = Guarded::spawn(&owner).unwrap();
     let file = folder.path().join("pids");
-    eventually(|| file.exists()).await;
+    eventually(LIMIT, || file.exists()).await;
     let pids = std::fs::read_to_string(file).unwrap();
     let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
     assert_eq!(pids.len(), 3);
     assert!(pids.iter().all(|pid| state(*pid) == ProcessState::Alive));
     owner.kill();
-    eventually(|| pids.iter().all(|pid| state(*pid) == ProcessState::Dead)).await;
+    eventually(LIMIT, || pids.iter().all(|pid| state(*pid) == ProcessState::Dead)).await;
 }
 
 #[tokio::test]

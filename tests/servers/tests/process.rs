@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its shared steps")]
 
+mod table;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use servers::{Detached, DetachedError, Guarded, Launch, ProcessStat, ProcessState, Stopped};
+use servers::{Detached, DetachedError, Guarded, Launch, ProcessState, Stopped};
+use table::{eventually, state};
 
 /// Longer than anything here takes on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -14,25 +17,13 @@ fn script(text: &str, folder: &Path) -> Launch {
     Launch::new("sh", folder.join("log")).args(["-c", text])
 }
 
-fn state(pid: u32) -> ProcessState {
-    ProcessStat::read(pid).map_or(ProcessState::Dead, |stat| stat.state)
-}
-
-async fn eventually(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within {LIMIT:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_guarded_child_can_be_frozen_thawed_and_asked_to_end() {
     let folder = tempfile::tempdir().unwrap();
     let text = "trap 'echo $GREETING; exit 7' TERM; echo up; while :; do sleep 0.02; done";
     let launch = script(text, folder.path()).env("GREETING", "bye");
     let mut child = Guarded::spawn(&launch).unwrap();
-    eventually(|| child.log_text() == "up\n").await;
+    eventually(LIMIT, || child.log_text() == "up\n").await;
     assert!(child.rss_bytes() > 0);
     child.freeze().await.unwrap();
     assert_eq!(state(child.pid()), ProcessState::Frozen);
@@ -73,11 +64,11 @@ async fn a_guarded_child_dies_when_its_owner_is_killed() {
         .env("GUARDED_OWNER", folder.path());
     let mut owner = Guarded::spawn(&owner).unwrap();
     let pid_file = folder.path().join("pid");
-    eventually(|| pid_file.exists()).await;
+    eventually(LIMIT, || pid_file.exists()).await;
     let pid = std::fs::read_to_string(pid_file).unwrap().parse().unwrap();
     assert_eq!(state(pid), ProcessState::Alive);
     owner.kill();
-    eventually(|| state(pid) == ProcessState::Dead).await;
+    eventually(LIMIT, || state(pid) == ProcessState::Dead).await;
 }
 
 #[test]
@@ -103,26 +94,16 @@ fn a_detached_process_is_found_by_name_and_ended() {
     assert_eq!(Detached::list(&state_dir).unwrap(), Vec::new());
 }
 
-#[test]
-fn a_detached_process_is_frozen_and_goes_on_and_one_that_ended_is_neither() {
+#[tokio::test]
+async fn a_detached_process_is_frozen_and_goes_on_and_one_that_ended_is_neither() {
     let folder = tempfile::tempdir().unwrap();
     let launch = script("exec sleep 1000", folder.path());
     let process = Detached::spawn(folder.path(), "one", &launch).unwrap();
-    let reaches = |wanted: char| {
-        let deadline = Instant::now() + LIMIT;
-        let path = format!("/proc/{}/stat", process.pid);
-        let state =
-            || std::fs::read_to_string(&path).unwrap().rsplit(") ").next().unwrap().chars().next();
-        while state() != Some(wanted) {
-            assert!(Instant::now() < deadline, "{:?}", state());
-            std::thread::yield_now();
-        }
-    };
     process.freeze().unwrap();
-    reaches('T');
+    eventually(LIMIT, || state(process.pid) == ProcessState::Frozen).await;
     assert!(process.is_running(), "a frozen one still is");
     process.thaw().unwrap();
-    reaches('S');
+    eventually(LIMIT, || state(process.pid) == ProcessState::Alive).await;
     process.kill().unwrap();
     assert!(process.freeze().unwrap_err().to_string().contains("has ended"));
 }

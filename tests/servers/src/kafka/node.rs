@@ -1,11 +1,11 @@
 //! One node of a cluster: its process, and what can be done to it. I/O.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::options::KafkaOptions;
-use crate::poll::{self, ServerError};
-use crate::process::guarded::Guarded;
-use crate::process::launch::{ProcessError, log_tail};
+use crate::poll::ServerError;
+use crate::process::server::ServerProcess;
 use crate::programs::KafkaPrograms;
 
 /// Three nodes start in 3 s on a quiet machine, in 20 s beside a compiler.
@@ -17,7 +17,7 @@ pub struct KafkaNode {
     programs: KafkaPrograms,
     options: KafkaOptions,
     id: usize,
-    process: Guarded,
+    process: ServerProcess,
     is_wanted: bool,
 }
 
@@ -67,38 +67,13 @@ impl KafkaNode {
         Ok(())
     }
 
-    /// SIGSTOP: connections stay open and nothing answers.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn freeze(&mut self) -> Result<(), ServerError> {
-        let frozen = self.process.freeze().await;
-        frozen.map_err(|source| failed(self.id, source))
-    }
-
-    /// SIGCONT.
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub async fn thaw(&mut self) -> Result<(), ServerError> {
-        let thawed = self.process.thaw().await;
-        thawed.map_err(|source| failed(self.id, source))
-    }
-
     /// SIGTERM: it hands its leaders over and ends; after `within` it is killed.
     ///
     /// # Errors
     /// When it cannot be signalled.
     pub async fn stop(&mut self, within: Duration) -> Result<(), ServerError> {
         self.is_wanted = false;
-        if !self.process.is_running() {
-            return Ok(());
-        }
-        self.process.terminate().map_err(|source| failed(self.id, source))?;
-        if self.process.wait(within).await.is_err() {
-            self.process.kill();
-        }
-        Ok(())
+        self.process.stop(within).await
     }
 
     /// Waits until it serves.
@@ -111,55 +86,28 @@ impl KafkaNode {
 
     /// Waits until it serves and knows that `others` do too.
     pub(super) async fn ready_with(&mut self, others: &[usize]) -> Result<(), ServerError> {
-        let (options, id, process) = (&self.options, self.id, &mut self.process);
-        let mut running = true;
-        let settled = poll::until(READY_LIMIT, || {
-            running = process.is_running();
-            async move { !running || options.is_ready(id, others).await }
-        })
-        .await;
-        let (name, log_tail) = (name(id), || log_tail(&options.log(id)));
-        match (running, settled) {
-            (false, _) => Err(ServerError::Ended { name, log_tail: log_tail() }),
-            (true, true) => Ok(()),
-            (true, false) => {
-                Err(ServerError::NotReady { name, within: READY_LIMIT, log_tail: log_tail() })
-            }
-        }
+        let (options, id) = (&self.options, self.id);
+        self.process.ready(READY_LIMIT, || options.is_ready(id, others)).await
     }
 
     /// Was it neither killed nor stopped by us?
     pub(super) fn is_wanted(&self) -> bool {
         self.is_wanted
     }
+}
 
-    /// Its process id; another one after each restart.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
+/// What any server's process can have done to it and tells of itself.
+impl Deref for KafkaNode {
+    type Target = ServerProcess;
+
+    fn deref(&self) -> &ServerProcess {
+        &self.process
     }
+}
 
-    /// Has it not ended? A frozen one has not.
-    pub fn is_running(&mut self) -> bool {
-        self.process.is_running()
-    }
-
-    /// Resident memory in bytes; 0 when it does not run.
-    #[must_use]
-    pub fn rss_bytes(&self) -> u64 {
-        self.process.rss_bytes()
-    }
-
-    /// User and system time used since its last start.
-    #[must_use]
-    pub fn cpu_time(&self) -> Duration {
-        self.process.cpu_time()
-    }
-
-    /// What it and its predecessors wrote.
-    #[must_use]
-    pub fn log_text(&self) -> String {
-        self.process.log_text()
+impl DerefMut for KafkaNode {
+    fn deref_mut(&mut self) -> &mut ServerProcess {
+        &mut self.process
     }
 }
 
@@ -167,14 +115,6 @@ fn run(
     programs: &KafkaPrograms,
     options: &KafkaOptions,
     id: usize,
-) -> Result<Guarded, ServerError> {
-    Guarded::spawn(&options.launch(programs, id)).map_err(|source| failed(id, source))
-}
-
-fn failed(id: usize, source: ProcessError) -> ServerError {
-    ServerError::Start { name: name(id), source }
-}
-
-fn name(id: usize) -> String {
-    format!("kafka-{id}")
+) -> Result<ServerProcess, ServerError> {
+    ServerProcess::spawn(format!("kafka-{id}"), &options.launch(programs, id))
 }
