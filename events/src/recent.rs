@@ -13,7 +13,8 @@ use config_schemas::Offset;
 /// about 3 MB when full. A retry is recognised while fewer events than this have come after the
 /// first try: for a minute at 1,000 events/s in one partition. An older one is played as a new
 /// event; what then keeps it from counting twice is the machine's own state (the built-in hunt
-/// joins, solves and wins once for ever, but counts a move again).
+/// joins, solves, wins and scores once for ever, but counts a move or a sighting again and tells who
+/// lost once more).
 pub const RECENT_IDS_MAX: usize = 65_536;
 
 /// 128 bits of an id, evenly spread.

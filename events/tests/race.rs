@@ -360,3 +360,57 @@ fn a_claim_and_a_verdict_that_come_again_after_ages_change_nothing() {
         }
     }
 }
+
+/// Long after a partition has forgotten their ids, as they would arrive then: at another time.
+#[test]
+fn what_comes_again_after_ages_wins_and_scores_nothing_but_who_lost_is_told_so_again() {
+    let mut world = World::new();
+    for player in [0, 1] {
+        world.publish(0, player, 0);
+        world.publish(2, player, 0);
+        world.publish(3, player, 0);
+        world.publish(1, player, 0);
+        world.settle();
+    }
+    let mut anew = Vec::new();
+    for partition in &world.partitions {
+        for (offset, event) in partition.events.iter().enumerate() {
+            let mut game = partition.state.game().clone();
+            let later = event.received_millis + 86_400_000;
+            let event = Event { received_millis: later, ..event.clone() };
+            let input = Input { offset: Offset(offset as u64), event: &event };
+            let decision = HuntGame::decide(&game, &input, &RULES);
+            if matches!(decision.outcome, Outcome::Refused(_) | Outcome::Duplicate { .. }) {
+                continue;
+            }
+            let name = format!("{} of {}", event.kind, event.player.as_deref().unwrap_or_default());
+            HuntGame::fold(&mut game, &record(&event, decision));
+            anew.push(name);
+            assert_eq!(game.winners, partition.state.game().winners);
+            for (player, before) in &partition.state.game().players {
+                let after = &game.players[player];
+                assert_eq!((after.score, &after.won), (before.score, &before.won));
+            }
+        }
+    }
+    anew.sort();
+    let lost =
+        ["claim", "claim.forwarded", "claim.verdict"].map(|kind| format!("{kind} of player1"));
+    let moved = ["player0", "player1"].map(|player| format!("move of {player}"));
+    let mut expected = [lost.as_slice(), &moved].concat();
+    expected.sort();
+    assert_eq!(anew, expected);
+}
+
+fn record(event: &Event, decision: events::Decision) -> OutcomeRecord {
+    OutcomeRecord {
+        partition: PartitionId(0),
+        epoch: Epoch(1),
+        source_offset: Some(Offset(0)),
+        event_id: Some(event.id.clone()),
+        at_millis: event.received_millis,
+        config_revision: 0,
+        outcome: decision.outcome,
+        forwards: decision.forwards,
+    }
+}
