@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::checker::{Acked, Line};
+use crate::checker::{Acked, Line, check};
 use crate::http::Http;
-use crate::wait::until;
+use crate::wait::{timed, until};
 use crate::world::World;
 
 /// An event that nobody takes for this long: something is stuck.
@@ -23,6 +23,8 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 const AGAIN: Duration = Duration::from_millis(20);
 /// Clues of each treasure, as the worlds' hunts have it.
 const CLUES: u32 = 2;
+/// From the last acknowledgement to the last outcome, on a machine that compiles beside the test.
+const PLAYED_WITHIN: Duration = Duration::from_secs(40);
 /// Outcomes asked for at once.
 const PAGE: usize = 5000;
 
@@ -158,6 +160,13 @@ impl Gateways {
             None => bail!("neither durable nor to be sent again: {answer}"),
         }
     }
+}
+
+/// Waits until everything that these producers were told is true, by the checker, of the outcomes
+/// that the agent at that port shows.
+pub async fn judged(world: &World, port: u16, acked: &[Acked]) {
+    let what = format!("all outcomes of {} acknowledged events right", acked.len());
+    timed(&what, PLAYED_WITHIN, async || check(acked, &outcomes(&world.http, port).await?)).await;
 }
 
 /// All outcomes as the agent at that port shows them.

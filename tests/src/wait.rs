@@ -47,6 +47,14 @@ pub async fn timed<T>(
     (answer, took)
 }
 
+/// What a hunt may take, beside the lease, to be whole again after a fault.
+const RECOVERY: Duration = Duration::from_secs(2);
+
+/// The promise of a recovery, as [`promised`]: the lease and 2 s.
+pub fn recovery(lease: Duration) -> Duration {
+    promised(lease + RECOVERY)
+}
+
 /// A bound that was promised for a machine with nothing else to do. On one whose cores are shared,
 /// such as beside a compiler, it is stretched by as much, and that is said once.
 pub fn promised(bound: Duration) -> Duration {

@@ -7,9 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use tests::checker;
 use tests::http::metric;
-use tests::players::{Players, outcomes};
+use tests::players::{Players, judged};
 use tests::wait::timed;
 use tests::world::{Setup, World};
 use tokio::io::AsyncWriteExt as _;
@@ -81,16 +80,7 @@ async fn ten_thousand_who_sit_there_or_trickle_keep_nobody_from_being_served() {
     assert!(more <= BYTES_EACH * crowd.len() as u64, "{more} bytes for {} clients", crowd.len());
     // Bodies and heads that do not end are ended, and those who sit there may stay.
     went_on(&players, 2 * SOME).await;
-    let acked = players.finish().await.unwrap();
-    timed(
-        &format!("all outcomes of {} acknowledged events right", acked.len()),
-        SOON,
-        async || {
-            let lines = outcomes(&world.http, world.agents[1].http).await?;
-            checker::check(&acked, &lines)
-        },
-    )
-    .await;
+    judged(&world, world.agents[1].http, &players.finish().await.unwrap()).await;
     drop(crowd);
     timed("the crowd is gone", SOON, async || {
         let open = metric(&world.metrics(agent.http).await?, "treasurehunt_agent_connections");

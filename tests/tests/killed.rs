@@ -11,8 +11,7 @@ use config_schemas::keys::{Key, LEADER};
 use config_schemas::{Generation, NodeName};
 use serde_json::json;
 use store::{KeyRange, Write};
-use tests::checker;
-use tests::players::{Players, outcomes};
+use tests::players::{Players, judged};
 use tests::recorder::Recorder;
 use tests::trap::{Stop, Trap};
 use tests::wait::until;
@@ -109,11 +108,7 @@ async fn an_agent_killed_at_any_request_of_its_start_or_of_an_apply_finishes_at_
         }
         players.goes_on(8, SOON).await;
     }
-    let acked = players.finish().await.unwrap();
-    until("nothing acknowledged is lost", SOON, async || {
-        checker::check(&acked, &outcomes(&world.http, world.agents[0].http).await?)
-    })
-    .await;
+    judged(&world, world.agents[0].http, &players.finish().await.unwrap()).await;
 }
 
 /// What the end of the dead leader's lease does three seconds later.

@@ -12,7 +12,7 @@ use crds::ConditionKind;
 use serde_json::{Value as Json, json};
 use tests::checker;
 use tests::http::metric;
-use tests::players::{Players, outcomes};
+use tests::players::{Players, judged, outcomes};
 use tests::wait::{timed, until};
 use tests::world::{Setup, World};
 use tests::wrong;
@@ -225,11 +225,7 @@ async fn nothing_is_played_under_the_settings_of_before_once_an_agent_has_acked(
         acks.push((revision, ends(&outcomes(&world.http, port).await.unwrap())));
         players.goes_on(8, SOON).await;
     }
-    let acked = players.finish().await.unwrap();
-    until("all is played", SOON, async || {
-        checker::check(&acked, &outcomes(&world.http, port).await?)
-    })
-    .await;
+    judged(&world, port, &players.finish().await.unwrap()).await;
     let lines = outcomes(&world.http, port).await.unwrap();
     let mut later = 0;
     for (revision, ends) in &acks {

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use config_schemas::documents::PartitionRecord;
-use tests::checker::{self, Acked};
 use tests::http::metric;
-use tests::players::{Players, outcomes};
+use tests::players::{Players, judged};
 use tests::probes::{Probes, changes, longest};
-use tests::wait::{promised, timed, until};
+use tests::wait::{promised, until};
 use tests::world::{Setup, World};
 use tokio::time::Instant;
 
@@ -98,7 +97,8 @@ async fn a_rolling_restart_under_load_loses_nothing_and_no_partition_is_out_for_
     ));
     assert!(moved.len() >= PARTITIONS as usize, "every partition had to move: {}", moved.len());
     assert_eq!(placed(&world, "forced").await, before, "taken over from a dead owner");
-    judged(&world, players.finish().await.unwrap(), seen.acked).await;
+    let acked = [players.finish().await.unwrap(), seen.acked].concat();
+    judged(&world, world.agents[0].http, &acked).await;
     assert!(out <= allowed, "a partition took nothing in for {out:?}; {allowed:?} is allowed");
 }
 
@@ -120,21 +120,11 @@ async fn an_agent_that_is_told_to_end_while_etcd_is_away_ends_and_loses_nothing(
     world.agents.insert(0, agent);
     until("everything is served again", SOON, async || world.is_served().await).await;
     players.goes_on(SOME, SOON).await;
-    judged(&world, players.finish().await.unwrap(), Vec::new()).await;
+    judged(&world, world.agents[0].http, &players.finish().await.unwrap()).await;
 }
 
 fn all_take(probes: &Probes, since: Option<Instant>) -> anyhow::Result<()> {
     let silent = probes.silent_since(since);
     ensure!(silent.is_empty(), "partitions {silent:?} take nothing in");
     Ok(())
-}
-
-async fn judged(world: &World, players: Vec<Acked>, probes: Vec<Acked>) {
-    let acked = [players, probes].concat();
-    let count = acked.len();
-    timed(&format!("all outcomes of {count} acknowledged events right"), SOON, async || {
-        let lines = outcomes(&world.http, world.agents[0].http).await?;
-        checker::check(&acked, &lines)
-    })
-    .await;
 }

@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use config_schemas::HuntName;
 use config_schemas::keys::{HuntKeys, Key};
+use config_schemas::{Config, HuntName, read_sections};
 use serde_json::{Value as Json, json};
 use servers::{Etcd, EtcdCluster, EtcdOptions, EtcdPrograms, KubeApi, KubePrograms};
 use store::{Store, StoreOptions, Txn, Verdict, Write};
@@ -23,7 +23,7 @@ pub use place::{BINARIES, Place, place, root};
 pub use sight::Status;
 
 use crate::http::Http;
-use crate::wait::until;
+use crate::wait::{recovery, timed, until};
 
 /// Worlds that run at once in one test process: servers are heavy, machines are small.
 const WORLDS_AT_ONCE: usize = 2;
@@ -318,6 +318,18 @@ impl World {
     /// Waits until each partition is served by the agent that its record names.
     pub async fn served(&self, within: Duration) {
         until("every partition is served", within, async || self.is_served().await).await;
+    }
+
+    /// How long a node may be silent, by the spec as last applied.
+    pub fn lease(&self) -> Duration {
+        let sections = self.spec.as_object().cloned().unwrap_or_default();
+        Config::from_values(&read_sections(&sections).values).heartbeat.lease()
+    }
+
+    /// Waits until every partition is served again after a fault that has just come, or is just
+    /// over: as is promised, within the lease and 2 s.
+    pub async fn recovers(&self, what: &str) {
+        timed(what, recovery(self.lease()), async || self.is_served().await).await;
     }
 }
 
