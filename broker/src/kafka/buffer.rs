@@ -112,6 +112,22 @@ impl Buffer {
         Taken { records, flow }
     }
 
+    /// Forgets what lies before `from`; whether there is something from there on.
+    pub(crate) fn reaches(&self, from: u64) -> bool {
+        let mut state = self.state();
+        while state.records.front().is_some_and(|raw| raw.offset < from) {
+            let size = state.records.pop_front().map_or(0, |raw| raw.size());
+            state.bytes -= size;
+        }
+        !state.records.is_empty()
+    }
+
+    /// Whether there is nothing to take, and nothing more for now.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let state = self.state();
+        state.records.is_empty() && state.flow == Flow::AtEnd
+    }
+
     /// Whether there is anything to take, or to know.
     pub(crate) fn is_ready(&self) -> bool {
         let state = self.state();
@@ -182,10 +198,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_elsewhere_is_forgotten() {
+        let buffer = Buffer::new(4_000);
+        buffer.put(raw(3));
+        buffer.put(raw(7));
+        assert!(buffer.reaches(3) && buffer.reaches(5));
+        assert_eq!(buffer.take(1_000).records[0].offset, 7);
+        buffer.put(raw(8));
+        buffer.note(Flow::AtEnd);
+        assert!(!buffer.is_at_end() && !buffer.reaches(9) && buffer.is_at_end());
+        assert_eq!(buffer.state().bytes, 0);
+    }
+
+    #[test]
     fn the_end_is_told_only_behind_the_last_record() {
         let buffer = Buffer::new(4_000);
         assert!(!buffer.is_ready());
-        (buffer.put(raw(0)), buffer.put(raw(1)), buffer.note(Flow::AtEnd));
+        buffer.put(raw(0));
+        buffer.put(raw(1));
+        buffer.note(Flow::AtEnd);
         assert_eq!(buffer.take(72).flow, Flow::Running);
         assert_eq!(buffer.take(72).flow, Flow::AtEnd);
         assert!(buffer.is_ready(), "that it is the end is worth knowing");

@@ -2,6 +2,7 @@
 //! In: an offset. Out: every record from there on, once and in order, across swaps of the consumer.
 //! I/O.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +15,27 @@ use super::lanes::{Fetch, Lanes};
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
 
+/// So long the old consumer serves at most: one that cannot keep up is never caught up with, and one
+/// whose connection is gone has nothing more.
+const SUCCESSION_LIMIT: Duration = Duration::from_secs(2);
+
+/// After a successor could not be made; the old one serves meanwhile.
+const OPEN_AGAIN: Duration = Duration::from_millis(500);
+
+/// A fetch that is being made.
+type Opening = Pin<Box<dyn Future<Output = Result<Fetch, Error>> + Send>>;
+
 /// Where records come from.
 pub(crate) struct Tap {
     lanes: Arc<Lanes>,
     partition: PartitionId,
     fetch: Fetch,
-    /// Of the next generation, fetching already; used when it has something.
-    successor: Option<Fetch>,
+    /// Of the next generation, being made, which takes as long as its client likes.
+    opening: Option<Opening>,
+    /// Not before then, after one could not be made.
+    open_again: Instant,
+    /// Fetching already since then; used when it has what comes next.
+    successor: Option<(Fetch, Instant)>,
     generation: watch::Receiver<u64>,
     /// The next record is at this offset or beyond.
     next: u64,
@@ -58,6 +73,8 @@ impl Tap {
             lanes: Arc::clone(lanes),
             partition,
             fetch,
+            opening: None,
+            open_again: Instant::now(),
             successor: None,
             generation,
             next: from,
@@ -74,7 +91,7 @@ impl Tap {
     /// What is there; nothing only at the end. Cancelling it loses nothing.
     pub(crate) async fn pour(&mut self, bytes_max: usize) -> Result<Poured, Error> {
         loop {
-            self.follow_generation().await?;
+            self.follow_generation();
             let taken = self.fetch.buffer.take(bytes_max);
             let (last, from) = (taken.records.last().map(|raw| raw.offset), self.next);
             let mut records = taken.records;
@@ -98,7 +115,7 @@ impl Tap {
     /// nothing.
     pub(crate) async fn grown(&mut self) -> Result<(), Error> {
         loop {
-            self.follow_generation().await?;
+            self.follow_generation();
             if self.fetch.buffer.has_news() {
                 return Ok(());
             }
@@ -109,13 +126,15 @@ impl Tap {
     /// Returns when the buffer is as `wanted`, the successor has something, or there is a newer
     /// generation.
     async fn moved(&mut self, wanted: fn(&Buffer) -> bool) {
-        let successor = self.successor.as_ref().map(|fetch| Arc::clone(&fetch.buffer));
-        let waits_for_generation = successor.is_none();
+        let waits_for_generation = self.successor.is_none() && self.opening.is_none();
         let told = async {
-            match &successor {
-                Some(buffer) if !buffer.is_ready() => buffer.moved.notified().await,
-                Some(_) => {}
-                None => std::future::pending().await,
+            match (&mut self.opening, &self.successor) {
+                (Some(opening), _) => {
+                    let opened = (&mut *opening).await;
+                    *opening = Box::pin(std::future::ready(opened));
+                }
+                (None, Some((fetch, _))) => fetch.buffer.moved.notified().await,
+                (None, None) => std::future::pending().await,
             }
         };
         let ours = async {
@@ -132,25 +151,44 @@ impl Tap {
         }
     }
 
-    /// Begins to fetch by the newest generation, and goes over to it when it has something: until
-    /// then the old one serves.
-    async fn follow_generation(&mut self) -> Result<(), Error> {
+    /// Begins to fetch by the newest generation, and goes over to it at the moment at which it has
+    /// what comes next: until then the old one serves, so that nobody waits for the new one.
+    fn follow_generation(&mut self) {
         let newest = *self.generation.borrow_and_update();
-        if self.fetch.generation < newest
-            && self.successor.as_ref().is_none_or(|successor| successor.generation < newest)
-        {
+        let reached = self.successor.as_ref().map_or(self.fetch.generation, |it| it.0.generation);
+        if reached < newest && self.opening.is_none() && Instant::now() >= self.open_again {
             self.successor = None;
-            self.successor = Some(self.lanes.open(self.partition, self.next).await?);
+            let (lanes, partition, next) = (Arc::clone(&self.lanes), self.partition, self.next);
+            self.opening = Some(Box::pin(async move { lanes.open(partition, next).await }));
         }
-        if self.successor.as_ref().is_some_and(|successor| successor.buffer.is_ready())
-            && let Some(successor) = self.successor.take()
-        {
+        self.look_at_opening();
+        let Some((successor, since)) = &self.successor else { return };
+        let idle = successor.buffer.is_at_end() && !self.fetch.buffer.has_news();
+        let goes = successor.buffer.reaches(self.next) || idle;
+        if !goes && since.elapsed() <= SUCCESSION_LIMIT {
+            return;
+        }
+        if let Some((successor, _)) = self.successor.take() {
             self.fetch = successor;
             if let Some((_, before)) = &mut self.last {
                 *before = true;
             }
         }
-        Ok(())
+    }
+
+    fn look_at_opening(&mut self) {
+        let Some(opening) = &mut self.opening else { return };
+        // whoever waits polls it with a waker of its own
+        let mut unheard = std::task::Context::from_waker(std::task::Waker::noop());
+        let std::task::Poll::Ready(opened) = opening.as_mut().poll(&mut unheard) else { return };
+        self.opening = None;
+        match opened {
+            Ok(fetch) => self.successor = Some((fetch, Instant::now())),
+            Err(error) => {
+                tracing::warn!(partition = %self.partition, %error, "still with the old consumer");
+                self.open_again = Instant::now() + OPEN_AGAIN;
+            }
+        }
     }
 
     fn note(&mut self, first: u64) {

@@ -6,9 +6,9 @@ use broker::kafka::{ClientSettings, Compression};
 use broker::{Broker as _, LogKind, Reader as _};
 use config_schemas::{Offset, PartitionId};
 
-use crate::world::{
-    LIMIT, Load, cluster, connect, hunt, numbers, options, read_all, read_to, take,
-};
+use tokio::time::Instant;
+
+use crate::world::{LIMIT, Load, cluster, connect, hunt, numbers, read_all, read_to, take};
 
 /// A setting that no earlier one equals.
 fn change(round: u64) -> ClientSettings {
@@ -78,44 +78,59 @@ async fn producers_are_swapped_under_load() {
     }
 }
 
+/// Read at 20,000 a second from a log that has more, so that whoever reads waits only for a swap.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_are_swapped_at_exact_offsets() {
     let Some(cluster) = cluster().await else { return };
     let good = hunt(cluster, "fetch").await;
     let broker = connect(&good).await;
     let log = LogKind::Outcomes;
-    let load = Load {
-        owned: take(&broker, 0, 1, "a").await,
-        log,
-        batch: 20,
-        every: Duration::from_millis(1),
-    };
+    let every = Duration::from_millis(1);
+    let load = Load { owned: take(&broker, 0, 1, "a").await, log, batch: 200, every };
+    let (count, _) = load.run(tokio::time::sleep(Duration::from_millis(700))).await;
     let (moved, moves) = tokio::sync::watch::channel(0);
     let reading = async {
         let mut reader = broker.reader(PartitionId(0), log);
-        let (mut next, mut read, mut switches) = (Offset(0), Vec::new(), Vec::new());
-        let mut seen = None;
+        let (mut next, mut read) = (Offset(0), Vec::new());
+        let (mut gaps, mut switches) = (Vec::new(), Vec::new());
+        let (mut ticks, mut last) = (tokio::time::interval(every), Instant::now());
+        let (mut seen, mut rounds) = (None, 0);
         while switches.len() < 10 {
-            let records = tokio::time::timeout(LIMIT, async {
-                reader.wait_beyond(next).await.unwrap();
-                reader.read(next, 8 << 10).await.unwrap()
-            });
-            let chunk = records.await.unwrap();
+            ticks.tick().await;
+            if next.0 > count {
+                // once more from the beginning
+                assert_eq!(read, (0..count).collect::<Vec<_>>());
+                (next, read, rounds) = (Offset(0), Vec::new(), rounds + 1);
+            }
+            let records = tokio::time::timeout(LIMIT, reader.read(next, 4 << 10));
+            let chunk = records.await.unwrap().unwrap();
             next = chunk.next;
             read.extend(numbers(&chunk.records));
-            if reader.last_switch() != seen {
+            gaps.push(last.elapsed());
+            last = Instant::now();
+            if reader.last_switch().is_some() && reader.last_switch() != seen {
                 seen = reader.last_switch();
                 switches.push(seen.unwrap());
                 moved.send_replace(switches.len() as u32);
             }
         }
-        (reader, next, read, switches)
+        read.extend(numbers(&read_to(&mut reader, next, Offset(count + 1)).await));
+        assert_eq!(read, (0..count).collect::<Vec<_>>());
+        gaps.sort();
+        let at = |part: usize| gaps[(gaps.len() - 1) * part / 100];
+        println!(
+            "{count} records, {rounds} times; between reads p50 {:?} p99 {:?} max {:?}",
+            at(50),
+            at(99),
+            at(100)
+        );
+        switches
     };
     let swaps = async {
         for round in 1..=10_u32 {
             let mut settings = ClientSettings::default();
             settings.consumer.fetch_bytes_min = round;
-            settings.consumer.queued_bytes = (64 << 10) * round;
+            settings.consumer.queued_bytes = (4 << 20) + round;
             settings.consumer.fetch_wait = Duration::from_millis(20 + u64::from(round));
             let retuned = broker.retune(good.connection.clone(), settings).await.unwrap();
             assert!(retuned.consumers && retuned.producer.is_none());
@@ -125,16 +140,60 @@ async fn consumers_are_swapped_at_exact_offsets() {
             tokio::time::timeout(LIMIT, moved).await.unwrap().unwrap();
         }
     };
-    let mut last = moves.clone();
-    let stop = async move { drop(last.wait_for(|moves| *moves >= 10).await) };
-    let ((mut reader, next, mut read, switches), (), (count, _)) =
-        tokio::join!(reading, swaps, load.run(stop));
-    let end = reader.end().await.unwrap();
-    read.extend(numbers(&read_to(&mut reader, next, end).await));
-    assert_eq!(read, (0..count).collect::<Vec<_>>());
+    let (switches, ()) = tokio::join!(reading, swaps);
     let mut after: Vec<Duration> = switches.iter().map(|switch| switch.after).collect();
     after.sort();
     println!("first record of the new one after the last of the old: {after:?}");
-    let other = connect(&options(cluster, "fetch")).await;
-    assert_eq!(numbers(&read_all(&other, 0, log).await), read);
+}
+
+/// At the end of the log, where both consumers wait for the same records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_keep_their_places_while_consumers_are_swapped() {
+    let Some(cluster) = cluster().await else { return };
+    let good = hunt(cluster, "follow").await;
+    let broker = connect(&good).await;
+    let log = LogKind::Outcomes;
+    let owned = take(&broker, 0, 1, "a").await;
+    let load = Load { owned, log, batch: 20, every: Duration::from_millis(4) };
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let follow = async |stop: tokio::sync::watch::Receiver<bool>| {
+        let mut reader = broker.reader(PartitionId(0), log);
+        let (mut next, mut read) = (Offset(0), Vec::new());
+        loop {
+            let stopped = *stop.borrow();
+            let chunk = reader.read(next, 64 << 10).await.unwrap();
+            let nothing = chunk.records.is_empty();
+            next = chunk.next;
+            read.extend(numbers(&chunk.records));
+            if stopped && nothing {
+                return read;
+            }
+            if nothing {
+                // or the load may have ended
+                let grown = reader.wait_beyond(next);
+                drop(tokio::time::timeout(Duration::from_millis(100), grown).await);
+            }
+        }
+    };
+    let mut until = stopped.clone();
+    let load = load.run(async { drop(until.wait_for(|stopped| *stopped).await) });
+    let swaps = async {
+        for round in 1..=5 {
+            let mut settings = ClientSettings::default();
+            settings.consumer.fetch_bytes_min = 1 + round;
+            broker.retune(good.connection.clone(), settings).await.unwrap();
+        }
+        stop.send_replace(true);
+    };
+    let (answered, answers) = tokio::sync::watch::channel(false);
+    let load = async {
+        let sent = load.await;
+        answered.send_replace(true);
+        sent
+    };
+    let (first, second) = (follow(answers.clone()), follow(answers));
+    let ((sent, _), first, second, ()) = tokio::join!(load, first, second, swaps);
+    let expected: Vec<u64> = (0..sent).collect();
+    assert_eq!(first, expected);
+    assert_eq!(second, expected);
 }
