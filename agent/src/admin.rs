@@ -12,13 +12,13 @@ use store::FollowStatus;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::capacity::queues::Queues;
 use crate::config::report::{Report, config_json};
 use crate::config::shared::ViewReader;
-use crate::gateway::HotKeys;
-use crate::gateway::hotkeys::HotKey;
+use crate::hotkeys::HotKey;
+use crate::hotkeys::HotKeys;
 use crate::load::fold::Figures;
 use crate::load::troubles::Troubles;
-use crate::partitions::queues::Queues;
 
 /// What the port reads.
 #[derive(Clone)]

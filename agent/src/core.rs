@@ -4,20 +4,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use config_schemas::documents::{self, Ack, FORMAT, NodeMode, NodeRecord, Owner};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{HuntName, LOAD_WINDOW};
 use prometheus::Registry;
 use store::{
-    Claim, Entry, FollowOptions, FollowStatus, KeyRange, Session, SessionError, SessionOptions,
-    Store, follow,
+    FollowOptions, FollowStatus, KeyRange, Session, SessionError, SessionOptions, Store, follow,
 };
 use telemetry::tasks::Tasks;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::capacity::queues::Queues;
+use crate::capacity::turns::Turns;
 use crate::config::components::{Components, RetuneLog};
 use crate::config::live::{Live, channel};
 use crate::config::report::Report;
@@ -25,17 +25,13 @@ use crate::config::road::{Outlets, Road, Start, chain, initial};
 use crate::config::shared::{ViewReader, share};
 use crate::config::snapshot::{self, Snapshot};
 use crate::config::switched::Board;
-use crate::gateway::HotKeys;
+use crate::hotkeys::HotKeys;
 use crate::load::fold::Figures;
 use crate::load::meter::Meters;
 use crate::load::reporter::{self, Reporter};
 use crate::metrics::{Freshness, LoadMetrics, MetricsError, RoadMetrics, SessionMetrics};
-use crate::partitions::queues::Queues;
-use crate::partitions::turns::Turns;
-
-/// How long a name that another process holds is waited for beyond that process's lease, which
-/// is as long as ours unless it was configured otherwise.
-const NAME_PATIENCE: Duration = Duration::from_secs(10);
+use crate::registration::Registration;
+pub use crate::registration::Standing;
 
 /// Who an agent is and where it is reached.
 #[derive(Debug, Clone)]
@@ -83,20 +79,6 @@ pub struct Core {
     /// The key that says that this node lives.
     pub node_key: String,
     record: NodeRecord,
-}
-
-/// Whether this node bears its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// Not yet: the store has not answered, or an earlier life's lease still runs.
-    Registering,
-    /// It does.
-    Registered,
-    /// Another process does.
-    Refused {
-        /// Who, for a person.
-        by: String,
-    },
 }
 
 /// Starts following, registering and acking.
@@ -278,100 +260,5 @@ async fn keep_snapshots(
             Ok(Err(error)) => tracing::warn!(error = %chain(&error), "cannot keep a snapshot"),
             Err(_) => tracing::error!("writing a snapshot panicked"),
         }
-    }
-}
-
-struct Registration {
-    session: Session,
-    node_key: String,
-    record: NodeRecord,
-    ack_key: String,
-    acks: watch::Receiver<Option<Ack>>,
-    standing: watch::Sender<Standing>,
-}
-
-impl Registration {
-    /// Claims the name, then keeps the ack current. Ends when the name is another's.
-    async fn run(mut self) {
-        if let Err(by) = self.claim().await {
-            self.standing.send_replace(Standing::Refused { by });
-            return;
-        }
-        tracing::info!(key = %self.node_key, "registered");
-        self.standing.send_replace(Standing::Registered);
-        let mut status = self.session.status();
-        loop {
-            let usurped = status.borrow_and_update().usurped.contains(&self.node_key);
-            if usurped {
-                let by = "another agent, which registered while this one was cut off".to_owned();
-                self.standing.send_replace(Standing::Refused { by });
-                return;
-            }
-            let ack = self.acks.borrow_and_update().clone();
-            if let Some(ack) = ack
-                && let Err(error) =
-                    self.session.update(self.ack_key.clone(), documents::write(&ack)).await
-            {
-                tracing::warn!(error = %chain(&error), "cannot write the ack");
-            }
-            tokio::select! {
-                changed = self.acks.changed() => if changed.is_err() { return },
-                changed = status.wait_for(|status| status.usurped.contains(&self.node_key)) => {
-                    if changed.is_err() { return }
-                }
-            }
-        }
-    }
-
-    async fn claim(&self) -> Result<(), String> {
-        let refused_after = Instant::now() + self.patience();
-        loop {
-            let instance = self.record.instance.clone();
-            let claim = Claim::or_if(move |entry| is_earlier_life(entry, &instance));
-            let value = documents::write(&self.record);
-            match self.session.attach(self.node_key.clone(), value, claim).await {
-                Ok(_) => break,
-                Err(SessionError::Taken { by }) => {
-                    let holder = describe(&by);
-                    tracing::error!(key = %self.node_key, %holder, "the node's name is taken");
-                    if Instant::now() >= refused_after {
-                        return Err(holder);
-                    }
-                    tokio::time::sleep(NAME_RETRY).await;
-                }
-                Err(error) => {
-                    tracing::error!(error = %chain(&error), "cannot register");
-                    tokio::time::sleep(NAME_RETRY).await;
-                }
-            }
-        }
-        let ack = self.acks.borrow().as_ref().map(documents::write).unwrap_or_default();
-        let anybodys = Claim::or_if(|_| true);
-        match self.session.attach(self.ack_key.clone(), ack, anybodys).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(chain(&error)),
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        self.session.status().borrow().ttl + NAME_PATIENCE
-    }
-}
-
-/// Wait before a name that is taken is asked for again: a lapsed lease frees it within seconds.
-const NAME_RETRY: Duration = Duration::from_millis(500);
-
-/// The same instance is this agent's own earlier life, which has ended: its lock is ours now.
-/// What is no record of a node holds no name, and neither does what was written without a lease:
-/// agents write on theirs alone, so that it was a person.
-fn is_earlier_life(entry: &Entry, instance: &str) -> bool {
-    let holder = documents::read::<NodeRecord>(&entry.value);
-    entry.lease.is_none() || holder.map_or(true, |record| record.instance == instance)
-}
-
-fn describe(entry: &Entry) -> String {
-    match documents::read::<NodeRecord>(&entry.value) {
-        Ok(record) => format!("incarnation {} at {}", record.incarnation, record.http),
-        Err(_) => "something that is no record of a node".to_owned(),
     }
 }

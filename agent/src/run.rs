@@ -96,7 +96,7 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     let plane = plane::new::<M>(plane_options, &core, log, metrics);
     let gateway =
         Gateway::new(plane.clone(), core.hot.clone(), GatewayMetrics::register(&registry)?);
-    gateway.hot().register(&registry)?;
+    gateway.hot().register(&registry).map_err(MetricsError::from)?;
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
     let connections = Connections::new(
         gateway::connections_fitting(options.connections),

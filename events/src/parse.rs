@@ -22,7 +22,7 @@ const SAFE: &str = "A-Z a-z 0-9 . _ : -";
 const FIELDS: [&str; 7] = ["id", "kind", "player", "treasure", "clue", "at_millis", "payload"];
 
 /// What the gateway adds to an event.
-pub struct Intake<'a> {
+pub struct ParseContext<'a> {
     /// The kinds that the hunt's machine understands.
     pub vocabulary: &'a Vocabulary,
     /// Now, milliseconds since 1970.
@@ -47,7 +47,7 @@ struct Raw {
 /// whole; each event has its own list of problems.
 pub fn parse_body(
     body: &[u8],
-    intake: &mut Intake<'_>,
+    context: &mut ParseContext<'_>,
 ) -> Result<Vec<Result<Event, Vec<Problem>>>, Problem> {
     if body.len() > BODY_BYTES_MAX {
         let allowed = format!("at most {BODY_BYTES_MAX} bytes");
@@ -60,7 +60,7 @@ pub fn parse_body(
     };
     let text = std::str::from_utf8(body).map_err(|error| malformed(&error, "UTF-8"))?;
     let whole = match strict::read("event", text, strict::EVENT_DEPTH_MAX) {
-        Ok(value @ Value::Object(_)) => return Ok(vec![parse_json(value, intake)]),
+        Ok(value @ Value::Object(_)) => return Ok(vec![parse_json(value, context)]),
         Ok(other) => return Err(malformed(&other, allowed)),
         Err(problem) => problem,
     };
@@ -79,7 +79,7 @@ pub fn parse_body(
         judged.push(match strict::read("event", line, strict::EVENT_DEPTH_MAX) {
             Ok(value) => {
                 readable = true;
-                parse_json(value, intake)
+                parse_json(value, context)
             }
             Err(problem) => {
                 readable |= problem.flaw != Flaw::Malformed;
@@ -96,7 +96,7 @@ pub fn parse_body(
 }
 
 /// Judges one JSON value.
-pub fn parse_json(value: Value, intake: &mut Intake<'_>) -> Result<Event, Vec<Problem>> {
+pub fn parse_json(value: Value, context: &mut ParseContext<'_>) -> Result<Event, Vec<Problem>> {
     let Value::Object(fields) = value else {
         return Err(vec![Problem::new("event", value, "a JSON object")]);
     };
@@ -132,7 +132,7 @@ pub fn parse_json(value: Value, intake: &mut Intake<'_>) -> Result<Event, Vec<Pr
             }
         }
     }
-    judge(raw, problems, intake)
+    judge(raw, problems, context)
 }
 
 /// Judges one protobuf event. From `peer` agents internal kinds and derived ids are taken too, and
@@ -140,10 +140,10 @@ pub fn parse_json(value: Value, intake: &mut Intake<'_>) -> Result<Event, Vec<Pr
 pub fn parse_wire(
     wire: v1::Event,
     peer: bool,
-    intake: &mut Intake<'_>,
+    context: &mut ParseContext<'_>,
 ) -> Result<Event, Vec<Problem>> {
     if peer {
-        return parse_peer(wire, intake);
+        return parse_peer(wire, context);
     }
     let some = |text: String| (!text.is_empty()).then_some(text);
     let mut problems = Vec::new();
@@ -160,7 +160,7 @@ pub fn parse_wire(
         at_millis: (wire.at_millis != 0).then_some(wire.at_millis),
         payload,
     };
-    judge(raw, problems, intake)
+    judge(raw, problems, context)
 }
 
 fn payload_value(text: &str, problems: &mut Vec<Problem>) -> Option<Value> {
@@ -179,7 +179,7 @@ fn payload_value(text: &str, problems: &mut Vec<Problem>) -> Option<Value> {
 
 /// An event from another agent was judged by its gateway; what is checked again is what this
 /// agent's own state depends on.
-fn parse_peer(wire: v1::Event, intake: &mut Intake<'_>) -> Result<Event, Vec<Problem>> {
+fn parse_peer(wire: v1::Event, context: &mut ParseContext<'_>) -> Result<Event, Vec<Problem>> {
     let mut problems = Vec::new();
     if !EventId::is_derived(&wire.id) {
         problems.push(Problem::new("id", &wire.id, "an event id, derived or not"));
@@ -196,10 +196,10 @@ fn parse_peer(wire: v1::Event, intake: &mut Intake<'_>) -> Result<Event, Vec<Pro
         check_key(field, text.filter(|text| !text.is_empty()), &mut problems);
     }
     let received_millis =
-        if wire.received_millis == 0 { intake.now_millis } else { wire.received_millis };
+        if wire.received_millis == 0 { context.now_millis } else { wire.received_millis };
     let event = Event::try_from(v1::Event { received_millis, ..wire })
         .map_err(|error| vec![Problem::new("event", error, "an event of treasurehunt.v1")])?;
-    if intake.vocabulary.key(&event).is_none() {
+    if context.vocabulary.key(&event).is_none() {
         problems.push(Problem::new("kind", &event.kind, "a kind of this hunt, with its key"));
     }
     if event.kind == Kind::Verdict && event.verdict.as_ref().is_none_or(no_winner) {
@@ -228,12 +228,12 @@ fn check_key(field: &str, text: Option<&str>, problems: &mut Vec<Problem>) {
 fn judge(
     raw: Raw,
     mut problems: Vec<Problem>,
-    intake: &mut Intake<'_>,
+    context: &mut ParseContext<'_>,
 ) -> Result<Event, Vec<Problem>> {
     check_key("player", raw.player.as_deref(), &mut problems);
     check_key("treasure", raw.treasure.as_deref(), &mut problems);
     let id = match &raw.id {
-        None => Some((intake.new_id)()),
+        None => Some((context.new_id)()),
         Some(text) => EventId::new(text.clone()).or_else(|| {
             let allowed = format!("1 to {ID_LEN_MAX} characters of {SAFE}");
             problems.push(Problem::new("id", format!("{text:?}"), allowed));
@@ -243,7 +243,7 @@ fn judge(
     if raw.clue == Some(0) {
         problems.push(Problem::new("clue", 0, "a whole number from 1"));
     }
-    check_kind(&raw, intake.vocabulary, &mut problems);
+    check_kind(&raw, context.vocabulary, &mut problems);
     let payload_json = raw.payload.and_then(|value| check_payload(&value, &mut problems));
     match (id, raw.kind) {
         (Some(id), Some(kind)) if problems.is_empty() => Ok(Event {
@@ -252,7 +252,7 @@ fn judge(
             clue: raw.clue,
             at_millis: raw.at_millis,
             payload_json,
-            ..Event::new(id, Kind::from(kind), intake.now_millis)
+            ..Event::new(id, Kind::from(kind), context.now_millis)
         }),
         _ => Err(problems),
     }

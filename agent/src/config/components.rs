@@ -12,8 +12,8 @@ use store::Session;
 use super::ack::Rejections;
 use super::live::{Publisher, Version};
 use super::switched::Board;
-use crate::partitions::queues::Queues;
-use crate::partitions::turns::Turns;
+use crate::capacity::queues::Queues;
+use crate::capacity::turns::Turns;
 
 /// Takes the log's settings over, at once.
 pub type RetuneLog = Arc<dyn Fn(&Broker) + Send + Sync>;

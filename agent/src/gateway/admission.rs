@@ -22,11 +22,11 @@ pub(crate) struct Admission {
 pub(crate) struct Admitted {
     admission: Admission,
     bytes: u32,
-    place: Mutex<Place>,
+    place: Mutex<Slot>,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Slot {
     Working { _one: OwnedSemaphorePermit },
     Held { _one: OwnedSemaphorePermit, _bytes: OwnedSemaphorePermit },
 }
@@ -44,11 +44,7 @@ impl Admission {
     pub(crate) fn admit(&self, bytes: usize) -> Option<Admitted> {
         let _one = self.working.clone().try_acquire_owned().ok()?;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Some(Admitted {
-            admission: self.clone(),
-            bytes,
-            place: Mutex::new(Place::Working { _one }),
-        })
+        Some(Admitted { admission: self.clone(), bytes, place: Mutex::new(Slot::Working { _one }) })
     }
 }
 
@@ -57,13 +53,13 @@ impl Admitted {
     /// already: it is not to wait. Twice is the same as once.
     pub(crate) fn hold(&self) -> bool {
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*place, Place::Held { .. }) {
+        if matches!(*place, Slot::Held { .. }) {
             return true;
         }
         let one = self.admission.held.clone().try_acquire_owned();
         let bytes = self.admission.held_bytes.clone().try_acquire_many_owned(self.bytes);
         let (Ok(_one), Ok(_bytes)) = (one, bytes) else { return false };
-        *place = Place::Held { _one, _bytes };
+        *place = Slot::Held { _one, _bytes };
         true
     }
 }

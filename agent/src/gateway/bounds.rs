@@ -14,7 +14,7 @@ pub(crate) const HELD_REQUESTS_MAX: usize = REQUESTS_MAX;
 /// Bytes of their bodies: the other half of all bodies is left to requests that need not wait.
 pub(crate) const HELD_BYTES_MAX: usize = BODIES_BYTES_MAX / 2;
 /// Batches from other nodes that are worked on at the same time.
-pub(crate) const HANDS_MAX: usize = 1024;
+pub(crate) const PEER_BATCHES_MAX: usize = 1024;
 /// Streams of events that are open at the same time.
 pub(crate) const STREAMS_MAX: usize = 4096;
 /// Bytes of request bodies that are in memory at the same time, over HTTP and gRPC together.
@@ -22,7 +22,7 @@ pub(crate) const BODIES_BYTES_MAX: usize = 32 << 20;
 /// Bytes of batches from other nodes that are in memory at the same time. Apart from producers'
 /// bodies, lest those that wait for each other's nodes use up all there is; the two together are
 /// what an overloaded agent may take beyond its configured buffers (64 MiB).
-pub(crate) const HANDS_BYTES_MAX: usize = 32 << 20;
+pub(crate) const PEER_BYTES_MAX: usize = 32 << 20;
 /// Readers of outcomes that are followed at the same time.
 pub(crate) const READERS_MAX: usize = 1024;
 
@@ -40,10 +40,10 @@ pub(crate) const LOG_RETRY: Duration = Duration::from_millis(500);
 /// Most that a stamp (an id and a time of arrival) adds to an event on its way to another node.
 const STAMP_BYTES_MAX: usize = 96;
 /// Largest batch that nodes hand on: a whole request and its stamps.
-pub(crate) const HAND_BYTES_MAX: usize = BODY_BYTES_MAX + BATCH_EVENTS_MAX * STAMP_BYTES_MAX;
+pub(crate) const PEER_BATCH_BYTES_MAX: usize = BODY_BYTES_MAX + BATCH_EVENTS_MAX * STAMP_BYTES_MAX;
 // The largest batch passes, also beside others.
 const _: () =
-    assert!(HANDS_BYTES_MAX >= 4 * HAND_BYTES_MAX && BODIES_BYTES_MAX >= 4 * BODY_BYTES_MAX);
+    assert!(PEER_BYTES_MAX >= 4 * PEER_BATCH_BYTES_MAX && BODIES_BYTES_MAX >= 4 * BODY_BYTES_MAX);
 
 /// When to come back, in milliseconds.
 pub(crate) const RETRY_AFTER_MS: &str = "retry-after-ms";

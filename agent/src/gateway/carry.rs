@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use super::admission::Admitted;
 use super::answer::Refusal;
 use super::bounds::{BUSY_RETRY, GROUPS_AT_ONCE, LOG_RETRY, UNKNOWN_RETRY};
+use super::delivery::{Attempt, Away, Delivery, Held, Limits};
 use super::group::groups;
-use super::hold::{Attempt, Away, Delivery, Held, Limits};
-use super::hot::{HotKeys, count_spread};
 use super::metrics::GatewayMetrics;
-use super::peers::{Hand, Handed, Peers};
+use super::peers::client::{Batch, BatchResults, Peers};
 use crate::config::live::Live;
+use crate::hotkeys::{HotKeys, Hunt, count_spread};
 use crate::partitions::answer::{Accepted, NotTaken, Source};
 use crate::partitions::plane::Plane;
 use crate::partitions::routes::Route;
@@ -109,7 +109,8 @@ impl Carrier {
     fn place(&self, events: &[Event], partitions: u32) -> Vec<PartitionId> {
         let routes = self.plane.routes().borrow().clone();
         let routing = &self.live.snapshot().config.routing;
-        let places = self.hot.place(events, &self.vocabulary, &routes, routing, Instant::now());
+        let hunt = Hunt { partitions, nodes: || routes.nodes() };
+        let places = self.hot.place(events, &self.vocabulary, &hunt, routing, Instant::now());
         count_spread(events, &places, (&self.vocabulary, partitions), &self.metrics.spread);
         places
     }
@@ -121,7 +122,7 @@ impl Carrier {
         partition: PartitionId,
         events: Vec<Event>,
         cargo: Cargo<'_>,
-    ) -> Handed {
+    ) -> BatchResults {
         let count = events.len();
         let queue = usize::try_from(self.live.snapshot().config.buffers.events);
         let piece = queue.unwrap_or(usize::MAX).max(1);
@@ -143,7 +144,7 @@ impl Carrier {
         partition: PartitionId,
         events: &[Event],
         cargo: Cargo<'_>,
-    ) -> Result<Handed, Refusal> {
+    ) -> Result<BatchResults, Refusal> {
         let delivery = Delivery {
             partition,
             events: events.len() as u64,
@@ -171,19 +172,19 @@ impl Carrier {
         route: Route,
         events: Vec<Event>,
         source: Source,
-    ) -> Attempt<Handed> {
+    ) -> Attempt<BatchResults> {
         if route.mine {
             return local(self.plane.append(partition, events, source).await);
         }
         let count = events.len() as u64;
-        let hand = Hand {
+        let batch = Batch {
             hunt: self.plane.hunt().clone(),
             partition,
             events,
             timeout: self.live.snapshot().config.routing.forward,
         };
         let routes = self.plane.routes().borrow().clone();
-        let attempt = self.peers.hand(&route, &routes, hand).await;
+        let attempt = self.peers.send(&route, &routes, batch).await;
         if matches!(attempt, Attempt::Over(Ok(_))) {
             self.plane.metrics().forwarded.inc_by(count);
         }
@@ -193,7 +194,7 @@ impl Carrier {
 
 /// What this node's own answer means. It knows no newer records than the gateway, which reads the
 /// same routes.
-fn local(appended: Result<Vec<Accepted>, NotTaken>) -> Attempt<Handed> {
+fn local(appended: Result<Vec<Accepted>, NotTaken>) -> Attempt<BatchResults> {
     match appended {
         Ok(accepted) => Attempt::Over(Ok(accepted.into_iter().map(Ok).collect())),
         Err(NotTaken::NotMine { .. }) => Attempt::Away(Away::default()),

@@ -30,9 +30,9 @@ struct Inner {
     metrics: GatewayMetrics,
 }
 
-/// A connection's place, until dropped.
+/// A connection's slot, until dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Slot {
     connections: Connections,
     number: u64,
     /// Cancelled when the connection has to go.
@@ -42,7 +42,7 @@ pub(crate) struct Place {
 
 /// A request that is worked on, until dropped.
 #[derive(Debug)]
-pub(crate) struct Busy(Arc<Place>);
+pub(crate) struct Busy(Arc<Slot>);
 
 impl Connections {
     /// At most `max` at the same time.
@@ -52,7 +52,7 @@ impl Connections {
     }
 
     /// Room for a new connection; `None` if there is none to be had.
-    pub(crate) async fn enter(&self) -> Option<Place> {
+    pub(crate) async fn enter(&self) -> Option<Slot> {
         let room = match self.0.room.clone().try_acquire_owned() {
             Ok(room) => room,
             Err(_) => self.make_room().await?,
@@ -60,7 +60,7 @@ impl Connections {
         let end = CancellationToken::new();
         let number = self.table().enter(Instant::now(), end.clone());
         self.0.metrics.connections.inc();
-        Some(Place { connections: self.clone(), number, end, _room: room })
+        Some(Slot { connections: self.clone(), number, end, _room: room })
     }
 
     /// Ends those that have been idle for `limit`.
@@ -93,9 +93,9 @@ impl Connections {
     }
 }
 
-impl Place {
+impl Slot {
     /// One more request of this connection.
-    pub(crate) fn busy(self: &Arc<Place>) -> Busy {
+    pub(crate) fn busy(self: &Arc<Slot>) -> Busy {
         self.connections.table().begin(self.number);
         Busy(self.clone())
     }
@@ -107,7 +107,7 @@ impl Drop for Busy {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.connections.table().leave(self.number);
         self.connections.0.metrics.connections.dec();
@@ -230,7 +230,7 @@ mod tests {
             Arc::new(connections.enter().await.unwrap()),
             Arc::new(connections.enter().await.unwrap()),
         ];
-        let working: Vec<_> = places.iter().map(Place::busy).collect();
+        let working: Vec<_> = places.iter().map(Slot::busy).collect();
         assert!(connections.enter().await.is_none());
         assert_eq!(closed(&connections, "refused"), 1);
         drop(working);

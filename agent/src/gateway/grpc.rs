@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService as _;
 use tonic::service::Routes;
 
-use super::bounds::HAND_BYTES_MAX;
+use super::bounds::PEER_BATCH_BYTES_MAX;
 use super::hunts::Service;
 use super::layers::Limits;
 use super::listen::{self, Port};
+use super::peers::pass;
 use super::publish::Gateway;
-use super::{metered, pass, status};
+use super::{metered, status};
 
 type Peers = PeersServer<Service>;
 
@@ -32,7 +33,7 @@ pub async fn serve(port: Port, gateway: Gateway, stop: CancellationToken) -> Res
     let limits = || Limits::new(status::shed, gateway.metrics().shed.clone());
     let service = Service { gateway: gateway.clone(), stop: stop.clone() };
     let hunts = HuntsServer::new(service.clone()).max_decoding_message_size(BODY_BYTES_MAX);
-    let peers = Peers::new(service).max_decoding_message_size(HAND_BYTES_MAX);
+    let peers = Peers::new(service).max_decoding_message_size(PEER_BATCH_BYTES_MAX);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<HuntsServer<Service>>().await;
     reporter.set_serving::<Peers>().await;
@@ -45,7 +46,7 @@ pub async fn serve(port: Port, gateway: Gateway, stop: CancellationToken) -> Res
     // Other nodes have limits of their own: what floods the open side must not part the nodes.
     let metered = |bodies, router| metered::around(gateway.clone(), bodies, router);
     let open = limits().around(metered(gateway.bodies(), open.into_axum_router()));
-    let peers = limits().around(metered(gateway.hands_bytes(), peers));
+    let peers = limits().around(metered(gateway.peer_bytes(), peers));
     let router = open.merge(pass::guarded(gateway.clone(), peers));
     let ending = async {
         stop.cancelled().await;

@@ -61,7 +61,7 @@ async fn publish(State(Ports { gateway, .. }): State<Ports>, body: Body) -> Resp
         gateway.count_unread("overloaded");
         return refused_body(&BodyError::Busy);
     };
-    match gateway.intake(|intake| parse_body(&body.bytes, intake)) {
+    match gateway.parse(|context| parse_body(&body.bytes, context)) {
         Ok(parsed) => {
             let parsed = parsed.into_iter().map(|event| event.map_err(|why| (None, why)));
             answered(&gateway.publish(&admitted, parsed.collect()).await)

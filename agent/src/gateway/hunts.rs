@@ -112,10 +112,10 @@ impl Service {
         let Some(admitted) = self.gateway.admit(bytes) else {
             return Ok(self.gateway.busy(request.events.iter().map(|event| echo(&event.id))));
         };
-        let parsed: Vec<Parsed> = self.gateway.intake(|intake| {
+        let parsed: Vec<Parsed> = self.gateway.parse(|context| {
             let parse = |event: v1::Event| {
                 let id = echo(&event.id);
-                parse_wire(event, false, intake).map_err(|problems| (id, problems))
+                parse_wire(event, false, context).map_err(|problems| (id, problems))
             };
             request.events.into_iter().map(parse).collect()
         });

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{ServiceExt as _, service_fn};
 
-use super::connections::{Connections, FAREWELL, Place};
+use super::connections::{Connections, FAREWELL, Slot};
 use super::layers::held;
 use super::steady::Steady;
 
@@ -175,7 +175,7 @@ struct Terms {
     cut: CancellationToken,
 }
 
-async fn attend(terms: Arc<Terms>, stream: TcpStream, place: Arc<Place>) {
+async fn attend(terms: Arc<Terms>, stream: TcpStream, place: Arc<Slot>) {
     let router = terms.router.clone();
     let at = place.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {

@@ -1,5 +1,6 @@
 //! The way in for events and out for outcomes, on every node alike. `publish` answers each event,
-//! `carry` brings it to whoever serves its partition, `http` and `grpc` are the ports. I/O.
+//! `carry` brings it to whoever serves its partition (`delivery` waits for an owner, `peers` are other
+//! nodes), `http` and `grpc` are the ports. I/O.
 
 mod admissible;
 mod admission;
@@ -8,15 +9,11 @@ mod body;
 mod bounds;
 mod carry;
 mod connections;
+mod delivery;
 mod descriptors;
 mod framing;
 mod group;
 pub mod grpc;
-mod hand;
-mod handing;
-mod hold;
-mod hot;
-pub mod hotkeys;
 pub mod http;
 mod hunts;
 mod layers;
@@ -24,7 +21,6 @@ pub mod listen;
 mod metered;
 mod metrics;
 mod outcomes;
-mod pass;
 mod patient;
 mod peers;
 mod publish;
@@ -34,7 +30,6 @@ mod steady;
 
 pub use connections::Connections;
 pub use descriptors::connections as connections_fitting;
-pub use hot::HotKeys;
 pub use metrics::GatewayMetrics;
 pub use publish::Gateway;
 

@@ -6,21 +6,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use config_schemas::{HuntName, PartitionId};
-use events::{Event, EventId, Intake, Problem, Vocabulary, partition_of};
+use events::{Event, EventId, ParseContext, Problem, Vocabulary, partition_of};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::admissible;
 use super::admission::{Admission, Admitted};
 use super::answer::{Answer, Refusal};
 use super::bounds::{
-    BODIES_BYTES_MAX, BUSY_RETRY, HANDS_BYTES_MAX, HANDS_MAX, PAGES_AT_ONCE, READERS_MAX,
+    BODIES_BYTES_MAX, BUSY_RETRY, PAGES_AT_ONCE, PEER_BATCHES_MAX, PEER_BYTES_MAX, READERS_MAX,
     STREAMS_MAX,
 };
 use super::carry::{Cargo, Carrier};
-use super::hot::HotKeys;
 use super::metrics::GatewayMetrics;
 use super::sorted::{Parsed, Sorted};
 use crate::config::live::Live;
+use crate::hotkeys::HotKeys;
 use crate::partitions::outbox::Forward;
 use crate::partitions::plane::Plane;
 
@@ -34,9 +34,9 @@ struct Inner {
     vocabulary: Vocabulary,
     carrier: Carrier,
     requests: Admission,
-    hands: Semaphore,
+    peer_batches: Semaphore,
     bodies: Arc<Semaphore>,
-    hands_bytes: Arc<Semaphore>,
+    peer_bytes: Arc<Semaphore>,
     pages: Semaphore,
     streams: Arc<Semaphore>,
     readers: Arc<Semaphore>,
@@ -51,9 +51,9 @@ impl Gateway {
             vocabulary: plane.vocabulary(),
             carrier: Carrier::new(plane.clone(), hot, metrics.clone()),
             requests: Admission::new(),
-            hands: Semaphore::new(HANDS_MAX),
+            peer_batches: Semaphore::new(PEER_BATCHES_MAX),
             bodies: Arc::new(Semaphore::new(BODIES_BYTES_MAX)),
-            hands_bytes: Arc::new(Semaphore::new(HANDS_BYTES_MAX)),
+            peer_bytes: Arc::new(Semaphore::new(PEER_BYTES_MAX)),
             pages: Semaphore::new(PAGES_AT_ONCE),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             readers: Arc::new(Semaphore::new(READERS_MAX)),
@@ -114,9 +114,9 @@ impl Gateway {
     }
 
     /// Lends what parsing needs: the vocabulary, the time, fresh ids.
-    pub(crate) fn intake<T>(&self, parse: impl FnOnce(&mut Intake<'_>) -> T) -> T {
+    pub(crate) fn parse<T>(&self, parse: impl FnOnce(&mut ParseContext<'_>) -> T) -> T {
         let mut new_id = fresh_id;
-        parse(&mut Intake {
+        parse(&mut ParseContext {
             vocabulary: &self.0.vocabulary,
             now_millis: telemetry::clock::now_millis(),
             new_id: &mut new_id,
@@ -145,8 +145,8 @@ impl Gateway {
 
     /// Room for one more batch from another node. Apart from [`Gateway::admit`], since requests
     /// that wait for each other's nodes would use up all there is.
-    pub(crate) fn admit_hand(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.hands.try_acquire().ok()
+    pub(crate) fn admit_batch(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.peer_batches.try_acquire().ok()
     }
 
     /// Turns to read a page of outcomes.
@@ -160,8 +160,8 @@ impl Gateway {
     }
 
     /// Room for batches from other nodes, in bytes.
-    pub(crate) fn hands_bytes(&self) -> Arc<Semaphore> {
-        self.0.hands_bytes.clone()
+    pub(crate) fn peer_bytes(&self) -> Arc<Semaphore> {
+        self.0.peer_bytes.clone()
     }
 
     /// Room for one more stream of events, for as long as the permit is kept.

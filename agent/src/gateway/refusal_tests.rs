@@ -16,7 +16,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use super::bounds::{BODIES_BYTES_MAX, HANDS_BYTES_MAX, HELD_REQUESTS_MAX, REQUESTS_MAX};
+use super::bounds::{BODIES_BYTES_MAX, HELD_REQUESTS_MAX, PEER_BYTES_MAX, REQUESTS_MAX};
 use super::server_tests::{Agent, PATIENCE, World, hunts, joins, post, request, send};
 
 fn mistakes(agent: &Agent, flaw: &str) -> u64 {
@@ -52,8 +52,8 @@ async fn without_room_all_are_told_when_to_come_back_and_nothing_is_queued() {
 #[tokio::test]
 async fn batches_from_other_nodes_wait_in_bounded_memory_and_are_told_when_to_come_back() {
     let world = World::placed().await;
-    let room = world.b.gateway.hands_bytes();
-    let all = room.clone().try_acquire_many_owned(HANDS_BYTES_MAX as u32).unwrap();
+    let room = world.b.gateway.peer_bytes();
+    let all = room.clone().try_acquire_many_owned(PEER_BYTES_MAX as u32).unwrap();
     let mut client = hunts(&world.a).await;
     let response = client.publish(request(joins(40))).await.unwrap().into_inner();
     let mut refused = 0;
@@ -76,7 +76,7 @@ async fn batches_from_other_nodes_wait_in_bounded_memory_and_are_told_when_to_co
         matches!(result.result, Some(v1::publish_result::Result::Accepted(_)))
     };
     assert!(response.results.iter().all(is_accepted), "{response:?}");
-    assert_eq!(room.available_permits(), HANDS_BYTES_MAX, "its room returns");
+    assert_eq!(room.available_permits(), PEER_BYTES_MAX, "its room returns");
     world.end().await;
 }
 

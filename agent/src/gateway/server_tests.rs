@@ -26,7 +26,7 @@ use tower::ServiceExt as _;
 
 use super::bounds::{MAP_REVISION, OWNER_EPOCH};
 use super::listen::{Port, Speech};
-use super::pass::PASS;
+use super::peers::pass::PASS;
 use super::{Connections, Gateway, GatewayMetrics, grpc, http};
 use crate::core::{self, Core, CoreOptions};
 use crate::metrics::PlaneMetrics;

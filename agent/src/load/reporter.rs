@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use super::cores;
 use super::fold::{Figures, Means, Stamp, Window, is_news};
 use super::meter::Meters;
+use crate::capacity::queues::Queues;
 use crate::config::live::Live;
 use crate::config::road::chain;
-use crate::core::Standing;
-use crate::gateway::HotKeys;
-use crate::partitions::queues::Queues;
+use crate::hotkeys::HotKeys;
+use crate::registration::Standing;
 
 /// Between two looks at whether this process runs when it should. Four a second cost a node at
 /// rest some hundredths of a thousandth of a core.

@@ -20,14 +20,14 @@ use tokio::time::Instant;
 use super::fold::Figures;
 use super::meter::Meters;
 use super::reporter::{Reporter, first};
+use crate::capacity::queues::Queues;
 use crate::config::live::{Publisher, channel};
 use crate::core::{self, Core, CoreOptions, Standing};
-use crate::gateway::HotKeys;
+use crate::hotkeys::HotKeys;
 use crate::metrics::PlaneMetrics;
 use crate::partitions::log::Log;
 use crate::partitions::outbox::Forward;
 use crate::partitions::plane::{self, NotTaken, Plane, PlaneOptions, Source};
-use crate::partitions::queues::Queues;
 
 /// Far above what anything here takes; a test that hangs ends.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::answer::{Accepted, NotTaken, Source};
-use super::credits::{Credits, Permit, Size};
+use crate::capacity::credits::{Credits, Permit, Size};
 use crate::config::live::Live;
 use crate::config::road::chain;
 use crate::load::meter::Meter;

@@ -6,8 +6,8 @@ use broker::Tuning;
 use futures::FutureExt as _;
 
 use super::answer::{NotTaken, Source};
-use super::credits::Size;
 use super::world_tests::{Node, P, World, moves, until};
+use crate::capacity::credits::Size;
 
 /// Far longer than anything that is to happen before the log writes.
 const LINGER: Duration = Duration::from_secs(3);

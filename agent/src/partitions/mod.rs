@@ -3,7 +3,6 @@
 //! outbox; the plane is them all.
 
 pub mod answer;
-pub mod credits;
 mod flight;
 mod intake;
 mod keeper;
@@ -12,16 +11,16 @@ pub mod log;
 pub mod outbox;
 pub mod ownership;
 pub mod plane;
-pub mod queues;
 mod rebuild;
 pub mod routes;
 mod seat;
 mod snapshots;
 mod tenure;
 mod trial;
-pub mod turns;
 mod warmth;
 mod worker;
+
+pub use crate::capacity::credits;
 
 #[cfg(test)]
 mod backlog_tests;

@@ -1,6 +1,7 @@
 //! Where an event's partition is served, by the records. In: the view. Out: a table for the
 //! gateway. Pure.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use config_schemas::documents::{Meta, Owner, PartitionRecord};
@@ -41,6 +42,12 @@ impl Routes {
     /// Who serves `partition`; `None` while nobody does.
     pub fn of(&self, partition: PartitionId) -> Option<&Route> {
         self.partitions.get(partition.0 as usize)?.as_ref()
+    }
+
+    /// How many nodes serve partitions.
+    pub fn nodes(&self) -> usize {
+        let nodes = self.partitions.iter().flatten().map(|route| &route.node);
+        nodes.collect::<BTreeSet<_>>().len()
     }
 }
 

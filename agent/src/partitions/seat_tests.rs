@@ -5,8 +5,8 @@ use config_schemas::{Config, Epoch, HuntName, Revision};
 use prometheus::Registry;
 use tokio::time::Instant;
 
-use super::super::credits::{Credits, Size};
 use super::*;
+use crate::capacity::credits::{Credits, Size};
 use crate::config::live::channel;
 use crate::load::meter::Meters;
 

@@ -49,13 +49,13 @@ impl<M: Machine> Keeper<M> {
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         let log = self.context.log.embedded().ok_or(RETRY)?;
-        let place = self.context.queues.join(self.partition);
+        let queue = self.context.queues.join(self.partition);
         let keeping = Keeping::new(&log, &owned, &rebuilt);
         let outbox = Outbox::new(self.context.forward.clone());
         outbox.send(rebuilt.state.ledger().outbox().cloned().collect::<Vec<Event>>());
         let intake = Intake::new(
             owned.clone(),
-            place.credits.clone(),
+            queue.credits.clone(),
             self.context.live.clone(),
             self.context.metrics.clone(),
         );

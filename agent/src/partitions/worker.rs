@@ -18,7 +18,7 @@ use super::flight::{Flight, Pace, landing};
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::trial::Trial;
-use super::turns::Turns;
+use crate::capacity::turns::Turns;
 use crate::config::live::{Live, Running, Version};
 use crate::config::switched::Line;
 use crate::metrics::PlaneMetrics;

@@ -13,10 +13,10 @@ use events::{BODY_BYTES_MAX, Event, v1};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Request, Status};
 
-use super::answer::Refusal;
-use super::bounds::{HAND_BYTES_MAX, MAP_REVISION, RETRY_AFTER_MS};
-use super::hold::{Attempt, Away};
 use super::pass::PASS;
+use crate::gateway::answer::Refusal;
+use crate::gateway::bounds::{MAP_REVISION, PEER_BATCH_BYTES_MAX, RETRY_AFTER_MS};
+use crate::gateway::delivery::{Attempt, Away};
 use crate::partitions::answer::Accepted;
 use crate::partitions::routes::{Route, Routes};
 
@@ -32,14 +32,14 @@ const CALLS_MAX: usize = 128;
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// What each event of a hand-over got.
-pub(crate) type Handed = Vec<Result<Accepted, Refusal>>;
+pub(crate) type BatchResults = Vec<Result<Accepted, Refusal>>;
 
 /// Channels to other nodes, by address.
 #[derive(Debug, Default)]
 pub(crate) struct Peers(Mutex<BTreeMap<String, Channel>>);
 
 /// Events on their way to another node.
-pub(crate) struct Hand {
+pub(crate) struct Batch {
     pub(crate) hunt: HuntName,
     pub(crate) partition: PartitionId,
     pub(crate) events: Vec<Event>,
@@ -49,7 +49,12 @@ pub(crate) struct Hand {
 
 impl Peers {
     /// Hands events to the node that `route` names.
-    pub(crate) async fn hand(&self, route: &Route, routes: &Routes, hand: Hand) -> Attempt<Handed> {
+    pub(crate) async fn send(
+        &self,
+        route: &Route,
+        routes: &Routes,
+        batch: Batch,
+    ) -> Attempt<BatchResults> {
         let channel = match self.channel(&route.grpc, routes) {
             Ok(channel) => channel,
             Err(error) => {
@@ -57,21 +62,21 @@ impl Peers {
                 return Attempt::Away(Away::default());
             }
         };
-        let count = hand.events.len();
+        let count = batch.events.len();
         let request = v1::HandRequest {
-            hunt: hand.hunt.to_string(),
-            partition: hand.partition.0,
+            hunt: batch.hunt.to_string(),
+            partition: batch.partition.0,
             epoch: route.epoch.0,
-            events: hand.events.into_iter().map(v1::Event::from).collect(),
+            events: batch.events.into_iter().map(v1::Event::from).collect(),
         };
         let mut request = Request::new(request);
         if let Some(pass) = routes.pass.as_ref().and_then(|pass| pass.parse().ok()) {
             request.metadata_mut().insert(PASS, pass);
         }
         let mut client = PeersClient::new(channel)
-            .max_encoding_message_size(HAND_BYTES_MAX)
-            .max_decoding_message_size(HAND_BYTES_MAX + BODY_BYTES_MAX);
-        match tokio::time::timeout(hand.timeout, client.hand(request)).await {
+            .max_encoding_message_size(PEER_BATCH_BYTES_MAX)
+            .max_decoding_message_size(PEER_BATCH_BYTES_MAX + BODY_BYTES_MAX);
+        match tokio::time::timeout(batch.timeout, client.hand(request)).await {
             Ok(Ok(response)) => read_response(response.into_inner(), count),
             Ok(Err(status)) => read_status(&status),
             Err(_) => Attempt::Away(Away { ambiguous: true, knows: None }),
@@ -99,7 +104,7 @@ impl Peers {
     }
 }
 
-fn read_response(response: v1::PublishResponse, count: usize) -> Attempt<Handed> {
+fn read_response(response: v1::PublishResponse, count: usize) -> Attempt<BatchResults> {
     use v1::publish_result::Result as Wire;
     if response.results.len() != count {
         tracing::error!(sent = count, answered = response.results.len(), "answers do not fit");
@@ -134,7 +139,7 @@ fn read_rejected(rejected: v1::Rejected) -> Refusal {
 }
 
 /// What a refused call means for its events, by the codes of treasurehunt.v1.
-fn read_status(status: &Status) -> Attempt<Handed> {
+fn read_status(status: &Status) -> Attempt<BatchResults> {
     let number = |key| status.metadata().get(key)?.to_str().ok()?.parse::<u64>().ok();
     let retry_after = number(RETRY_AFTER_MS).map(Duration::from_millis);
     match status.code() {
@@ -230,13 +235,13 @@ mod tests {
         drop(free);
         let node = config_schemas::NodeName::new("a").unwrap();
         let route = Route { node, grpc, epoch: Epoch(1), mine: false, leaving: false };
-        let hand = Hand {
+        let batch = Batch {
             hunt: HuntName::new("default", "harbour").unwrap(),
             partition: PartitionId(0),
             events: Vec::new(),
             timeout: Duration::from_secs(3),
         };
-        let attempt = Peers::default().hand(&route, &Routes::default(), hand).await;
+        let attempt = Peers::default().send(&route, &Routes::default(), batch).await;
         assert_eq!(attempt, Attempt::Away(Away::default()));
     }
 }

@@ -2,20 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 use events::{
-    BATCH_EVENTS_MAX, BODY_BYTES_MAX, Event, EventId, Flaw, HuntGame, Intake, Machine, Problem,
-    parse_body, parse_wire, v1,
+    BATCH_EVENTS_MAX, BODY_BYTES_MAX, Event, EventId, Flaw, HuntGame, Machine, ParseContext,
+    Problem, parse_body, parse_wire, v1,
 };
 use proptest::prelude::*;
 use prost::Message as _;
 
-fn with_intake<T>(run: impl FnOnce(&mut Intake<'_>) -> T) -> T {
+fn with_context<T>(run: impl FnOnce(&mut ParseContext<'_>) -> T) -> T {
     let vocabulary = HuntGame::vocabulary();
     let mut new_id = || EventId::new("assigned").unwrap();
-    run(&mut Intake { vocabulary: &vocabulary, now_millis: 42, new_id: &mut new_id })
+    run(&mut ParseContext { vocabulary: &vocabulary, now_millis: 42, new_id: &mut new_id })
 }
 
 fn body(text: &str) -> Result<Vec<Result<Event, Vec<Problem>>>, Problem> {
-    with_intake(|intake| parse_body(text.as_bytes(), intake))
+    with_context(|context| parse_body(text.as_bytes(), context))
 }
 
 /// The problems of one event, as text, one per line.
@@ -38,7 +38,7 @@ fn a_good_event_is_taken_with_what_the_gateway_adds() {
     event.clone().encode(&mut bytes);
     assert_eq!(Event::decode(&bytes).unwrap(), event);
     let wire = v1::Event { received_millis: 0, ..event.clone().into() };
-    assert_eq!(with_intake(|intake| parse_wire(wire, false, intake)), Ok(event));
+    assert_eq!(with_context(|context| parse_wire(wire, false, context)), Ok(event));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_body_that_is_no_batch_is_refused_as_a_whole() {
         let shown: String = text.chars().take(20).collect();
         assert!(body(text).is_err(), "{shown}");
     }
-    assert!(with_intake(|intake| parse_body(&[0xff], intake)).is_err());
+    assert!(with_context(|context| parse_body(&[0xff], context)).is_err());
 }
 
 #[test]
@@ -134,14 +134,14 @@ proptest! {
     /// Whatever comes, there is an answer, and no more events than may be.
     #[test]
     fn nothing_that_is_sent_ends_the_reader(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-        with_intake(|intake| {
-            if let Ok(events) = parse_body(&bytes, intake) {
+        with_context(|context| {
+            if let Ok(events) = parse_body(&bytes, context) {
                 assert!(events.len() <= bytes.len());
             }
             if let Ok(request) = v1::PublishRequest::decode(bytes.as_slice()) {
                 for event in request.events {
-                    let _ = parse_wire(event.clone(), false, intake);
-                    let _ = parse_wire(event, true, intake);
+                    let _ = parse_wire(event.clone(), false, context);
+                    let _ = parse_wire(event, true, context);
                 }
             }
         });
@@ -178,7 +178,7 @@ fn only_agents_may_send_what_partitions_send_each_other() {
         received_millis: 9,
         ..v1::Event::default()
     };
-    let parse = |wire: v1::Event, peer| with_intake(|intake| parse_wire(wire, peer, intake));
+    let parse = |wire: v1::Event, peer| with_context(|context| parse_wire(wire, peer, context));
     assert!(parse(claim.clone(), false).is_err());
     assert_eq!(parse(claim.clone(), true).unwrap().received_millis, 9);
     for broken in [

@@ -9,7 +9,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use tonic::Status;
 
-use super::publish::Gateway;
+use crate::gateway::publish::Gateway;
 
 /// The metadata in which it is shown.
 pub(crate) const PASS: &str = "treasurehunt-pass";

@@ -1,5 +1,5 @@
 //! Which partition each event goes to: its key's, unless the key is hot and its kind needs no
-//! order. In: events, routes, settings, the time. Out: a partition for each, and the hot keys for
+//! order. In: events, how many partitions and nodes there are, settings, the time. Out: a partition for each, and the hot keys for
 //! metrics and people. No I/O.
 //!
 //! A spread event's partition follows from its id and the key's fan-out. So a retry finds the
@@ -7,7 +7,6 @@
 //! do. Kinds without order promise no more than that: a reader who has to count exactly goes by
 //! the event id that every outcome carries.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config_schemas::hot::{HOT_REPORTED_MAX, HotReport, hash};
@@ -18,9 +17,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntCounter, IntGaugeVec, Opts, Registry};
 use tokio::time::Instant;
 
-use super::hotkeys::{HotKey, Spread, SpreadLimits};
-use crate::metrics::MetricsError;
-use crate::partitions::routes::Routes;
+use super::spread::{HotKey, Spread, SpreadLimits};
 
 /// What a gateway knows of the keys that pass it. Clones are the same.
 #[derive(Debug, Clone)]
@@ -30,6 +27,13 @@ pub struct HotKeys(Arc<Mutex<State>>);
 struct State {
     spread: Spread,
     limits: SpreadLimits,
+}
+
+/// What the hunt is at the moment.
+pub(crate) struct Hunt<N> {
+    pub(crate) partitions: u32,
+    /// Counts the nodes that own partitions; asked seldom.
+    pub(crate) nodes: N,
 }
 
 impl HotKeys {
@@ -66,11 +70,11 @@ impl HotKeys {
         &self,
         events: &[Event],
         vocabulary: &Vocabulary,
-        routes: &Routes,
+        hunt: &Hunt<impl Fn() -> usize>,
         routing: &Routing,
         now: Instant,
     ) -> Vec<PartitionId> {
-        let partitions = u32::try_from(routes.partitions.len()).unwrap_or(u32::MAX);
+        let partitions = hunt.partitions;
         let ordered = |event: &Event| {
             let kept = || routing.ordered.iter().any(|kind| kind == event.kind.as_str());
             vocabulary.is_ordered(event) || kept()
@@ -81,7 +85,7 @@ impl HotKeys {
             state.spread.see(key, ordered(event));
         }
         if state.spread.is_due(now) {
-            state.limits = limits(routes, routing, partitions);
+            state.limits = limits((hunt.nodes)(), routing, partitions);
             let limits = state.limits;
             state.spread.tick(now, &limits);
         }
@@ -101,13 +105,12 @@ impl HotKeys {
     }
 }
 
-fn limits(routes: &Routes, routing: &Routing, partitions: u32) -> SpreadLimits {
-    let nodes: BTreeSet<_> = routes.partitions.iter().flatten().map(|route| &route.node).collect();
+fn limits(nodes: usize, routing: &Routing, partitions: u32) -> SpreadLimits {
     SpreadLimits {
-        nodes: nodes.len(),
+        nodes,
         partitions,
         // People think of the whole hunt; this gateway sees its share.
-        least_per_second: routing.hot.div_ceil((nodes.len() as u64).max(1)),
+        least_per_second: routing.hot.div_ceil((nodes as u64).max(1)),
         spread: routing.spread,
     }
 }
@@ -145,7 +148,7 @@ struct HotFigures {
 
 impl HotKeys {
     /// Registers the figures.
-    pub fn register(&self, registry: &Registry) -> Result<(), MetricsError> {
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(HotFigures {
             keys: self.clone(),
             count: IntGaugeVec::new(
@@ -185,9 +188,10 @@ impl Collector for HotFigures {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
-    use crate::partitions::routes::Route;
-    use config_schemas::{Config, Epoch, NodeName};
+    use config_schemas::Config;
     use events::{EventId, HuntGame, Kind, Machine as _};
     use std::time::Duration;
 
@@ -199,34 +203,20 @@ mod tests {
         }
     }
 
-    fn routes(nodes: usize, partitions: usize) -> Routes {
-        let route = |number: usize| Route {
-            node: NodeName::new(format!("n{}", number % nodes)).unwrap(),
-            grpc: String::new(),
-            epoch: Epoch(1),
-            mine: false,
-            leaving: false,
-        };
-        Routes {
-            partitions: (0..partitions).map(|number| Some(route(number))).collect(),
-            ..Routes::default()
-        }
-    }
-
     /// The partitions of `count` events after a second of the same.
     fn places(kind: &Kind, partitions: usize, set: fn(&mut Routing)) -> BTreeSet<u32> {
         let start = Instant::now();
         let keys = HotKeys::new(start);
         let mut routing = Config::default().routing;
         set(&mut routing);
-        let routes = routes(4, partitions);
+        let hunt = Hunt { partitions: u32::try_from(partitions).unwrap(), nodes: || 4 };
         let mut found = BTreeSet::new();
         for second in 0..3 {
             let events: Vec<_> =
                 (0..2000).map(|number| event(kind.clone(), second * 2000 + number)).collect();
             let now = start + Duration::from_secs(second as u64);
-            let places = keys.place(&events, &HuntGame::vocabulary(), &routes, &routing, now);
-            let again = keys.place(&events, &HuntGame::vocabulary(), &routes, &routing, now);
+            let places = keys.place(&events, &HuntGame::vocabulary(), &hunt, &routing, now);
+            let again = keys.place(&events, &HuntGame::vocabulary(), &hunt, &routing, now);
             assert_eq!(places, again, "a retry goes where the first try went");
             found = places.iter().map(|id| id.0).collect();
         }

@@ -206,5 +206,5 @@ async fn wait_until(time: Option<Instant>) {
 }
 
 #[cfg(test)]
-#[path = "hold_tests.rs"]
+#[path = "delivery_tests.rs"]
 mod tests;

@@ -7,8 +7,11 @@
 //! where a second is allowed, and would make the data plane wait for the control plane.
 
 mod heap;
+mod keys;
 mod sketch;
 mod spread;
 
+pub use keys::HotKeys;
+pub(crate) use keys::{Hunt, count_spread};
 pub use sketch::{Counted, SKETCH_KEYS, Sketch};
 pub use spread::{FAN_MAX, HotKey, Load, Spread, SpreadLimits};

@@ -4,10 +4,10 @@
 use config_schemas::{Epoch, PartitionId, Revision};
 use events::{Event, Problem, Vocabulary, parse_wire, partition_of, v1};
 
-use super::answer::{Answer, Refusal};
-use super::carry::refusal;
-use super::publish::Gateway;
-use super::sorted::Sorted;
+use crate::gateway::answer::{Answer, Refusal};
+use crate::gateway::carry::refusal;
+use crate::gateway::publish::Gateway;
+use crate::gateway::sorted::Sorted;
 use crate::partitions::answer::{NotTaken, Source};
 
 /// Why nothing of the batch was taken in.
@@ -37,11 +37,11 @@ pub(crate) async fn take(
         let key = vocabulary.key(event).unwrap_or_default();
         !vocabulary.is_ordered(event) || partition_of(key, partitions) == partition
     };
-    let mut sorted = gateway.intake(|intake| {
-        let vocabulary = intake.vocabulary;
+    let mut sorted = gateway.parse(|context| {
+        let vocabulary = context.vocabulary;
         Sorted::new(request.events.into_iter().map(|wire| {
             let id = wire.id.clone();
-            match parse_wire(wire, true, intake) {
+            match parse_wire(wire, true, context) {
                 Ok(event) if belongs(&event, vocabulary) => Ok(event),
                 Ok(event) => {
                     let allowed = format!("a key of partition {partition} of {partitions}");

@@ -17,9 +17,9 @@ struct State {
     queues: BTreeMap<PartitionId, Credits>,
 }
 
-/// A partition's place among the queues, which goes when dropped.
+/// A partition's queue, which goes when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Queue {
     queues: Queues,
     partition: PartitionId,
     /// The partition's credits.
@@ -34,11 +34,11 @@ impl Queues {
     }
 
     /// A new queue for `partition`, with the capacity that holds now.
-    pub fn join(&self, partition: PartitionId) -> Place {
+    pub fn join(&self, partition: PartitionId) -> Queue {
         let mut state = self.state();
         let credits = Credits::new(state.capacity);
         state.queues.insert(partition, credits.clone());
-        Place { queues: self.clone(), partition, credits }
+        Queue { queues: self.clone(), partition, credits }
     }
 
     /// Resizes every queue, live, and those to come.
@@ -64,7 +64,7 @@ fn capacity(buffers: &Buffers) -> Size {
     Size { events: buffers.events, bytes: buffers.bytes }
 }
 
-impl Drop for Place {
+impl Drop for Queue {
     fn drop(&mut self) {
         let mut state = self.queues.state();
         // A new holder of the partition may have joined before this one went.
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_was_taken_anew_outlives_the_old_one() {
+    fn a_queue_that_was_joined_anew_outlives_the_old_one() {
         let queues = Queues::new(&Config::default().buffers);
         let old = queues.join(PartitionId(1));
         let _new = queues.join(PartitionId(1));

@@ -5,11 +5,11 @@ use events::v1;
 use events::v1::peers_server::Peers;
 use tonic::{Request, Response, Status};
 
-use super::answer::Refusal;
-use super::bounds::BUSY_RETRY;
-use super::hand;
-use super::hunts::{Service, bounded, response};
-use super::status::{overloaded, unavailable, wrong_owner};
+use super::receive;
+use crate::gateway::answer::Refusal;
+use crate::gateway::bounds::BUSY_RETRY;
+use crate::gateway::hunts::{Service, bounded, response};
+use crate::gateway::status::{overloaded, unavailable, wrong_owner};
 
 #[tonic::async_trait]
 impl Peers for Service {
@@ -20,14 +20,16 @@ impl Peers for Service {
         let request = request.into_inner();
         self.known(&request.hunt)?;
         bounded(&self.gateway, request.events.len())?;
-        let _admitted = self.gateway.admit_hand().ok_or_else(|| overloaded(BUSY_RETRY))?;
-        match hand::take(&self.gateway, request).await {
+        let _admitted = self.gateway.admit_batch().ok_or_else(|| overloaded(BUSY_RETRY))?;
+        match receive::take(&self.gateway, request).await {
             Ok(answers) => Ok(Response::new(response(answers))),
-            Err(hand::Refused::WrongOwner { epoch, revision }) => Err(wrong_owner(epoch, revision)),
-            Err(hand::Refused::Events(Refusal::Overloaded { retry_after })) => {
+            Err(receive::Refused::WrongOwner { epoch, revision }) => {
+                Err(wrong_owner(epoch, revision))
+            }
+            Err(receive::Refused::Events(Refusal::Overloaded { retry_after })) => {
                 Err(overloaded(retry_after))
             }
-            Err(hand::Refused::Events(refusal)) => {
+            Err(receive::Refused::Events(refusal)) => {
                 let retry_after = refusal.retry_after().unwrap_or(BUSY_RETRY);
                 Err(unavailable("the log cannot be written", retry_after))
             }
