@@ -1,7 +1,7 @@
-//! The broker past one machine: a Kafka cluster. Partition N of a hunt is partition N of two topics,
-//! one of events, which anybody may write, and one of outcomes, of which only the owner's count. In:
-//! claims, batches, reads, settings that change while all of it runs. Out: durable offsets, records
-//! that can be believed. I/O.
+//! The broker past one machine: a Kafka cluster. Partition N of a hunt is partition N of two
+//! topics, one of events, which anybody may write, and one of outcomes, of which only the owner's
+//! count. In: claims, batches, reads, settings that change while all of it runs. Out: durable
+//! offsets, records that can be believed. I/O.
 
 mod believe;
 mod connection;
@@ -21,6 +21,7 @@ mod producer;
 
 mod buffer;
 mod checkpoints;
+mod ground;
 mod lanes;
 mod look;
 mod reader;
@@ -30,7 +31,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use config_schemas::{Epoch, PartitionId};
+use config_schemas::{Epoch, Offset, PartitionId};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::claim::Claim;
@@ -46,6 +47,7 @@ use proof::Expected;
 use sender::Sender;
 
 pub use connection::{Bootstrap, Connection, Identity, Login, Mechanism, NoAddress, Secret, Tls};
+pub use ground::{Ground, NoGround};
 pub use murmur2::partition_of;
 pub use owned::{KafkaOwned, KafkaSubmitted};
 pub use producer::Swapped;
@@ -199,6 +201,39 @@ impl KafkaBroker {
     }
 }
 
+impl KafkaBroker {
+    /// What is believed in a partition's outcomes right before `offset`, which somebody has read: to
+    /// be kept with a snapshot that ends there.
+    pub async fn ground(&self, partition: PartitionId, offset: Offset) -> Result<Ground, Error> {
+        let mut reader = KafkaReader::new(Arc::clone(&self.0), partition, LogKind::Outcomes);
+        let belief = reader.belief_before(offset.0).await?;
+        Ok(Ground { offset, belief })
+    }
+
+    /// Has readers of the partition's outcomes begin there instead of at the first record, if they
+    /// want nothing from before it.
+    pub fn build_on(&self, partition: PartitionId, ground: &Ground) {
+        self.0.checkpoints.note(partition, ground.offset.0, &ground.belief);
+    }
+
+    /// Replaces a producer that can never send anything again. Its last records were answered with
+    /// errors, so that whoever holds a partition takes it again, and comes here.
+    async fn renew_producer(&self) -> Result<(), Error> {
+        let shared = &self.0;
+        let _one = shared.retuning.acquire().await.map_err(|_| Error::Closed)?;
+        if !shared.producer.is_finished() {
+            return Ok(());
+        }
+        let options = shared.options().clone();
+        let expected = Expected { cluster: Some(shared.cluster.clone()), ..expected(&options) };
+        let proven = Sender::prove(producer_properties(&options), expected).await;
+        let sender = proven.map_err(Error::Kafka)?.0.used().ok_or(Error::Closed)?;
+        let room = options.settings.producer.queue_bytes;
+        shared.producer.swap(sender, room, Duration::ZERO).await;
+        Ok(())
+    }
+}
+
 impl Broker for KafkaBroker {
     type Owned = KafkaOwned;
     type Reader = KafkaReader;
@@ -210,6 +245,9 @@ impl Broker for KafkaBroker {
         if let Some(held) = shared.held().remove(&partition).and_then(|held| held.upgrade()) {
             held.end_with(Error::Closed);
         }
+        if shared.producer.is_finished() {
+            self.renew_producer().await?;
+        }
         let take = Take(rand::random());
         // one word, as it stands in a header
         let incarnation: Arc<str> = claim.incarnation.replace(char::is_whitespace, "_").into();
@@ -217,7 +255,7 @@ impl Broker for KafkaBroker {
         let barrier = Mark::Barrier { epoch: claim.epoch, take, incarnation, owner };
         let at = shared.append_barrier(partition, &barrier).await?;
         let mut reader = KafkaReader::new(Arc::clone(shared), partition, LogKind::Outcomes);
-        let belief = reader.belief_behind(at).await?;
+        let belief = reader.belief_before(at + 1).await?;
         match belief.holder() {
             Some(holder) if holder.take == take => {}
             Some(holder) => {

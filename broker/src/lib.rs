@@ -1,7 +1,7 @@
-//! Where events and outcomes are kept: per partition two logs, written by one owner at a time,
-//! read by anybody. In: batches of bytes from the owner. Out: durable offsets, records that can be
-//! believed. The traits fit any broker; `Embedded` is the one for a single machine, `KafkaBroker` the
-//! one past that. I/O.
+//! Where events and outcomes are kept: per partition two logs, written by one owner at a time, read
+//! by anybody. In: batches of bytes from the owner. Out: durable offsets, records that can be
+//! believed. The traits fit any broker; `Embedded` is the one for a single machine, `KafkaBroker`
+//! the one past that. I/O.
 
 mod claim;
 mod embedded;

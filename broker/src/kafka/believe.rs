@@ -4,10 +4,11 @@
 //! believed or not, and why not. Pure.
 //!
 //! A take-over appends a barrier: epoch, owner, incarnation, and a number that only this take-over
-//! has. It counts if its epoch is higher than that of every barrier that counted before, or the same
-//! with the same incarnation. From there on, records count whose epoch and number are the barrier's
-//! and that are numbered 0, 1, 2, ... without a gap: one that was lost on the way takes all that
-//! were written after it along, so that no outcome ever follows from one that is not there.
+//! has. It counts if its epoch is higher than that of every barrier that counted before, or the
+//! same with the same incarnation. From there on, records count whose epoch and number are the
+//! barrier's and that are numbered 0, 1, 2, ... without a gap: one that was lost on the way takes
+//! all that were written after it along, so that no outcome ever follows from one that is not
+//! there.
 
 use std::fmt;
 use std::sync::Arc;
@@ -145,6 +146,35 @@ impl Belief {
     }
 }
 
+impl fmt::Display for Belief {
+    /// `nobody`, or `<epoch> <take> <next number or -> <incarnation> <owner>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(Holder { epoch, take, incarnation, owner, next }) = &self.holder else {
+            return f.write_str("nobody");
+        };
+        let next = next.map_or_else(|| "-".to_owned(), |next| next.to_string());
+        write!(f, "{} {:016x} {next} {incarnation} {owner}", epoch.0, take.0)
+    }
+}
+
+impl Belief {
+    /// What [`Display`](fmt::Display) wrote.
+    pub(crate) fn parse(text: &str) -> Option<Belief> {
+        if text == "nobody" {
+            return Some(Belief::default());
+        }
+        let mut words = text.splitn(5, ' ');
+        let epoch = Epoch(words.next()?.parse().ok()?);
+        let take = Take(u64::from_str_radix(words.next()?, 16).ok()?);
+        let next = match words.next()? {
+            "-" => None,
+            number => Some(number.parse().ok()?),
+        };
+        let (incarnation, owner) = (words.next()?.into(), words.next()?.into());
+        Some(Belief { holder: Some(Holder { epoch, take, incarnation, owner, next }) })
+    }
+}
+
 impl Holder {
     fn number(&mut self, number: u64) -> Verdict {
         match self.next {
@@ -235,6 +265,22 @@ mod tests {
             assert_eq!(Mark::parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(Belief::default().judge(None), Verdict::Ignored(Doubt::Foreign));
+    }
+
+    #[test]
+    fn what_is_believed_survives_being_written_down() {
+        let check = |belief: &Belief| {
+            assert_eq!(Belief::parse(&belief.to_string()).as_ref(), Some(belief), "{belief}");
+        };
+        let mut belief = Belief::default();
+        check(&belief);
+        for mark in [barrier(3, 0xabc, "run-1"), outcome(3, 0xabc, 0), outcome(3, 0xabc, 5)] {
+            belief.judge(Some(&mark));
+            check(&belief);
+        }
+        for text in ["", "somebody", "1 2 3 4", "1 x - a b", "1 2 x a b"] {
+            assert_eq!(Belief::parse(text), None, "{text}");
+        }
     }
 
     /// An owner that appends without knowing of the others.

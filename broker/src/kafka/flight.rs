@@ -1,5 +1,5 @@
-//! Records on their way to a topic: a batch counts when each of them is acknowledged. In: what became
-//! of each, from the producer's thread. Out: one answer. No I/O.
+//! Records on their way to a topic: a batch counts when each of them is acknowledged. In: what
+//! became of each, from the producer's thread. Out: one answer. No I/O.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,5 +1,6 @@
 //! What one take-over has sent to its outcomes and what it may promise of it. In: numbers that are
-//! given out, acknowledged offsets in their order. Out: which of them every reader believes. No I/O.
+//! given out, acknowledged offsets in their order. Out: which of them every reader believes. No
+//! I/O.
 //!
 //! Nobody but the owner writes outcomes, so what it gets acknowledged lies at consecutive offsets.
 //! Where it does not, somebody else wrote: perhaps a new owner its barrier. What comes after such a

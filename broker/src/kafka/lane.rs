@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
@@ -26,7 +26,11 @@ const POLL: Duration = Duration::from_millis(10);
 /// Records that are taken before buffers are looked after.
 const ROUND_MAX: usize = 1_024;
 /// How long a question about offsets may take.
-const QUESTION: Duration = Duration::from_secs(5);
+const QUESTION: Duration = Duration::from_secs(10);
+/// And how long one broker may take, which may be dead.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// Before it is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A consumer of one topic.
 pub(crate) struct Lane {
@@ -99,15 +103,29 @@ impl Lane {
 
     /// The first offset that is there, and the one after the last. Blocking.
     pub(crate) fn bounds(&self, partition: i32) -> Result<(u64, u64), KafkaTrouble> {
-        let asked = self.consumer.fetch_watermarks(&self.topic, partition, QUESTION);
-        let (low, high) = asked.map_err(|error| match error.rdkafka_error_code() {
-            Some(
-                RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition,
-            ) => KafkaTrouble::TopicMissing { topic: self.topic.to_string() },
-            _ => self.pulse.trouble().unwrap_or(KafkaTrouble::Late { act: "where does it end" }),
-        })?;
+        let began = Instant::now();
         let positive = |offset: i64| u64::try_from(offset).unwrap_or(0);
-        Ok((positive(low), positive(high)))
+        loop {
+            let asked = self.consumer.fetch_watermarks(&self.topic, partition, ATTEMPT);
+            let error = match asked {
+                Ok((low, high)) => return Ok((positive(low), positive(high))),
+                Err(error) => error,
+            };
+            if let Some(
+                RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition,
+            ) = error.rdkafka_error_code()
+            {
+                return Err(KafkaTrouble::TopicMissing { topic: self.topic.to_string() });
+            }
+            if began.elapsed() >= QUESTION {
+                let late = KafkaTrouble::Late { act: "where does it end" };
+                return Err(self.pulse.trouble().unwrap_or(late));
+            }
+            tracing::debug!(topic = &*self.topic, partition, %error, "asking again for its ends");
+            // The leader it knows may be gone, which it would notice only when it asks for all.
+            thread::sleep(AGAIN);
+            drop(self.consumer.fetch_metadata(Some(&self.topic), ATTEMPT));
+        }
     }
 
     /// Begins to fetch a partition for one reader; `None` if another one reads it here. Blocking.

@@ -133,7 +133,8 @@ impl Lanes {
         Err(self.busy(partition.0))
     }
 
-    /// A consumer that does not fetch that partition yet; `None` while one is about to let go of it.
+    /// A consumer that does not fetch that partition yet; `None` while one is about to let go of
+    /// it.
     fn free(&self, partition: i32) -> Result<Option<(Arc<Lane>, usize)>, Error> {
         let mut state = self.state();
         let bytes = state.queued_bytes;

@@ -1,6 +1,7 @@
-//! The way into one partition of a topic, through whichever producer is the current one. In: records.
-//! Out: the same, in order, to one producer; to the next one only when the one before has nothing of
-//! this partition on its way, so that they cannot overtake each other. No I/O of its own.
+//! The way into one partition of a topic, through whichever producer is the current one. In:
+//! records. Out: the same, in order, to one producer; to the next one only when the one before has
+//! nothing of this partition on its way, so that they cannot overtake each other. No I/O of its
+//! own.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

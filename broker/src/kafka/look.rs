@@ -1,5 +1,5 @@
-//! Looks into a place of a partition's outcomes for a new owner's barrier. In: a range of offsets, and
-//! what is believed before it. Out: the first barrier in it that counts. I/O.
+//! Looks into a place of a partition's outcomes for a new owner's barrier. In: a range of offsets,
+//! and what is believed before it. Out: the first barrier in it that counts. I/O.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! A partition that this process holds: appends to its topics. In: batches. Out: answers, given only
-//! for what every reader believes. I/O.
+//! A partition that this process holds: appends to its topics. In: batches. Out: answers, given
+//! only for what every reader believes. I/O.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -65,6 +65,12 @@ impl Producer {
         self.state().sender.trouble()
     }
 
+    /// Whether the current client has to be replaced.
+    pub(crate) fn is_finished(&self) -> bool {
+        let sender = Arc::clone(&self.state().sender);
+        sender.is_finished()
+    }
+
     /// Bytes that may wait at all.
     pub(crate) fn room_bytes(&self) -> u32 {
         self.state().room_bytes
@@ -102,17 +108,21 @@ impl Producer {
         }
         let gate = gate.elapsed();
         drop(old);
-        self.resize(room_bytes).await;
+        self.resize(room_bytes, drain).await;
         Swapped { gate, given_up }
     }
 
-    /// Changes how much may wait. Less is in force once as much has been acknowledged.
-    async fn resize(&self, bytes: u32) {
+    /// Changes how much may wait. Less is in force once as much has been acknowledged; if that
+    /// does not happen in time, all stays as it was.
+    async fn resize(&self, bytes: u32, within: Duration) {
         let before = std::mem::replace(&mut self.state().room_bytes, bytes);
-        if bytes > before {
+        if bytes >= before {
             self.room.add_permits((bytes - before) as usize);
-        } else if let Ok(surplus) = self.room.acquire_many(before - bytes).await {
-            surplus.forget();
+            return;
+        }
+        match tokio::time::timeout(within, self.room.acquire_many(before - bytes)).await {
+            Ok(Ok(surplus)) => surplus.forget(),
+            Ok(Err(_)) | Err(_) => self.state().room_bytes = before,
         }
     }
 

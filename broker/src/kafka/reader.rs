@@ -1,5 +1,5 @@
-//! Reads one of a partition's topics. In: an offset. Out: of events every record, also those of other
-//! people's producers; of outcomes those that can be believed. I/O.
+//! Reads one of a partition's topics. In: an offset. Out: of events every record, also those of
+//! other people's producers; of outcomes those that can be believed. I/O.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,22 +48,19 @@ impl KafkaReader {
         self.tap.as_ref().and_then(|tap| tap.switched)
     }
 
-    /// What is believed right behind the record at `offset`, which must be there.
-    pub(crate) async fn belief_behind(&mut self, offset: u64) -> Result<Belief, Error> {
+    /// What is believed behind all records before `offset`, of which the last must be there.
+    pub(crate) async fn belief_before(&mut self, offset: u64) -> Result<Belief, Error> {
         self.begin(offset).await?;
-        loop {
+        while self.tap()?.next() < offset {
             let limited = tokio::time::timeout(READ_LIMIT, self.tap()?.grown()).await;
             limited.map_err(|_| self.late())??;
-            for raw in self.tap()?.pour(SCAN_BYTES).await?.records {
-                self.judge(&raw);
-                if raw.offset >= offset {
-                    // the rest of what was poured is gone: whoever reads on begins anew
-                    self.tap = None;
-                    self.shared.checkpoints.note(self.partition, raw.offset + 1, &self.belief);
-                    return Ok(std::mem::take(&mut self.belief));
-                }
-            }
+            let poured = self.tap()?.pour(SCAN_BYTES).await?.records;
+            poured.iter().filter(|raw| raw.offset < offset).for_each(|raw| _ = self.judge(raw));
         }
+        // more may have been poured than was judged: whoever reads on begins anew
+        self.tap = None;
+        self.shared.checkpoints.note(self.partition, offset, &self.belief);
+        Ok(std::mem::take(&mut self.belief))
     }
 
     /// Has the tap stand where everything from `from` on is pending or still to come.

@@ -1,5 +1,5 @@
-//! One producer client, from its proof to its end: a generation. In: connection and settings. Out: a
-//! client that has shown that it can send; acknowledgements, on its own thread. I/O.
+//! One producer client, from its proof to its end: a generation. In: connection and settings. Out:
+//! a client that has shown that it can send; acknowledgements, on its own thread. I/O.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,6 +142,11 @@ impl Sender {
     /// What ails it.
     pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
         self.pulse.trouble()
+    }
+
+    /// Whether it can never send anything again: its order is lost beyond repair.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.client().fatal_error().is_some()
     }
 
     /// Ends it when nobody holds it any more, on its own thread.

@@ -1,6 +1,6 @@
-//! What may be set on our Kafka clients: each with its unit and bounds, and nothing else, so that no
-//! setting runs commands, loads libraries or reads files. In: typed values. Out: what is wrong with
-//! them, or librdkafka's properties. Changing any of them is a swap of the client. Pure.
+//! What may be set on our Kafka clients: each with its unit and bounds, and nothing else, so that
+//! no setting runs commands, loads libraries or reads files. In: typed values. Out: what is wrong
+//! with them, or librdkafka's properties. Changing any of them is a swap of the client. Pure.
 
 use std::time::Duration;
 
@@ -227,6 +227,7 @@ impl ClientSettings {
             // Our own bound, in bytes, is the one that holds; these only must not come before it.
             ("queue.buffering.max.kbytes", (2 * (it.queue_bytes >> 10)).to_string()),
             ("queue.buffering.max.messages", "0".to_owned()),
+            ("statistics.interval.ms", STATISTICS_MILLIS.to_string()),
         ]);
         all
     }
@@ -279,13 +280,12 @@ impl ClientSettings {
             ("retry.backoff.ms", "50".to_owned()),
             ("retry.backoff.max.ms", "500".to_owned()),
             ("enable.sparse.connections", "true".to_owned()),
-            ("statistics.interval.ms", STATISTICS_MILLIS.to_string()),
         ]);
         all
     }
 }
 
-/// How soon a new producer's id is seen; afterwards, how old figures are.
+/// How soon a new producer's id is seen.
 const STATISTICS_MILLIS: u32 = 200;
 
 fn millis(time: Duration) -> String {

@@ -15,8 +15,8 @@ use super::lanes::{Fetch, Lanes};
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
 
-/// So long the old consumer serves at most: one that cannot keep up is never caught up with, and one
-/// whose connection is gone has nothing more.
+/// So long the old consumer serves at most: one that cannot keep up is never caught up with, and
+/// one whose connection is gone has nothing more.
 const SUCCESSION_LIMIT: Duration = Duration::from_secs(2);
 
 /// After a successor could not be made; the old one serves meanwhile.

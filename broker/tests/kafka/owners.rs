@@ -1,6 +1,6 @@
 //! Owners: what they append, who is believed, and that anybody's events count.
 
-use broker::{Broker as _, Error, LogKind, Owned as _, Reader as _};
+use broker::{Broker as _, Error, KafkaTrouble, LogKind, Owned as _, Reader as _};
 use config_schemas::{Epoch, Offset, PartitionId};
 
 use crate::world::{
@@ -217,4 +217,38 @@ async fn a_new_reader_of_a_long_log_believes_the_same() {
     let last = read_to(&mut reader, Offset(end.0 - 1), end).await;
     assert_eq!(numbers(&last), [sent], "read from the middle");
     assert_eq!(numbers(&read_all(&other, 2, log).await), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_without_its_beginning_is_read_from_where_a_snapshot_was_made() {
+    let Some(cluster) = cluster().await else { return };
+    let log = LogKind::Outcomes;
+    let old = connect(&hunt(cluster, "trimmed").await).await;
+    let owned = take(&old, 0, 1, "a").await;
+    owned.append(log, batch((0..50).map(|number| number.to_string()))).await.unwrap();
+    let kept = old.ground(PartitionId(0), Offset(31)).await.unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("before.json");
+    let before =
+        r#"{"version":1,"partitions":[{"topic":"trimmed.outcomes","partition":0,"offset":31}]}"#;
+    std::fs::write(&file, before).unwrap();
+    let file = file.display().to_string();
+    cluster.tool("kafka-delete-records", &["--offset-json-file", &file]).await.unwrap();
+
+    let new = connect(&options(cluster, "trimmed")).await;
+    let refused = try_take(&new, 0, 2, "b").await.err().unwrap();
+    assert!(
+        matches!(&refused, Error::Kafka(KafkaTrouble::Trimmed { first: 31, .. })),
+        "{refused:?}"
+    );
+    new.build_on(PartitionId(0), &kept.parse().unwrap());
+    let owned = take(&new, 0, 3, "b").await;
+    let mut reader = new.reader(PartitionId(0), log);
+    let read = read_to(&mut reader, Offset(31), owned.end(log)).await;
+    assert_eq!(numbers(&read), (30..50).collect::<Vec<_>>());
+    let refused = reader.read(Offset(3), 100).await.err().unwrap();
+    assert!(
+        matches!(refused, Error::Kafka(KafkaTrouble::Trimmed { first: 31, .. })),
+        "{refused:?}"
+    );
 }

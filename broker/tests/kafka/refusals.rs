@@ -238,4 +238,20 @@ async fn a_running_client_tells_that_it_reaches_nobody_and_goes_on_when_it_does(
     let read = tokio::time::timeout(LIMIT, read_all(&broker, 0, LogKind::Outcomes)).await.unwrap();
     assert_eq!(numbers(&read), [0, 1]);
     assert_eq!(broker.trouble(), None);
+
+    // The old way is gone for good: what was on it is given up, and told so.
+    proxies.iter().for_each(FaultProxy::cut);
+    let stuck = owned.submit(LogKind::Outcomes, batch(["2"])).await.unwrap();
+    let bootstrap = cluster.options().internal_bootstrap();
+    let directly = Connection::plain(bootstrap.parse().unwrap());
+    let mut settings = broker::kafka::ClientSettings::default();
+    settings.session.drain = Duration::from_secs(1);
+    let retuned = broker.retune(directly, settings).await.unwrap();
+    assert!(retuned.producer.unwrap().given_up);
+    assert!(tokio::time::timeout(SOON, stuck).await.unwrap().is_err());
+    assert!(owned.append(LogKind::Outcomes, batch(["3"])).await.is_err(), "one before it is lost");
+    let owned = take(&broker, 0, 1, "a").await;
+    owned.append(LogKind::Outcomes, batch(["4"])).await.unwrap();
+    let read = tokio::time::timeout(LIMIT, read_all(&broker, 0, LogKind::Outcomes)).await.unwrap();
+    assert_eq!(numbers(&read), [0, 1, 4]);
 }

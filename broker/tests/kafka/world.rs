@@ -95,15 +95,31 @@ pub(crate) fn batch<T: AsRef<[u8]>>(payloads: impl IntoIterator<Item = T>) -> Re
 /// All that is there now.
 pub(crate) async fn read_all(broker: &KafkaBroker, partition: u32, log: LogKind) -> Vec<Record> {
     let mut reader = broker.reader(PartitionId(partition), log);
-    let end = reader.end().await.unwrap();
+    let end = end_of(&mut reader).await;
     read_to(&mut reader, Offset(0), end).await
+}
+
+/// Asks as often as it takes: right after a broker died, nobody may know who leads.
+pub(crate) async fn end_of(reader: &mut KafkaReader) -> Offset {
+    let ask = async {
+        loop {
+            match reader.end().await {
+                Ok(end) => return end,
+                Err(error) => assert!(error.retryable(), "{error:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, ask).await.unwrap()
 }
 
 pub(crate) async fn read_to(reader: &mut KafkaReader, from: Offset, end: Offset) -> Vec<Record> {
     let (mut records, mut next) = (Vec::new(), from);
     while next < end {
-        let chunk =
-            tokio::time::timeout(LIMIT, reader.read(next, 64 << 10)).await.unwrap().unwrap();
+        let chunk = match tokio::time::timeout(LIMIT, reader.read(next, 64 << 10)).await.unwrap() {
+            Ok(chunk) => chunk,
+            Err(error) if error.retryable() => continue,
+            Err(error) => panic!("{error:?}"),
+        };
         assert!(chunk.next > next, "nothing at {next}, and the end is {end}");
         next = chunk.next;
         records.extend(chunk.records);
