@@ -31,6 +31,9 @@ mod intake_tests;
 #[cfg(test)]
 mod poison_tests;
 #[cfg(test)]
+#[path = "../../../events/tests/scripted/mod.rs"]
+mod scripted;
+#[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]
 mod world_tests;
