@@ -44,7 +44,7 @@ use crate::embedded::snapshots::Snapshots;
 use crate::embedded::take::Taking;
 use crate::embedded::tuning::LiveTuning;
 use crate::embedded::watcher::{Following, Watcher};
-use crate::embedded::writer::{Place, Writer};
+use crate::embedded::writer::{Storage, Writer};
 use crate::error::Error;
 use crate::traits::{Broker, LogKind};
 
@@ -325,11 +325,11 @@ impl Shared {
             log.abandon();
         }
         let (files, tuning) = (Arc::clone(&self.files), Arc::clone(&self.tuning));
-        let place = Place { dir, files, tuning };
+        let storage = Storage { dir, files, tuning };
         let prepared = self.prepared().remove(&partition);
         let logs = taking.settle(prepared)?.map(|laid| {
             let end = self.end_of(partition, laid.segment.kind);
-            Arc::new(Log::new(Writer::new(place.clone(), laid), self.retry_after, end))
+            Arc::new(Log::new(Writer::new(storage.clone(), laid), self.retry_after, end))
         });
         *holding = [Arc::downgrade(&logs[0]), Arc::downgrade(&logs[1])];
         Ok(EmbeddedOwned::new(Arc::clone(self), partition, claim.epoch, logs))

@@ -17,7 +17,7 @@ use super::read::LogView;
 use super::segments::Laid;
 use super::take::{Tail, Taking};
 use super::tuning::{LiveTuning, Tuning};
-use super::writer::{Place, Writer};
+use super::writer::{Storage, Writer};
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::records::Records;
@@ -70,7 +70,7 @@ enum Phase {
 struct Owner {
     epoch: u64,
     taking: Taking,
-    place: Place,
+    storage: Storage,
     disk: Arc<Flaky>,
     phase: Phase,
     written: u64,
@@ -92,8 +92,8 @@ impl Owner {
         let taking = Taking::new(dir, claim, Arc::clone(&files));
         let tuning = Tuning { segment_bytes: SEGMENT_BYTES, ..Tuning::default() };
         let tuning = Arc::new(LiveTuning::new(tuning));
-        let place = Place { dir: dir.to_owned(), files, tuning };
-        Owner { epoch, taking, place, disk, phase: Phase::New, written: 0 }
+        let storage = Storage { dir: dir.to_owned(), files, tuning };
+        Owner { epoch, taking, storage, disk, phase: Phase::New, written: 0 }
     }
 
     fn text(&self) -> String {
@@ -123,7 +123,7 @@ impl Owner {
     }
 
     fn is_overtaken(&self) -> bool {
-        Claims::of(&self.place.dir, Arc::clone(&self.place.files))
+        Claims::of(&self.storage.dir, Arc::clone(&self.storage.files))
             .still_newest(Epoch(self.epoch))
             .is_err()
     }
@@ -150,7 +150,7 @@ impl Owner {
             }
             Phase::Confirmed(laid) => {
                 self.taking.tidy(std::slice::from_ref(&laid));
-                Phase::Idle(Writer::new(self.place.clone(), laid))
+                Phase::Idle(Writer::new(self.storage.clone(), laid))
             }
             Phase::Idle(writer) if writer.must_roll(16) => {
                 let laid = writer.lay_next()?;

@@ -30,12 +30,12 @@ pub(crate) struct LogView {
     kind: LogKind,
     index: Arc<Index>,
     chain: Vec<Extent>,
-    place: Option<Place>,
+    place: Option<Position>,
 }
 
 /// Where a record lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub(crate) segment: SegmentId,
     pub(crate) offset: u64,
     /// The byte of the segment.
@@ -70,13 +70,13 @@ impl LogView {
     }
 
     /// Where the next record after the last one read lies.
-    pub(crate) fn place(&self) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<Position> {
         self.place
     }
 
     /// Begins to look at `place` instead of at the beginning of its segment. A wrong place is
     /// taken for damage, so this is for views with an index of their own.
-    pub(crate) fn start_at(&mut self, place: Place) {
+    pub(crate) fn start_at(&mut self, place: Position) {
         self.place = Some(place);
     }
 
@@ -164,15 +164,15 @@ impl LogView {
     }
 
     /// The nearest place before `from` that is known.
-    fn start(&self, extent: &Extent, from: u64) -> Place {
+    fn start(&self, extent: &Extent, from: u64) -> Position {
         let segment = extent.segment.id;
-        let first = Place { segment, offset: extent.segment.base, at: HEADER_LEN };
+        let first = Position { segment, offset: extent.segment.base, at: HEADER_LEN };
         let last = self.place.filter(|place| place.segment == segment && place.offset <= from);
         if let Some(place) = last.filter(|place| place.offset == from) {
             return place;
         }
         let noted = self.index.before(self.partition, &extent.segment, from);
-        let noted = noted.map(|(offset, at)| Place { segment, offset, at });
+        let noted = noted.map(|(offset, at)| Position { segment, offset, at });
         [last, noted]
             .into_iter()
             .flatten()
@@ -201,7 +201,7 @@ struct Span {
 
 /// Takes the wanted records out of `bytes` and moves `place` behind the last one looked at. Out
 /// also: what stood there.
-fn pick(bytes: &Bytes, place: &mut Place, span: Span, epoch: Epoch) -> (Vec<Record>, Frame) {
+fn pick(bytes: &Bytes, place: &mut Position, span: Span, epoch: Epoch) -> (Vec<Record>, Frame) {
     let (mut records, mut taken, mut size) = (Vec::new(), 0, 0);
     let stop = loop {
         let frame = frame_at(bytes, taken);

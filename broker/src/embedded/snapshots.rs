@@ -32,7 +32,7 @@ use crate::embedded::chain::SegmentId;
 use crate::embedded::files::{Files, remove_if_there};
 use crate::embedded::format::{FRAME_LEN, u32_at, u64_at};
 use crate::embedded::index::Index;
-use crate::embedded::read::{LogView, Place};
+use crate::embedded::read::{LogView, Position};
 use crate::error::Error;
 use crate::traits::LogKind;
 
@@ -167,7 +167,7 @@ impl Snapshots {
         let mut view = self.view(LogKind::Outcomes, index);
         if let Some(Last { epoch, seq, at: byte, .. }) = expected {
             let segment = SegmentId { seq, epoch };
-            view.start_at(Place { segment, offset: at.0, at: byte });
+            view.start_at(Position { segment, offset: at.0, at: byte });
         }
         let chunk = view.read(at, 1)?;
         let record = chunk.records.first().filter(|record| record.offset == at);

@@ -19,7 +19,7 @@ use crate::traits::LogKind;
 
 /// What a writer needs to know besides its segment.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct Storage {
     pub(crate) dir: PathBuf,
     pub(crate) files: Arc<dyn Files>,
     pub(crate) tuning: Arc<LiveTuning>,
@@ -27,7 +27,7 @@ pub(crate) struct Place {
 
 /// Writes one log under one epoch.
 pub(crate) struct Writer {
-    place: Place,
+    storage: Storage,
     claims: Claims,
     segment: Segment,
     /// Closed while the log rests.
@@ -40,11 +40,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(place: Place, laid: Laid) -> Writer {
+    pub(crate) fn new(storage: Storage, laid: Laid) -> Writer {
         let mark = Mark { len: HEADER_LEN, next: laid.segment.base };
-        let claims = Claims::of(&place.dir, Arc::clone(&place.files));
+        let claims = Claims::of(&storage.dir, Arc::clone(&storage.files));
         let (segment, file) = (laid.segment, Some(laid.file));
-        Writer { place, claims, segment, file, mark, spoiled: false }
+        Writer { storage, claims, segment, file, mark, spoiled: false }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -79,7 +79,7 @@ impl Writer {
 
     /// Whether the next group needs a new segment.
     pub(crate) fn must_roll(&self, bytes: usize) -> bool {
-        let full = self.mark.len + bytes as u64 > self.place.tuning.segment_bytes();
+        let full = self.mark.len + bytes as u64 > self.storage.tuning.segment_bytes();
         self.spoiled || (full && self.mark.len > HEADER_LEN)
     }
 
@@ -90,7 +90,7 @@ impl Writer {
         let follows = if self.mark.next == old.base { old.follows } else { Some(old.id) };
         let id = SegmentId { seq: old.id.seq + 1, epoch: old.id.epoch };
         let segment = Segment { id, base: self.mark.next, follows, ..old };
-        let [laid] = segments::create(&*self.place.files, &self.place.dir, [segment], [None])?;
+        let [laid] = segments::create(&*self.storage.files, &self.storage.dir, [segment], [None])?;
         Ok(laid)
     }
 
@@ -113,10 +113,10 @@ impl Writer {
         let path = self.path();
         let file = match self.file.take() {
             Some(file) => file,
-            None => segments::open(&self.place.dir, &self.segment)?
+            None => segments::open(&self.storage.dir, &self.segment)?
                 .ok_or_else(|| Error::corrupt(&path, 0, "removed while it was written to"))?,
         };
-        let files = &self.place.files;
+        let files = &self.storage.files;
         files.write_at(&file, group, self.mark.len).map_err(Error::io("append to", &path))?;
         files.sync(&file).map_err(Error::io("sync", &path))?;
         self.file = Some(file);
@@ -139,6 +139,6 @@ impl Writer {
     }
 
     fn path(&self) -> PathBuf {
-        path_of(&self.place.dir, &self.segment)
+        path_of(&self.storage.dir, &self.segment)
     }
 }
