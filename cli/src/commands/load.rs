@@ -81,6 +81,18 @@ pub async fn load(
     flags: &LoadFlags,
     told: Told,
 ) -> Result<Report, Failure> {
+    load_telling(http, addresses, flags, told, || ()).await
+}
+
+/// The same, and calls `begins` when the first event is about to be due: reading the outcomes that
+/// are there already takes a while before it.
+pub async fn load_telling(
+    http: &Http,
+    addresses: &[String],
+    flags: &LoadFlags,
+    told: Told,
+    begins: impl FnOnce(),
+) -> Result<Report, Failure> {
     let run = format!("load{}", telemetry::clock::now().as_millisecond());
     let rules = rules(http, addresses).await?;
     let (script, phases) = flags.script(&run, rules)?;
@@ -103,6 +115,7 @@ pub async fn load(
             line.show(now);
         }
     };
+    begins();
     let sent = sender::run(http, addresses, (&run, script, phases), beside, show).await;
     line.clear();
     if let Some(follow) = follow {

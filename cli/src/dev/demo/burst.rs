@@ -8,6 +8,7 @@ mod table;
 use std::time::Duration;
 
 use servers::ProcessStat;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use self::table::{Ran, told};
@@ -16,7 +17,7 @@ use super::faults::{fleet, pid, sum};
 use super::slow::Slowed;
 use super::tour::{Seen, Tour};
 use super::{prefix, put_command};
-use crate::commands::load::{Told, load};
+use crate::commands::load::{Told, load_telling};
 use crate::dev::up::{EDIT_LIMIT, edit};
 use crate::dev::world::{World, until};
 use crate::failure::Failure;
@@ -120,14 +121,26 @@ async fn well(world: &World) -> Result<(), Failure> {
 async fn run(world: &World, name: &'static str) -> Result<Ran, Failure> {
     let owned = owned(world).await?;
     let (gateways, flags) = (gateways(world), flags());
-    let loading = load(&world.http, &gateways, &flags, Told::Nothing);
-    let (report, used) = tokio::join!(loading, step(world, &gateways));
-    let (cores, held) = used?;
-    Ok(Ran { name, report: report?, cores, held, owned, owned_then: self::owned(world).await? })
+    let (begins, begun) = oneshot::channel();
+    let tell = || {
+        // Nobody listens any more when the step has failed already.
+        let _ = begins.send(());
+    };
+    let loading = load_telling(&world.http, &gateways, &flags, Told::Nothing, tell);
+    let (report, used) = tokio::join!(loading, step(world, &gateways, begun));
+    let report = report?;
+    let (cores, held, owned_then) = used?;
+    Ok(Ran { name, report, cores, held, owned, owned_then })
 }
 
-/// Slows the agent in the step; the cores that all agents used, and how many events were held.
-async fn step(world: &World, gateways: &[String]) -> Result<(f64, f64), Failure> {
+/// Slows the agent in the step; the cores that all agents used, how many events were held, and the
+/// partitions of each agent at its end.
+async fn step(
+    world: &World,
+    gateways: &[String],
+    begun: oneshot::Receiver<()>,
+) -> Result<(f64, f64, Vec<usize>), Failure> {
+    begun.await.map_err(|_| Failure::failed("the load did not begin"))?;
     sleep(BEFORE).await;
     let slowed = Slowed::agent(world, SLOWED)?;
     let (began, cpu, held) = (Instant::now(), cpu(world), self::held(world, gateways).await?);
@@ -136,7 +149,7 @@ async fn step(world: &World, gateways: &[String]) -> Result<(f64, f64), Failure>
     drop(slowed);
     match failure {
         Ok(failure) => Err(failure),
-        Err(_) => Ok((cores, self::held(world, gateways).await? - held)),
+        Err(_) => Ok((cores, self::held(world, gateways).await? - held, owned(world).await?)),
     }
 }
 

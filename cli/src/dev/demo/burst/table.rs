@@ -25,7 +25,7 @@ pub(super) struct Ran {
     pub(super) cores: f64,
     /// Events that gateways held in the step.
     pub(super) held: f64,
-    /// Partitions of each agent, before and after.
+    /// Partitions of each agent, before and at the end of the step.
     pub(super) owned: Vec<usize>,
     pub(super) owned_then: Vec<usize>,
 }
@@ -92,7 +92,7 @@ fn text(frozen: &Ran, ours: &Ran) -> String {
         let judged = ran.report.checked.as_ref().map(|checked| checked.text(Page::default()));
         let judged = judged.unwrap_or_default();
         let judged = judged.lines().next().unwrap_or_default();
-        text += &format!("{}: partitions {before}, then {then}; {judged}\n", ran.name);
+        text += &format!("{}: partitions {before}, at the step's end {then}; {judged}\n", ran.name);
     }
     text.trim_end().to_owned()
 }
@@ -180,6 +180,6 @@ mod tests {
             assert!(row.starts_with(begins), "{text}");
         }
         assert!(rows[4].starts_with("ours step") && rows[4].ends_with("0.50"), "{text}");
-        assert!(text.contains("ours: partitions 4/4/4/4, then 4/4/4/4; "), "{text}");
+        assert!(text.contains("ours: partitions 4/4/4/4, at the step's end 4/4/4/4; "), "{text}");
     }
 }
