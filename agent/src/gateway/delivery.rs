@@ -121,7 +121,7 @@ impl<L: Fn() -> Limits, H: Fn() -> bool> Delivery<'_, L, H> {
                         if holding.is_some() {
                             self.held.ended("delivered", self.events);
                         }
-                        return result;
+                        return result.map_err(|refusal| told(refusal, ambiguous));
                     }
                     Attempt::Away(away) => {
                         ambiguous |= away.ambiguous;
@@ -189,13 +189,19 @@ impl Asked {
     }
 }
 
-fn gave_up(ambiguous: bool) -> Refusal {
-    let retry_after = NO_OWNER_RETRY;
-    if ambiguous {
-        Refusal::LogUnavailable { retry_after }
-    } else {
-        Refusal::NoOwner { retry_after }
+/// An earlier attempt may have been heard although its answer was not: whoever says now that
+/// nothing was kept speaks for the last one alone.
+fn told(refusal: Refusal, ambiguous: bool) -> Refusal {
+    match refusal {
+        Refusal::Overloaded { retry_after } | Refusal::NoOwner { retry_after } if ambiguous => {
+            Refusal::LogUnavailable { retry_after }
+        }
+        refusal => refusal,
     }
+}
+
+fn gave_up(ambiguous: bool) -> Refusal {
+    told(Refusal::NoOwner { retry_after: NO_OWNER_RETRY }, ambiguous)
 }
 
 async fn wait_until(time: Option<Instant>) {

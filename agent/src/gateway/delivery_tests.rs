@@ -11,15 +11,16 @@ const LIMITS: Limits = Limits { hold: Duration::from_secs(2), held: 10 };
 fn routes(node: Option<&str>, revision: u64) -> Arc<Routes> {
     let route = |node| Route {
         node: NodeName::new(node).unwrap(),
-        grpc: format!("{node}:1"),
+        grpc: format!("{node}:1").into(),
         epoch: Epoch(1),
         mine: false,
         leaving: false,
+        revision: Revision::FIRST,
     };
     Arc::new(Routes {
         partitions: vec![node.map(route)],
         revision: Revision::new(revision),
-        pass: None,
+        ..Routes::default()
     })
 }
 
@@ -80,6 +81,26 @@ async fn it_gives_up_after_the_hold_and_says_whether_the_events_may_be_there() {
         assert_eq!(result.unwrap_err().code(), code);
         assert_eq!(began.elapsed(), LIMITS.hold);
         assert_eq!((held.gauge.get(), ended(&held)), (0, [0, 4, 0]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_an_attempt_without_an_answer_does_not_say_that_nothing_was_kept() {
+    let retry_after = Duration::from_millis(7);
+    for (ambiguous, code) in [(false, "OVERLOADED"), (true, "LOG_UNAVAILABLE")] {
+        let (held, table) = (held(), watch::Sender::new(routes(Some("a"), 1)));
+        let asks = RefCell::new(0);
+        let result = delivery(&held, &table, LIMITS)
+            .deliver(async |_| {
+                *asks.borrow_mut() += 1;
+                match *asks.borrow() {
+                    1 => Attempt::<()>::Away(Away { ambiguous, knows: None }),
+                    _ => Attempt::Over(Err(Refusal::Overloaded { retry_after })),
+                }
+            })
+            .await;
+        let refusal = result.unwrap_err();
+        assert_eq!((refusal.code(), refusal.retry_after()), (code, Some(retry_after)));
     }
 }
 

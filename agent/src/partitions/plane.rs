@@ -185,7 +185,8 @@ impl Plane {
             let (uid, routes, orders) = {
                 let view = view.read();
                 let uid = view.meta.as_ref().map(|meta| meta.record.uid.clone());
-                (uid, routes(&view, me), orders(&view.partitions, &view.warm, me))
+                let before = self.0.routes.borrow().clone();
+                (uid, routes(&view, me, &before), orders(&view.partitions, &view.warm, me))
             };
             let again = uid.and_then(|uid| self.0.log.know(&uid, Instant::now()));
             // first who takes events in, then where they go

@@ -90,7 +90,7 @@ impl Peers {
         }
         // A node that has no partition any more is not called: as many channels as routes at most.
         let named: BTreeSet<&str> =
-            routes.partitions.iter().flatten().map(|route| route.grpc.as_str()).collect();
+            routes.partitions.iter().flatten().map(|route| route.grpc.as_ref()).collect();
         channels.retain(|address, _| named.contains(address.as_str()));
         let channel = Endpoint::from_shared(format!("http://{address}"))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -234,7 +234,8 @@ mod tests {
         let grpc = free.local_addr().unwrap().to_string();
         drop(free);
         let node = config_schemas::NodeName::new("a").unwrap();
-        let route = Route { node, grpc, epoch: Epoch(1), mine: false, leaving: false };
+        let (grpc, revision) = (grpc.into(), Revision::FIRST);
+        let route = Route { node, grpc, epoch: Epoch(1), mine: false, leaving: false, revision };
         let batch = Batch {
             hunt: HuntName::new("default", "harbour").unwrap(),
             partition: PartitionId(0),
