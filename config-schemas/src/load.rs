@@ -214,6 +214,15 @@ impl Load {
         self.cost.get(&partition).copied().unwrap_or_else(share)
     }
 
+    /// By how much chance alone makes a reported cost scatter: the variance of each unit of it.
+    /// Events come one by one, so that their number in a window scatters by its root (Poisson), and
+    /// a moving average with weight 0.5 keeps a third of that variance. 0 when no event is known.
+    pub fn scatter(&self) -> f64 {
+        let window = LOAD_WINDOW.as_secs_f64();
+        let events = self.rate + self.shed as f64 / window;
+        if events > 0.0 { self.total() / events / (3.0 * window) } else { 0.0 }
+    }
+
     /// Whether a report that arrived `age` ago should have been followed by another: the node is
     /// late by more than half a window, though its lease may still run.
     pub fn is_stale(&self, age: Duration) -> bool {

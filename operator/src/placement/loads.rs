@@ -18,10 +18,11 @@ const SETTLES_IN: Duration = LOAD_WINDOW.saturating_mul(2);
 /// The least that a partition counts, of the mean: one at rest costs files and memory too, and
 /// those at rest must not all end on one node.
 const LEAST_OF_MEAN: f64 = 0.05;
-/// A cost that changed by more than this part of itself, and of the mean, since the last round has
-/// jumped: noise does not do that.
+/// A cost that changed by more than this part of itself, of the mean, and of what chance does to
+/// few events (in standard deviations), since the last round has jumped.
 const JUMP_OF_ITSELF: f64 = 0.4;
 const JUMP_OF_MEAN: f64 = 0.3;
+const JUMP_OF_CHANCE: f64 = 4.0;
 /// Of a jump a moving average shows this part after one window, and of what is left each time more.
 const SHOWN: f64 = 0.5;
 /// What a report may say at most, in cores: more is no measurement, and would drown all others.
@@ -135,8 +136,9 @@ impl Loads {
             let before = self.believed.get(id.0 as usize).copied().flatten();
             if settled || before.is_none() {
                 let reported = report.load.cost_of(id).clamp(0.0, COST_MAX);
+                let noise = Noise { mean, scatter: report.load.scatter() };
                 let expected =
-                    before.map_or(reported, |before| before.now_expects(reported, mean, now));
+                    before.map_or(reported, |before| before.now_expects(reported, noise, now));
                 heard.push((id, Belief { reported, expected, since: now }));
             }
         }
@@ -152,9 +154,19 @@ impl Loads {
 
     /// The cost of each of so many partitions.
     pub fn costs(&self, partitions: u32) -> Costs {
-        Costs::of_known(partitions, |id| {
-            self.believed.get(id.0 as usize)?.map(|belief| belief.expected)
-        })
+        let known =
+            |id: PartitionId| self.believed.get(id.0 as usize)?.map(|belief| belief.expected);
+        Costs { scatter: self.scatter(), ..Costs::of_known(partitions, known) }
+    }
+
+    /// The mean of all nodes' scatter, by what they carry.
+    fn scatter(&self) -> f64 {
+        let loads = || self.reports.values().map(|report| &report.load);
+        let (sum, total) = loads()
+            .filter(|load| load.scatter().is_finite())
+            .map(|load| (load.scatter() * load.utilisation(), load.utilisation()))
+            .fold((0.0, 0.0), |(sum, total), (one, load)| (sum + one, total + load));
+        if total > 0.0 { sum / total } else { 0.0 }
     }
 
     fn mean(&self) -> f64 {
@@ -164,12 +176,25 @@ impl Loads {
     }
 }
 
+/// What a cost changes by without having jumped.
+#[derive(Debug, Clone, Copy)]
+struct Noise {
+    /// Of all costs.
+    mean: f64,
+    /// As [`Load::scatter`].
+    scatter: f64,
+}
+
 impl Belief {
     /// A moving average shows a jump bit by bit; half of a hot spot is no ground to place it by.
-    fn now_expects(&self, reported: f64, mean: f64, now: Timestamp) -> f64 {
+    fn now_expects(&self, reported: f64, noise: Noise, now: Timestamp) -> f64 {
         let change = reported - self.reported;
-        let jumps =
-            change.abs() > JUMP_OF_ITSELF * self.reported && change.abs() > JUMP_OF_MEAN * mean;
+        // From one window to the next an average of weight 0.5 changes by chance as much as it
+        // scatters.
+        let chance = (noise.scatter * self.reported).sqrt();
+        let jumps = change.abs() > JUMP_OF_ITSELF * self.reported
+            && change.abs() > JUMP_OF_MEAN * noise.mean
+            && change.abs() > JUMP_OF_CHANCE * chance;
         if !jumps {
             return reported;
         }
@@ -185,6 +210,8 @@ pub struct Costs {
     all: Vec<f64>,
     /// Of what is known, without what was added to keep partitions at rest apart.
     total: f64,
+    /// By how much they scatter by chance: see [`Load::scatter`].
+    pub(super) scatter: f64,
 }
 
 impl Costs {
@@ -203,7 +230,7 @@ impl Costs {
         }
         let mean = total / f64::from(count);
         let cost = |cost: &Option<f64>| cost.unwrap_or(mean).max(LEAST_OF_MEAN * mean);
-        Costs { all: known.iter().map(cost).collect(), total }
+        Costs { all: known.iter().map(cost).collect(), total, scatter: 0.0 }
     }
 
     /// What that partition costs.

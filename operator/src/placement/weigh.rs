@@ -17,6 +17,8 @@ const STOP_OVER_BOUND: f64 = 1.02;
 const START_UNDER: f64 = 0.75;
 /// And stops when none has less than this.
 const STOP_UNDER: f64 = 0.85;
+/// A node with less than this is to have more, however few events there are to judge it by.
+const LACKS: f64 = 0.25;
 /// Within one plan the coldest node is brought up to this, if the fullest is well.
 const FILL_TO: f64 = 0.90;
 /// A move has to lower the peak by more than this part of what it frees on the fullest node.
@@ -28,6 +30,8 @@ pub(super) struct Scale {
     start: f64,
     stop: f64,
     rest: f64,
+    /// What the fullest and the emptiest of equal nodes seem to be off the mean, by chance.
+    chance: f64,
 }
 
 impl Scale {
@@ -49,11 +53,14 @@ impl Scale {
         let least = takers.map(|place| place.utilisation()).fold(f64::INFINITY, f64::min);
         let least = if least.is_finite() { least } else { 0.0 };
         let tolerance = draft.scene.policy.tolerance;
+        let chance = chance(mean, draft.scene.costs.scatter, &weights);
         Scale {
             standing: Standing { mean, most, least, bound: most_over_mean },
-            start: mean * (1.0 + tolerance).max(START_OVER_BOUND * most_over_mean),
-            stop: mean * (1.0 + STOP_TOLERANCE * tolerance).max(STOP_OVER_BOUND * most_over_mean),
+            start: chance + mean * (1.0 + tolerance).max(START_OVER_BOUND * most_over_mean),
+            stop: chance
+                + mean * (1.0 + STOP_TOLERANCE * tolerance).max(STOP_OVER_BOUND * most_over_mean),
             rest,
+            chance,
         }
     }
 
@@ -66,10 +73,28 @@ impl Scale {
     /// Whether balancing goes on or begins.
     pub(super) fn runs(&self, running: bool) -> bool {
         let Standing { most, least, .. } = self.standing;
-        let starts = most > self.start || least < START_UNDER * self.rest;
-        let stops = most < self.stop && least > STOP_UNDER * self.rest;
+        let starts = most > self.start || least < self.under(START_UNDER);
+        let stops = most < self.stop && least > self.under(STOP_UNDER);
         starts || (running && !stops)
     }
+
+    /// That part of what an ordinary node can expect, less what chance takes away.
+    fn under(&self, part: f64) -> f64 {
+        (part * self.rest - self.chance).max(LACKS * self.rest)
+    }
+}
+
+/// How far the largest of so many equal utilisations is off their mean by chance alone: a node's
+/// scatters by the root of what it carries, and the largest of n normal numbers is about
+/// sqrt(2 ln n) standard deviations off (extreme value theory). Who takes that for an imbalance
+/// moves partitions for ever.
+fn chance(mean: f64, scatter: f64, weights: &[f64]) -> f64 {
+    let nodes = weights.len() as f64;
+    let weight = weights.iter().sum::<f64>() / nodes.max(1.0);
+    if weight <= 0.0 {
+        return 0.0;
+    }
+    (mean * scatter / weight).sqrt() * (2.0 * nodes.max(1.0).ln()).sqrt()
 }
 
 fn carries(draft: &Draft<'_>, at: usize) -> bool {
@@ -91,7 +116,7 @@ pub(super) fn balance(draft: &mut Draft<'_>, scale: &Scale) {
         let coldest = extreme(draft, |place| -place.utilisation());
         let roomy = extreme(draft, |place| scale.standing.mean * place.member.weight - place.cost);
         let (Some(coldest), Some(roomy)) = (coldest, roomy) else { return };
-        let cold_enough = draft.places[coldest].utilisation() >= FILL_TO * scale.rest;
+        let cold_enough = draft.places[coldest].utilisation() >= scale.under(FILL_TO);
         if draft.places[hot].utilisation() <= scale.stop && cold_enough {
             return;
         }
