@@ -3,7 +3,7 @@
 //! durable places, or why not. I/O.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::answer::{Accepted, NotTaken, Source};
+use super::backlog::Backlog;
 use crate::capacity::credits::{Credits, Permit, Size};
 use crate::config::live::Live;
 use crate::config::road::chain;
@@ -38,17 +39,29 @@ struct Inner {
     metrics: PlaneMetrics,
     /// Whether new events are taken in, and how many appends are under way.
     gate: watch::Sender<Gate>,
-    waiting: Mutex<VecDeque<Waiting>>,
+    queue: Mutex<Queue>,
     /// Nobody waits for these any more, and they may still be written. Their credits bound them.
     left: Mutex<Vec<Written>>,
     meter: Meter,
     /// Everything before this offset of the event log has its outcome.
     played: watch::Sender<Offset>,
-    events_per_second: AtomicU64,
     /// Whether the log did not take the last append that ended.
     troubled: AtomicBool,
     /// Whether the partition is left to the next owner as it is.
     leaves: AtomicBool,
+}
+
+/// What has no outcome yet, and how fast that goes.
+#[derive(Default)]
+struct Queue {
+    appends: VecDeque<Waiting>,
+    backlog: Backlog,
+}
+
+impl Queue {
+    fn oldest(&self) -> Option<Instant> {
+        self.appends.front().map(|first| first.arrived)
+    }
 }
 
 /// Events of one append that have no outcome yet.
@@ -121,10 +134,9 @@ impl Intake {
             live,
             metrics,
             gate: watch::Sender::new(Gate { open: true, under_way: 0 }),
-            waiting: Mutex::default(),
+            queue: Mutex::default(),
             left: Mutex::default(),
             played: watch::Sender::new(Offset(0)),
-            events_per_second: AtomicU64::new(0),
             troubled: AtomicBool::new(false),
             leaves: AtomicBool::new(false),
         }))
@@ -238,16 +250,19 @@ impl Intake {
     }
 
     /// Everything before `next` has its outcome: its credits return.
-    pub(crate) fn played(&self, next: Offset, events_per_second: u64) {
+    pub(crate) fn played(&self, next: Offset) {
         self.settle();
-        self.0.events_per_second.store(events_per_second, Ordering::Relaxed);
-        let mut waiting = self.waiting();
-        let now = Instant::now();
-        while let Some(first) = waiting.front().filter(|first| first.last < next) {
-            self.0.meter.answered(first.permit.size().events, now - first.arrived);
-            waiting.pop_front();
+        let mut queue = self.queue();
+        let (now, mut events) = (Instant::now(), 0);
+        while let Some(first) = queue.appends.front().filter(|first| first.last < next) {
+            let (count, waited) = (first.permit.size().events, now - first.arrived);
+            self.0.meter.answered(count, waited);
+            events += count;
+            queue.appends.pop_front();
         }
-        self.0.meter.waiting_since(waiting.front().map(|first| first.arrived));
+        let oldest = queue.oldest();
+        queue.backlog.played(now, events, oldest.map(|oldest| now - oldest));
+        self.0.meter.waiting_since(oldest);
         // Under the list's lock: whoever comes late to the list must see what is played by then.
         self.0.played.send_replace(next);
     }
@@ -264,16 +279,16 @@ impl Intake {
     }
 
     fn wait_for_worker(&self, new: Waiting) {
-        let mut waiting = self.waiting();
+        let mut queue = self.queue();
         if *self.0.played.borrow() > new.last {
             self.0.meter.answered(new.permit.size().events, new.arrived.elapsed());
             return;
         }
         // Appends end nearly in the order of their places; the list is kept in that order.
         let before = |before: &Waiting| before.last < new.last;
-        let at = waiting.iter().rposition(before).map_or(0, |at| at + 1);
-        waiting.insert(at, new);
-        self.0.meter.waiting_since(waiting.front().map(|first| first.arrived));
+        let at = queue.appends.iter().rposition(before).map_or(0, |at| at + 1);
+        queue.appends.insert(at, new);
+        self.0.meter.waiting_since(queue.oldest());
     }
 
     fn in_trouble(&self, why: String) -> NotTaken {
@@ -282,32 +297,37 @@ impl Intake {
         NotTaken::Log { why }
     }
 
-    /// Refuses while the oldest event has waited for too long.
+    /// Refuses what would wait for too long, and everything while something already does.
     fn not_overdue(&self, size: Size, wait: Duration) -> Result<(), NotTaken> {
-        let oldest = self.waiting().front().map(|first| first.arrived);
-        let over = oldest.and_then(|oldest| oldest.elapsed().checked_sub(wait));
-        let Some(over) = over else { return Ok(()) };
-        self.0.meter.shed(size.events);
-        Err(NotTaken::Full { retry_after: over.clamp(RETRY_AFTER_DEFAULT, RETRY_AFTER_MAX) })
+        let queued = self.0.credits.used().events + size.events;
+        let queue = self.queue();
+        let (oldest, takes) = (queue.oldest(), queue.backlog.takes(queued));
+        drop(queue);
+        let waits =
+            takes.unwrap_or_default().max(oldest.map(|at| at.elapsed()).unwrap_or_default());
+        match waits.checked_sub(wait).filter(|over| !over.is_zero()) {
+            None => Ok(()),
+            Some(over) => Err(self.refuse(size, over)),
+        }
     }
 
+    /// Refuses what there are no credits for.
     fn full(&self, size: Size) -> NotTaken {
-        self.0.meter.shed(size.events);
         let used = self.0.credits.used().events + size.events;
         let over = used.saturating_sub(self.0.credits.capacity().events).max(size.events);
-        let retry_after = match self.0.events_per_second.load(Ordering::Relaxed) {
-            0 => RETRY_AFTER_DEFAULT,
-            speed => Duration::from_millis(over.saturating_mul(1000) / speed)
-                .clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX),
-        };
-        NotTaken::Full { retry_after }
+        self.refuse(size, self.queue().backlog.takes(over).unwrap_or(RETRY_AFTER_DEFAULT))
+    }
+
+    fn refuse(&self, size: Size, over: Duration) -> NotTaken {
+        self.0.meter.shed(size.events);
+        NotTaken::Full { retry_after: over.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX) }
     }
 
     fn left(&self) -> std::sync::MutexGuard<'_, Vec<Written>> {
         self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting>> {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,6 +3,7 @@
 //! outbox; the plane is them all.
 
 pub mod answer;
+mod backlog;
 mod flight;
 mod intake;
 mod keeper;

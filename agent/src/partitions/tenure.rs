@@ -8,9 +8,9 @@ use broker::{Broker as _, EmbeddedOwned, LogKind, Owned as _};
 use config_schemas::documents::Owner;
 use config_schemas::{Epoch, Revision};
 use events::{Event, Machine};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::flight::Pace;
 use super::intake::Intake;
 use super::keeper::{Keeper, Orders, RETRY};
 use super::outbox::Outbox;
@@ -59,7 +59,7 @@ impl<M: Machine> Keeper<M> {
             self.context.live.clone(),
             self.context.metrics.clone(),
         );
-        let next = rebuilt.state.ledger().next_offset();
+        let (asked, copies) = mpsc::channel(1);
         let mut live = self.context.live.clone();
         let version = live.load().version;
         let worker = Worker::<M> {
@@ -67,6 +67,7 @@ impl<M: Machine> Keeper<M> {
             events: log.reader(self.partition, LogKind::Events),
             trial: self.condemned().map(|_| Trial::new(&rebuilt.state)),
             state: rebuilt.state,
+            outcomes: rebuilt.next,
             condemned: self.condemned(),
             intake: intake.clone(),
             outbox: outbox.clone(),
@@ -75,7 +76,7 @@ impl<M: Machine> Keeper<M> {
             turns: self.context.turns.clone(),
             metrics: self.context.metrics.clone(),
             flights: VecDeque::new(),
-            pace: Pace::new(next),
+            copies,
         };
         self.set_door(Some(intake.clone()));
         self.set_keeping(Some(keeping.clone()));
@@ -84,7 +85,7 @@ impl<M: Machine> Keeper<M> {
         let ended = tokio::select! {
             end = worker.run() => self.worker_ended(end, orders),
             () = outbox.run() => Ok(()),
-            () = keeping.run::<M>(&owned, &self.context.snapshots) => Ok(()),
+            () = keeping.run::<M>(&owned, asked, &self.context.snapshots) => Ok(()),
             ended = self.until_ordered_away(&owned, &intake, orders) => ended,
         };
         self.set_door(None);

@@ -12,11 +12,13 @@ use broker::{
 use config_schemas::Offset;
 use events::{Event, Machine, OutcomeRecord, Panicked, PartitionState, Stamp};
 use futures::FutureExt as _;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::flight::{Flight, Pace, landing};
+use super::flight::{Flight, landing};
 use super::intake::Intake;
 use super::outbox::Outbox;
+use super::snapshots::{Asked, Copied};
 use super::trial::Trial;
 use crate::capacity::turns::Turns;
 use crate::config::live::{Live, Running, Version};
@@ -76,20 +78,24 @@ pub(crate) struct Worker<M: Machine> {
     pub(crate) metrics: PlaneMetrics,
     /// What is decided and not yet durable, oldest first.
     pub(crate) flights: VecDeque<Flight>,
-    pub(crate) pace: Pace,
+    /// The first outcome that is not part of the state: where the next one will stand.
+    pub(crate) outcomes: Offset,
+    /// Who wants the state to keep it.
+    pub(crate) copies: mpsc::Receiver<Asked<M>>,
 }
 
-enum Woken {
+enum Woken<M: Machine> {
     Events,
     Settings,
     Deliveries,
     Landed,
+    Copy(Asked<M>),
 }
 
 impl<M: Machine> Worker<M> {
     /// Works until the partition is another's or the log fails.
     pub(crate) async fn run(mut self) -> WorkerEnd {
-        self.intake.played(self.next(), 0);
+        self.intake.played(self.next());
         loop {
             if let Err(end) = self.step().await {
                 return end;
@@ -102,6 +108,8 @@ impl<M: Machine> Worker<M> {
             Woken::Settings => self.switched(),
             Woken::Deliveries => self.note_deliveries().await?,
             Woken::Landed => self.landed()?,
+            // who asked may have gone; the state stays
+            Woken::Copy(asked) => drop(asked.send(self.copied())),
             Woken::Events => {
                 let turns = self.turns.clone();
                 let _turn = turns.take().await;
@@ -111,7 +119,7 @@ impl<M: Machine> Worker<M> {
         Ok(())
     }
 
-    async fn woken(&mut self) -> Result<Woken, WorkerEnd> {
+    async fn woken(&mut self) -> Result<Woken<M>, WorkerEnd> {
         let next = self.next();
         let room = self.has_room();
         tokio::select! {
@@ -124,6 +132,7 @@ impl<M: Machine> Worker<M> {
             () = self.outbox.noteworthy(), if self.flights.len() < FLIGHTS_MAX => {
                 Ok(Woken::Deliveries)
             }
+            Some(asked) = self.copies.recv() => Ok(Woken::Copy(asked)),
             () = self.owned.wait_beyond(LogKind::Events, next), if room => Ok(Woken::Events),
         }
     }
@@ -162,7 +171,7 @@ impl<M: Machine> Worker<M> {
             next = Some(flight.next);
         }
         if let Some(next) = next {
-            self.intake.played(next, self.pace.speed(next));
+            self.intake.played(next);
             self.switched();
         }
         Ok(())
@@ -214,7 +223,6 @@ impl<M: Machine> Worker<M> {
         let started = Instant::now();
         let rules = M::rules(&running.config.rules);
         let stamp = self.stamp(running);
-        let before = self.next();
         let mut records = Records::new();
         let mut forwards = Vec::new();
         for record in batch {
@@ -228,9 +236,6 @@ impl<M: Machine> Worker<M> {
             records.push_with(|into| outcome.encode(into));
         }
         let decided = started.elapsed();
-        if self.flights.is_empty() {
-            self.pace = Pace::new(before);
-        }
         self.submit(records, forwards, running.version).await?;
         Ok(decided)
     }
@@ -328,10 +333,16 @@ impl<M: Machine> Worker<M> {
         let outcomes = records.len() as u64;
         if outcomes > 0 {
             let answer = self.owned.submit(LogKind::Outcomes, records).await?;
+            self.outcomes = Offset(self.outcomes.0 + outcomes);
             let next = self.next();
             self.flights.push_back(Flight { answer, next, version, outcomes, forwards });
         }
         Ok(())
+    }
+
+    /// The state as it stands between two batches, and the outcomes that it is the fold of.
+    fn copied(&self) -> Copied<M> {
+        Copied { state: self.state.clone(), outcomes: self.outcomes }
     }
 
     fn stamp(&self, running: &Running) -> Stamp {
