@@ -46,7 +46,10 @@ pub(super) struct Ran {
     cores: f64,
     /// Share of its time that each agent worked at the end of the step.
     busy: Vec<f64>,
-    moves: usize,
+    /// Partitions that are elsewhere after the run.
+    moved: usize,
+    /// Changes of owner at the end of the step.
+    moves_settled: u64,
 }
 
 pub(super) async fn run(land: &Land, mode: Mode, setting: &Setting) -> anyhow::Result<Ran> {
@@ -59,7 +62,8 @@ pub(super) async fn run(land: &Land, mode: Mode, setting: &Setting) -> anyhow::R
     let owners = owners(land).await?;
     let name = if mode == Mode::Static { "static" } else { "ours" };
     let sending = send(land, name, times);
-    let (sent, cores) = tokio::join!(sending, cores(land, times));
+    let (sent, cores, moves_settled) =
+        tokio::join!(sending, cores(land, times), moves_settled(land, times));
     let mut sent = sent?;
     let accepted = sent.tally.total().accepted as usize;
     let deadline = Instant::now() + BACKLOG;
@@ -72,13 +76,14 @@ pub(super) async fn run(land: &Land, mode: Mode, setting: &Setting) -> anyhow::R
         }
         sleep(ASK_EVERY).await;
     };
-    let moves = changed(&owners, &self::owners(land).await?);
+    let moved = changed(&owners, &self::owners(land).await?);
     for decided in notes.iter().flatten() {
         let (due, after) = decided.span(sent.began_millis);
         sent.tally.played(due, after);
     }
     let busy = notes.iter().map(|notes| busy(notes, sent.began_millis, times)).collect();
-    Ok(Ran { agents: land.agents, mode, times, tally: sent.tally, cores, busy, moves })
+    let (agents, tally, moves_settled) = (land.agents, sent.tally, moves_settled?);
+    Ok(Ran { agents, mode, times, tally, cores, busy, moved, moves_settled })
 }
 
 async fn send(land: &Land, name: &str, times: Times) -> anyhow::Result<Sent> {
@@ -116,6 +121,17 @@ async fn cores(land: &Land, times: Times) -> f64 {
     let (began, before) = (Instant::now(), land.cpu());
     sleep(times.step).await;
     (land.cpu() - before).as_secs_f64() / began.elapsed().as_secs_f64()
+}
+
+/// Each change of owner raises an epoch by one.
+async fn moves_settled(land: &Land, times: Times) -> anyhow::Result<u64> {
+    let epochs = async || -> anyhow::Result<u64> {
+        Ok(owners(land).await?.values().map(|record| record.epoch().0).sum())
+    };
+    sleep(times.before + times.step - times.settled).await;
+    let before = epochs().await?;
+    sleep(times.settled).await;
+    Ok(epochs().await?.saturating_sub(before))
 }
 
 async fn owners(land: &Land) -> anyhow::Result<BTreeMap<u32, PartitionRecord>> {
@@ -182,7 +198,7 @@ impl Ran {
 
     pub(super) fn heading() -> String {
         "agents         before   step  its end  after   p50 step   refused  no answer  >50ms  >500ms  \
-         fullest (of mean)  moved  cores"
+         fullest (of mean)  moved (at end)  cores"
             .to_owned()
     }
 
@@ -196,7 +212,7 @@ impl Ran {
         let p50 = step.outcomes.latency().map_or(0.0, |latency| latency.p50);
         format!(
             "{:>2} {:<8} {:>9.0} {:>6.0} {:>8.0} {:>6.0} {:>10.0} {:>7.1} % {:>10} {:>4.0} s {:>5.0} s \
-             {:>10.0} % ({of_mean:.2}) {:>6} {:>6.2}",
+             {:>10.0} % ({of_mean:.2}) {:>6} {:>8} {:>6.2}",
             self.agents,
             self.name(),
             before.outcomes.p99(),
@@ -209,7 +225,8 @@ impl Ran {
             self.above(BOUNDS[0]),
             self.above(BOUNDS[1]),
             100.0 * fullest,
-            self.moves,
+            self.moved,
+            self.moves_settled,
             self.cores,
         )
     }
@@ -237,7 +254,8 @@ impl Ran {
             Row::new(named("seconds with p99 above 500 ms"), self.above(BOUNDS[1]), "s"),
             Row::new(named("fullest agent, of its capacity"), 100.0 * fullest, "%"),
             Row::new(named("fullest agent, of the mean"), of_mean, "times"),
-            Row::new(named("partitions moved"), self.moves as f64, ""),
+            Row::new(named("partitions moved"), self.moved as f64, ""),
+            Row::new(named("moves at the end of the step"), self.moves_settled as f64, ""),
             Row::new(named("real processor time of all agents, step"), self.cores, "cores"),
         ]
     }
