@@ -40,6 +40,12 @@ impl Admission {
         }
     }
 
+    /// Room for bytes of requests that are held.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> Arc<Semaphore> {
+        self.held_bytes.clone()
+    }
+
     /// A place for a request of so many bytes; `None` means that the producer is to come back.
     pub(crate) fn admit(&self, bytes: usize) -> Option<Admitted> {
         let _one = self.working.clone().try_acquire_owned().ok()?;

@@ -1,6 +1,6 @@
 //! gRPC requests within bounds as they arrive: bytes of all of them together, records in each, and
 //! time for each message from its first byte to its last. What has not arrived takes no room, so a
-//! slow sender costs others nothing. In: request bodies. Out: the same, or an end with a status. I/O.
+//! slow sender costs others nothing; what has keeps its room while the method works on it. In: request bodies. Out: the same, or an end with a status. I/O.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +25,10 @@ use super::status::overloaded;
 /// Fields of a request that are no events and take a record each.
 const OTHER_RECORDS: usize = 16;
 
+/// Methods that answer one message after the other, as gRPC names them: they ask for the next one
+/// when they are done with the last. All others are called when their request has ended.
+const STREAMED: [&str; 2] = ["/PublishStream", "/ServerReflectionInfo"];
+
 /// `router` with every request's body metered, in the bytes that `bodies` has.
 pub(crate) fn around(gateway: Gateway, bodies: Arc<Semaphore>, router: Router) -> Router {
     router.layer(from_fn_with_state((gateway, bodies), meter))
@@ -37,6 +41,7 @@ async fn meter(
 ) -> Response {
     // Kept until the method has answered: what it works on was decoded from these bytes.
     let room = Room::default();
+    let streamed = STREAMED.iter().any(|method| request.uri().path().ends_with(method));
     let mut request = request;
     request.extensions_mut().insert(room.clone());
     let request = request.map(|body| {
@@ -44,6 +49,7 @@ async fn meter(
             chunks: body.into_data_stream(),
             framing: Framing::new(BATCH_EVENTS_MAX + OTHER_RECORDS),
             since: Instant::now(),
+            streamed,
             bodies,
             room: room.clone(),
             shed: gateway.metrics().shed.with_label_values(&["bytes"]),
@@ -70,7 +76,8 @@ impl Room {
 
 #[derive(Debug, Default)]
 struct Messages {
-    /// Of messages that are whole: worked on, until the next bytes are asked for.
+    /// Of messages that are whole: worked on, until the next bytes of a stream are asked for, and
+    /// else until the call ends.
     whole: Option<OwnedSemaphorePermit>,
     /// Of the one that is arriving.
     arriving: Option<OwnedSemaphorePermit>,
@@ -81,6 +88,8 @@ struct Meter {
     framing: Framing,
     /// When the message that is arriving began.
     since: Instant,
+    /// Whether its messages are worked on one after the other.
+    streamed: bool,
     bodies: Arc<Semaphore>,
     room: Room,
     /// Requests for whose bytes there was no room.
@@ -100,7 +109,9 @@ impl Meter {
     }
 
     async fn next(&mut self) -> Option<Result<Bytes, Status>> {
-        let chunk = if self.framing.is_inside() {
+        // A call begins when its request has ended, so that until then it holds room for nothing.
+        let unended = !self.streamed && self.room.bytes() > 0;
+        let chunk = if self.framing.is_inside() || unended {
             match tokio::time::timeout_at(self.since + BODY_TIMEOUT, self.chunks.next()).await {
                 Ok(chunk) => chunk?,
                 Err(_) => return Some(Err(self.too_slow())),
@@ -120,20 +131,21 @@ impl Meter {
         let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
         let after = self.framing.take(chunk).map_err(|unfit| self.unfit(unfit))?;
         let mut messages = self.room.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // More is asked for only when what was whole has been answered.
-        messages.whole = None;
+        // Of a stream more is asked for only when what was whole has been answered. Elsewhere more is
+        // the end of the request, empty or not, which comes before the method is called.
+        if self.streamed {
+            messages.whole = None;
+        }
         let drawn = self.bodies.clone().try_acquire_many_owned(size);
         let drawn = drawn.map_err(|_| {
             self.shed.inc();
             overloaded(BUSY_RETRY)
         })?;
-        match &mut messages.arriving {
-            Some(arriving) => arriving.merge(drawn),
-            none => *none = Some(drawn),
-        }
+        merge(&mut messages.arriving, Some(drawn));
         if let Some(after) = after {
             let next = messages.arriving.as_mut().and_then(|arriving| arriving.split(after));
-            messages.whole = std::mem::replace(&mut messages.arriving, next);
+            let whole = std::mem::replace(&mut messages.arriving, next);
+            merge(&mut messages.whole, whole);
         }
         Ok(())
     }
@@ -157,6 +169,14 @@ impl Meter {
     }
 }
 
+fn merge(room: &mut Option<OwnedSemaphorePermit>, more: Option<OwnedSemaphorePermit>) {
+    match (room, more) {
+        (Some(room), Some(more)) => room.merge(more),
+        (Some(_), None) => {}
+        (none, more) => *none = more,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,17 +185,27 @@ mod tests {
 
     const ROOM: usize = 1000;
 
-    fn metered(
-        chunks: impl Stream<Item = Vec<u8>> + Send + 'static,
+    fn metered<C: Stream<Item = Vec<u8>> + Send + 'static>(
+        chunks: C,
         bodies: &Arc<Semaphore>,
+    ) -> impl Stream<Item = Result<Bytes, Status>> + Unpin + use<C> {
+        metered_as(true, chunks, bodies.clone(), Room::default())
+    }
+
+    fn metered_as(
+        streamed: bool,
+        chunks: impl Stream<Item = Vec<u8>> + Send + 'static,
+        bodies: Arc<Semaphore>,
+        room: Room,
     ) -> impl Stream<Item = Result<Bytes, Status>> + Unpin {
         let body = Body::from_stream(chunks.map(Ok::<_, std::io::Error>));
         let meter = Meter {
             chunks: body.into_data_stream(),
             framing: Framing::new(3),
             since: Instant::now(),
-            bodies: bodies.clone(),
-            room: Room::default(),
+            streamed,
+            bodies,
+            room,
             shed: IntCounter::new("shed", "shed").unwrap(),
             mistaken: Box::new(|problem| assert_ne!(problem.flaw, Flaw::Value)),
         };
@@ -203,6 +233,35 @@ mod tests {
         }
         assert!(stream.next().await.is_none());
         assert_eq!(bodies.available_permits(), ROOM);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_no_stream_keeps_all_its_room_until_it_ends() {
+        let bodies = Arc::new(Semaphore::new(ROOM));
+        let room = Room::default();
+        // The end of a request comes as an empty piece; a second message is nobody's.
+        let chunks = [message(100), Vec::new(), message(10), message(20)[..9].to_vec()];
+        let stream = futures::stream::iter(chunks);
+        let mut stream = metered_as(false, stream, bodies.clone(), room.clone());
+        for (kept, whole) in [(105, 105), (105, 105), (120, 120), (129, 120)] {
+            stream.next().await.unwrap().unwrap();
+            assert_eq!((ROOM - bodies.available_permits(), room.bytes()), (kept, whole));
+        }
+        assert!(stream.next().await.is_none());
+        drop(stream);
+        assert_eq!(ROOM - bodies.available_permits(), 129, "the call has not ended");
+        drop(room);
+        assert_eq!(bodies.available_permits(), ROOM);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_request_does_not_end_is_given_up() {
+        let bodies = Arc::new(Semaphore::new(ROOM));
+        let chunks = futures::stream::iter([message(100)]).chain(futures::stream::pending());
+        let mut stream = metered_as(false, chunks, bodies, Room::default());
+        stream.next().await.unwrap().unwrap();
+        let ended = tokio::time::timeout(2 * BODY_TIMEOUT, stream.next()).await.expect("given up");
+        assert_eq!(ended.unwrap().unwrap_err().code(), Code::DeadlineExceeded);
     }
 
     async fn refused(chunks: impl Stream<Item = Vec<u8>> + Send + 'static) -> Code {

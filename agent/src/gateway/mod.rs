@@ -36,6 +36,8 @@ pub use publish::Gateway;
 #[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 mod server_tests;
 #[cfg(test)]
 mod spread_tests;

@@ -92,6 +92,11 @@ impl Gateway {
         answers
     }
 
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> Arc<Semaphore> {
+        self.0.requests.held_bytes()
+    }
+
     /// Counts a request that was refused before its events were read.
     pub(crate) fn count_unread(&self, reason: &str) {
         self.0.plane.metrics().refused.with_label_values(&[reason]).inc();

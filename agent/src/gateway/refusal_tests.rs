@@ -231,7 +231,7 @@ async fn the_port_tells_what_it_offers_and_how_it_is() {
 }
 
 /// Takes the owner from these partitions, and waits until A has heard of it.
-async fn park(world: &World, numbers: &[u32]) {
+pub(super) async fn park(world: &World, numbers: &[u32]) {
     let parked = PartitionRecord::Parked { epoch: Epoch(1), reason: "a test".to_owned() };
     for number in numbers {
         world.put(&Key::Partition(PartitionId(*number)), &write(&parked));
@@ -242,9 +242,8 @@ async fn park(world: &World, numbers: &[u32]) {
     tokio::time::timeout(PATIENCE, gone).await.unwrap().unwrap();
 }
 
-#[tokio::test]
-async fn requests_that_are_held_keep_nobody_else_from_being_served() {
-    let world = World::placed().await;
+/// As long as may be set: what is held stays so until the test has looked.
+pub(super) async fn hold_long(world: &World) {
     world.put(&Key::Override("hunt/routing/hold".to_owned()), b"30s");
     let mut live = world.a.plane.live();
     let long = async {
@@ -253,6 +252,12 @@ async fn requests_that_are_held_keep_nobody_else_from_being_served() {
         }
     };
     tokio::time::timeout(PATIENCE, long).await.unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_are_held_keep_nobody_else_from_being_served() {
+    let world = World::placed().await;
+    hold_long(&world).await;
     park(&world, &[0]).await;
     let of = |partition: u32| {
         let events = joins(400).into_iter();

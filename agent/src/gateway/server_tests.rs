@@ -43,7 +43,8 @@ pub(super) struct Agent {
     pub(super) gateway: Gateway,
     pub(super) grpc: SocketAddr,
     pub(super) tasks: Tasks,
-    _core: Core,
+    pub(super) core: Core,
+    pub(super) log: Log,
 }
 
 pub(super) struct World {
@@ -76,7 +77,7 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
     let core = core::start(options, &store, log.retune(), &registry, &tasks).unwrap();
     let options = PlaneOptions { hunt: hunt(), me: me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone()).unwrap();
-    let plane = plane::new::<events::HuntGame>(options, &core, log, metrics);
+    let plane = plane::new::<events::HuntGame>(options, &core, log.clone(), metrics);
     let metrics = GatewayMetrics::register(&registry).unwrap();
     let gateway = Gateway::new(plane.clone(), core.hot.clone(), metrics);
     plane.serve(&store, &core, Arc::new(gateway.clone()), &tasks);
@@ -84,7 +85,7 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
     let port = Port { listener, speech: Speech::Grpc, connections };
     let serving = grpc::serve(port, gateway.clone(), tasks.stopping());
     tasks.spawn("grpc", async move { serving.await.unwrap() });
-    Agent { me, plane, gateway, grpc: address, tasks, _core: core }
+    Agent { me, plane, gateway, grpc: address, tasks, core, log }
 }
 
 impl World {
@@ -315,7 +316,15 @@ async fn hand(
     epoch: u64,
     pass: Option<&str>,
 ) -> Result<v1::PublishResponse, tonic::Status> {
-    let events = joins(1);
+    hand_all(agent, joins(1), (partition, epoch), pass).await
+}
+
+pub(super) async fn hand_all(
+    agent: &Agent,
+    events: Vec<v1::Event>,
+    (partition, epoch): (u32, u64),
+    pass: Option<&str>,
+) -> Result<v1::PublishResponse, tonic::Status> {
     let hand = v1::HandRequest { hunt: hunt().to_string(), partition, epoch, events };
     let mut request = tonic::Request::new(hand);
     if let Some(pass) = pass {
