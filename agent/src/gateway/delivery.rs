@@ -3,6 +3,7 @@
 //! Out: what the attempt gave, or "no owner". No I/O of its own.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +22,11 @@ const NO_OWNER_RETRY: Duration = Duration::from_millis(200);
 /// nothing but asking again tells when it is ready.
 const OPENING_MIN: Duration = Duration::from_millis(2);
 const OPENING_MAX: Duration = Duration::from_millis(50);
+
+/// Longest wait for another node's answer in a place of those that are worked on. A node that
+/// answers does so far sooner; one that is frozen would keep the places of everybody for as long as
+/// an answer is waited for.
+const FOREIGN_MAX: Duration = Duration::from_millis(50);
 
 /// How long and how much may be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +122,8 @@ impl<L: Fn() -> Limits, H: Fn() -> bool> Delivery<'_, L, H> {
             if let Some(route) = route
                 && asked.as_ref().is_none_or(|asked| asked.is_over(route, routes.revision))
             {
-                match attempt(route.clone()).await {
+                let mine = route.mine;
+                match unhurried(attempt(route.clone()), mine, &self.hold).await {
                     Attempt::Over(result) => {
                         if holding.is_some() {
                             self.held.ended("delivered", self.events);
@@ -156,6 +163,25 @@ impl<L: Fn() -> Limits, H: Fn() -> bool> Delivery<'_, L, H> {
             }
         }
     }
+}
+
+/// `attempt` to its end. If another node keeps it waiting, the request makes room for others; when
+/// there is no room to wait either, it stays where it is, since it may be taken in by now.
+async fn unhurried<T>(
+    attempt: impl Future<Output = Attempt<T>>,
+    mine: bool,
+    hold: impl Fn() -> bool,
+) -> Attempt<T> {
+    let mut attempt = pin!(attempt);
+    if !mine {
+        match tokio::time::timeout(FOREIGN_MAX, attempt.as_mut()).await {
+            Ok(attempted) => return attempted,
+            Err(_) => {
+                hold();
+            }
+        }
+    }
+    attempt.await
 }
 
 /// Who was asked in vain, and until when it would be in vain again.

@@ -122,6 +122,34 @@ async fn an_owner_that_still_opens_is_asked_again_and_one_that_knows_more_is_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_at_another_node_that_lasts_leaves_its_place_to_others_and_goes_on() {
+    let slow = Duration::from_secs(3);
+    for (mine, has_room, left_after) in
+        [(false, true, Some(FOREIGN_MAX)), (false, false, Some(FOREIGN_MAX)), (true, true, None)]
+    {
+        let mut table = (*routes(Some("a"), 1)).clone();
+        table.partitions.iter_mut().flatten().for_each(|route| route.mine = mine);
+        let (held, table) = (held(), watch::Sender::new(Arc::new(table)));
+        let (began, left) = (Instant::now(), RefCell::new(None));
+        let hold = || {
+            left.borrow_mut().get_or_insert(began.elapsed());
+            has_room
+        };
+        let Delivery { partition, events, routes, held, limits, hold: _ } =
+            delivery(&held, &table, LIMITS);
+        let result = Delivery { partition, events, routes, held, limits, hold }
+            .deliver(async |_| {
+                tokio::time::sleep(slow).await;
+                Attempt::Over(Ok(()))
+            })
+            .await;
+        assert_eq!((result, began.elapsed()), (Ok(()), slow), "it is not given up");
+        assert_eq!(left.into_inner(), left_after);
+        assert_eq!(ended(held), [0, 0, 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_held_beyond_the_bounds() {
     let cases = [(Limits { hold: Duration::ZERO, ..LIMITS }, 0), (Limits { held: 3, ..LIMITS }, 4)];
     for (limits, no_room) in cases {

@@ -34,6 +34,8 @@ pub use metrics::GatewayMetrics;
 pub use publish::Gateway;
 
 #[cfg(test)]
+mod frozen_tests;
+#[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
 mod room_tests;
