@@ -16,6 +16,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use super::admission::Admitted;
 use super::bounds::{BODIES_BYTES_MAX, HELD_REQUESTS_MAX, PEER_BYTES_MAX, REQUESTS_MAX};
 use super::server_tests::{Agent, PATIENCE, World, hunts, joins, post, request, send};
 
@@ -254,6 +255,9 @@ pub(super) async fn hold_long(world: &World) {
     tokio::time::timeout(PATIENCE, long).await.unwrap();
 }
 
+/// Calls that find room to be held.
+const CALLS: usize = 20;
+
 #[tokio::test]
 async fn requests_that_are_held_keep_nobody_else_from_being_served() {
     let world = World::placed().await;
@@ -265,25 +269,27 @@ async fn requests_that_are_held_keep_nobody_else_from_being_served() {
     };
     let metrics = world.a.gateway.metrics();
     let held = &world.a.plane.metrics().held;
-    let mut clients = Vec::new();
-    for _ in 0..=HELD_REQUESTS_MAX / 64 {
-        clients.push(hunts(&world.a).await);
+    let mut client = hunts(&world.a).await;
+    // Most of the room is taken without calls: to make as many as that may take longer than any may
+    // be held.
+    let mut taken = Vec::new();
+    for _ in CALLS..HELD_REQUESTS_MAX {
+        taken.push(world.a.gateway.admit(1).filter(Admitted::hold).expect("room"));
     }
-    let holding: Vec<_> = (0..HELD_REQUESTS_MAX + 1)
-        .map(|number| {
-            let mut client = clients[number / 64].clone();
+    let holding: Vec<_> = (0..=CALLS)
+        .map(|_| {
+            let mut client = client.clone();
             tokio::spawn(async move { client.publish(request(of(0).take(1).collect())).await })
         })
         .collect();
     // One more than can be held: it alone is told to come back.
     let no_room = metrics.held.with_label_values(&["no_room"]);
     let all_held = async {
-        while held.get() < HELD_REQUESTS_MAX as i64 || no_room.get() < 1 {
+        while held.get() < CALLS as i64 || no_room.get() < 1 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(PATIENCE, all_held).await.unwrap();
-    let mut client = hunts(&world.a).await;
     for partition in [1, 2, 3] {
         let response = client.publish(request(of(partition).collect())).await.unwrap();
         assert_eq!(super::server_tests::accepted(response.get_ref()), [(partition, 3)].into());
