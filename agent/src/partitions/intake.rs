@@ -45,7 +45,7 @@ struct Inner {
     meter: Meter,
     /// Everything before this offset of the event log has its outcome.
     played: watch::Sender<Offset>,
-    /// Whether the log did not take the last append that ended.
+    /// Whether the log did not take an append, and nothing has told since that it does.
     troubled: AtomicBool,
     /// Whether the partition is left to the next owner as it is.
     leaves: AtomicBool,
@@ -206,9 +206,7 @@ impl Intake {
             Ok(Err(error)) => return Err(self.in_trouble(chain(&error))),
             Err(_) => return Err(self.in_trouble(format!("not durable within {limit:?}"))),
         };
-        if self.0.troubled.swap(false, Ordering::Relaxed) {
-            self.0.metrics.meters.troubles().end(self.0.owned.partition());
-        }
+        self.out_of_trouble();
         if let (Some(last), Some(permit)) = (offsets.last(), permit) {
             self.wait_for_worker(Waiting { last: *last, permit, arrived });
         }
@@ -235,10 +233,11 @@ impl Intake {
     /// Sees what became of appends whose producers went away: events that are durable wait for the
     /// worker as all do.
     fn settle(&self) {
-        let mut done = Vec::new();
+        let (mut done, mut durable) = (Vec::new(), false);
         self.left().retain_mut(|written| match (&mut written.answer).now_or_never() {
             None => true,
             Some(answer) => {
+                durable |= answer.is_ok();
                 done.extend(answer.ok().and_then(|offsets| {
                     let (last, permit) = (*offsets.last()?, written.permit.take()?);
                     Some(Waiting { last, permit, arrived: written.arrived })
@@ -246,6 +245,9 @@ impl Intake {
                 false
             }
         });
+        if durable {
+            self.out_of_trouble();
+        }
         done.into_iter().for_each(|waiting| self.wait_for_worker(waiting));
     }
 
@@ -264,7 +266,11 @@ impl Intake {
         queue.backlog.played(now, events, oldest.map(|oldest| now - oldest));
         self.0.meter.waiting_since(oldest);
         // Under the list's lock: whoever comes late to the list must see what is played by then.
-        self.0.played.send_replace(next);
+        let before = self.0.played.send_replace(next);
+        drop(queue);
+        if before < next {
+            self.out_of_trouble();
+        }
     }
 
     fn pass(&self) -> Option<Passage<'_>> {
@@ -293,8 +299,15 @@ impl Intake {
 
     fn in_trouble(&self, why: String) -> NotTaken {
         self.0.troubled.store(true, Ordering::Relaxed);
-        self.0.metrics.meters.troubles().begin(self.0.owned.partition(), why.clone());
+        self.0.metrics.meters.troubles().run_into(self.0.owned.partition(), why.clone());
         NotTaken::Log { why }
+    }
+
+    /// The log takes what it is given.
+    fn out_of_trouble(&self) {
+        if self.0.troubled.swap(false, Ordering::Relaxed) {
+            self.0.metrics.meters.troubles().end(self.0.owned.partition());
+        }
     }
 
     /// Refuses what would wait for too long, and everything while something already does.

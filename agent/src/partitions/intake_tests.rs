@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use broker::Tuning;
+use config_schemas::keys::Key;
 use futures::FutureExt as _;
 
 use super::answer::{NotTaken, Source};
-use super::world_tests::{Node, P, World, moves, until};
+use super::world_tests::{Node, P, PATIENCE, World, moves, until};
 use crate::capacity::credits::Size;
 
 /// Far longer than anything that is to happen before the log writes.
@@ -34,5 +35,30 @@ async fn the_credits_of_an_append_whose_producer_went_away_stay_with_its_bytes()
     assert!(matches!(more, Err(NotTaken::Full { .. })), "{more:?}");
     a.outcomes(events + 1).await;
     until("the credits are back", || used(&a) == Size::default()).await;
+    a.stop().await;
+}
+
+#[tokio::test]
+async fn a_trouble_is_over_when_what_was_given_up_is_durable_and_nothing_more_comes() {
+    let world = World::new().await;
+    let a = world.node("a", 1);
+    world.own(&a.me, 1);
+    a.publish(moves(0..1)).await;
+    world.put(&Key::Override("hunt/workers/timeout".to_owned()), b"100ms");
+    let mut live = a.core.live.clone();
+    let hasty = async {
+        while live.load().config.workers.timeout >= LINGER {
+            live.changed().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, hasty).await.unwrap();
+    let log = a.log.embedded().unwrap();
+    log.retune(Tuning { linger: LINGER, ..Tuning::default() });
+    let troubles = || a.core.meters.troubles().standing();
+    let append = a.plane.append(P, moves(1..5), Source::Producer).await;
+    assert!(matches!(append, Err(NotTaken::Log { .. })), "{append:?}");
+    assert!(troubles().contains_key(&P));
+    a.outcomes(6).await;
+    until("it is told no more", || troubles().is_empty()).await;
     a.stop().await;
 }
