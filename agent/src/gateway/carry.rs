@@ -16,7 +16,7 @@ use super::group::groups;
 use super::metrics::GatewayMetrics;
 use super::peers::client::{Batch, BatchResults, Peers};
 use crate::config::live::Live;
-use crate::hotkeys::{HotKeys, Hunt, count_spread};
+use crate::hotkeys::{Extent, HotKeys, count_spread};
 use crate::partitions::answer::{Accepted, NotTaken, Source};
 use crate::partitions::plane::Plane;
 use crate::partitions::routes::Route;
@@ -109,8 +109,8 @@ impl Carrier {
     fn place(&self, events: &[Event], partitions: u32) -> Vec<PartitionId> {
         let routes = self.plane.routes().borrow().clone();
         let routing = &self.live.snapshot().config.routing;
-        let hunt = Hunt { partitions, nodes: || routes.nodes() };
-        let places = self.hot.place(events, &self.vocabulary, &hunt, routing, Instant::now());
+        let extent = Extent { partitions, nodes: || routes.nodes() };
+        let places = self.hot.place(events, &self.vocabulary, &extent, routing, Instant::now());
         count_spread(events, &places, (&self.vocabulary, partitions), &self.metrics.spread);
         places
     }

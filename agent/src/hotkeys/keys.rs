@@ -29,8 +29,8 @@ struct State {
     limits: SpreadLimits,
 }
 
-/// What the hunt is at the moment.
-pub(crate) struct Hunt<N> {
+/// How large the hunt is at the moment.
+pub(crate) struct Extent<N> {
     pub(crate) partitions: u32,
     /// Counts the nodes that own partitions; asked seldom.
     pub(crate) nodes: N,
@@ -70,11 +70,11 @@ impl HotKeys {
         &self,
         events: &[Event],
         vocabulary: &Vocabulary,
-        hunt: &Hunt<impl Fn() -> usize>,
+        extent: &Extent<impl Fn() -> usize>,
         routing: &Routing,
         now: Instant,
     ) -> Vec<PartitionId> {
-        let partitions = hunt.partitions;
+        let partitions = extent.partitions;
         let ordered = |event: &Event| {
             let kept = || routing.ordered.iter().any(|kind| kind == event.kind.as_str());
             vocabulary.is_ordered(event) || kept()
@@ -85,7 +85,7 @@ impl HotKeys {
             state.spread.see(key, ordered(event));
         }
         if state.spread.is_due(now) {
-            state.limits = limits((hunt.nodes)(), routing, partitions);
+            state.limits = limits((extent.nodes)(), routing, partitions);
             let limits = state.limits;
             state.spread.tick(now, &limits);
         }
@@ -209,14 +209,14 @@ mod tests {
         let keys = HotKeys::new(start);
         let mut routing = Config::default().routing;
         set(&mut routing);
-        let hunt = Hunt { partitions: u32::try_from(partitions).unwrap(), nodes: || 4 };
+        let extent = Extent { partitions: u32::try_from(partitions).unwrap(), nodes: || 4 };
         let mut found = BTreeSet::new();
         for second in 0..3 {
             let events: Vec<_> =
                 (0..2000).map(|number| event(kind.clone(), second * 2000 + number)).collect();
             let now = start + Duration::from_secs(second as u64);
-            let places = keys.place(&events, &HuntGame::vocabulary(), &hunt, &routing, now);
-            let again = keys.place(&events, &HuntGame::vocabulary(), &hunt, &routing, now);
+            let places = keys.place(&events, &HuntGame::vocabulary(), &extent, &routing, now);
+            let again = keys.place(&events, &HuntGame::vocabulary(), &extent, &routing, now);
             assert_eq!(places, again, "a retry goes where the first try went");
             found = places.iter().map(|id| id.0).collect();
         }

@@ -12,6 +12,6 @@ mod sketch;
 mod spread;
 
 pub use keys::HotKeys;
-pub(crate) use keys::{Hunt, count_spread};
+pub(crate) use keys::{Extent, count_spread};
 pub use sketch::{Counted, SKETCH_KEYS, Sketch};
 pub use spread::{FAN_MAX, HotKey, Load, Spread, SpreadLimits};

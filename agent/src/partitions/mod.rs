@@ -21,8 +21,6 @@ mod trial;
 mod warmth;
 mod worker;
 
-pub use crate::capacity::credits;
-
 #[cfg(test)]
 mod backlog_tests;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use agent::partitions::credits::{Credits, Permit, Size};
+use agent::capacity::credits::{Credits, Permit, Size};
 use servers::ProcessStat;
 
 use super::numbers::median;

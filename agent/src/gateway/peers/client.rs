@@ -31,7 +31,7 @@ const CALLS_MAX: usize = 128;
 /// Told to producers when a node refuses for want of room and does not say for how long.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// What each event of a hand-over got.
+/// What each event of a batch got.
 pub(crate) type BatchResults = Vec<Result<Accepted, Refusal>>;
 
 /// Channels to other nodes, by address.
