@@ -30,6 +30,14 @@ struct Leaving {
     drains: Option<Instant>,
 }
 
+impl Leaving {
+    /// When whoever leads has called the move off, or nobody leads. A drain that begins late, since
+    /// etcd was away or this agent was frozen, has that much time too.
+    fn end(&self, limit: Duration) -> Instant {
+        self.drains.map_or(self.since + limit, |drains| drains.max(self.since + limit)) + UNATTENDED
+    }
+}
+
 /// A move's order, taken apart.
 struct Move {
     epoch: Epoch,
@@ -188,8 +196,9 @@ impl<M: Machine> Keeper<M> {
             }
         }
         let began = *leaving.drains.get_or_insert_with(Instant::now);
-        let end = leaving.since + moving.limit + UNATTENDED;
+        let end = leaving.end(moving.limit);
         tokio::select! {
+            biased;
             changed = orders.changed() => return changed.is_err().then_some(Ok(())),
             () = drained(intake) => {}
             () = tokio::time::sleep_until(end) => {}
@@ -239,4 +248,24 @@ async fn drained(intake: &Intake) {
         return;
     }
     intake.drain(DRAIN_SOFT).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_has_its_time_however_late_it_begins() {
+        let since = Instant::now();
+        let secs = Duration::from_secs;
+        let check = |drains: Option<u64>, limit: u64, expected: u64| {
+            let drains = drains.map(|after| since + secs(after));
+            let leaving = Leaving { revision: Revision::FIRST, since, drains };
+            assert_eq!(leaving.end(secs(limit)), since + secs(expected) + UNATTENDED);
+        };
+        check(Some(1), 10, 10);
+        check(Some(60), 10, 60);
+        check(Some(60), 0, 60);
+        check(None, 10, 10);
+    }
 }
