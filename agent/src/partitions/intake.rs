@@ -10,12 +10,12 @@ use std::time::Duration;
 use broker::{EmbeddedOwned, EmbeddedSubmitted, LogKind, Owned as _, Records};
 use config_schemas::Offset;
 use events::Event;
-use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::answer::{Accepted, NotTaken, Source};
 use super::backlog::Backlog;
+use super::left::Left;
 use crate::capacity::credits::{Credits, Permit, Size};
 use crate::config::live::Live;
 use crate::config::road::chain;
@@ -40,8 +40,8 @@ struct Inner {
     /// Whether new events are taken in, and how many appends are under way.
     gate: watch::Sender<Gate>,
     queue: Mutex<Queue>,
-    /// Nobody waits for these any more, and they may still be written. Their credits bound them.
-    left: Mutex<Vec<Written>>,
+    /// Appends that nobody waits for any more. Their credits bound them.
+    left: Mutex<Left<EmbeddedSubmitted, Permit>>,
     meter: Meter,
     /// Everything before this offset of the event log has its outcome.
     played: watch::Sender<Offset>,
@@ -97,8 +97,8 @@ impl Writing<'_> {
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        if let Some(written) = self.written.take().filter(|written| written.permit.is_some()) {
-            self.intake.left().push(written);
+        if let Some(Written { answer, permit: Some(permit), arrived }) = self.written.take() {
+            self.intake.left().put(arrived, answer, permit);
             self.intake.settle();
         }
     }
@@ -233,22 +233,15 @@ impl Intake {
     /// Sees what became of appends whose producers went away: events that are durable wait for the
     /// worker as all do.
     fn settle(&self) {
-        let (mut done, mut durable) = (Vec::new(), false);
-        self.left().retain_mut(|written| match (&mut written.answer).now_or_never() {
-            None => true,
-            Some(answer) => {
-                durable |= answer.is_ok();
-                done.extend(answer.ok().and_then(|offsets| {
-                    let (last, permit) = (*offsets.last()?, written.permit.take()?);
-                    Some(Waiting { last, permit, arrived: written.arrived })
-                }));
-                false
-            }
-        });
-        if durable {
+        let answered = self.left().answered();
+        if answered.iter().any(|(_, answer, _)| answer.is_ok()) {
             self.out_of_trouble();
         }
-        done.into_iter().for_each(|waiting| self.wait_for_worker(waiting));
+        for (arrived, answer, permit) in answered {
+            if let Some(last) = answer.ok().and_then(|offsets| offsets.last().copied()) {
+                self.wait_for_worker(Waiting { last, permit, arrived });
+            }
+        }
     }
 
     /// Everything before `next` has its outcome: its credits return.
@@ -336,7 +329,7 @@ impl Intake {
         NotTaken::Full { retry_after: over.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX) }
     }
 
-    fn left(&self) -> std::sync::MutexGuard<'_, Vec<Written>> {
+    fn left(&self) -> std::sync::MutexGuard<'_, Left<EmbeddedSubmitted, Permit>> {
         self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

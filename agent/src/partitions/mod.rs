@@ -8,6 +8,7 @@ mod flight;
 mod intake;
 mod keeper;
 mod lanes;
+mod left;
 pub mod log;
 pub mod outbox;
 pub mod ownership;
