@@ -44,6 +44,14 @@ impl Backlog {
         }
     }
 
+    /// How long what comes behind so many events would wait, when the oldest of them has waited for
+    /// `oldest`. Where the speed is known that age says only that it holds no more: it tells of the
+    /// queue as it was, and whoever refuses by it lets in nothing until the queue is empty, and
+    /// then too much.
+    pub(super) fn wait(&self, queued: u64, oldest: Duration) -> Duration {
+        self.takes(queued).map_or(oldest, |takes| takes.max(oldest / 2))
+    }
+
     /// How long so many events take; none if there is no backlog to tell by.
     pub(super) fn takes(&self, events: u64) -> Option<Duration> {
         let seconds = events as f64 / self.speed?;
@@ -53,6 +61,8 @@ impl Backlog {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     /// Each step: milliseconds since the one before, events played, age of the oldest.
@@ -62,8 +72,8 @@ mod tests {
             now += Duration::from_millis(*after);
             backlog.played(now, *events, oldest.map(Duration::from_millis));
         }
-        let takes = backlog.takes(1_000).map(|takes| takes.as_millis());
-        assert_eq!(takes, takes_thousand.map(u128::from), "{steps:?}");
+        let millis = |takes: Duration| u64::try_from(takes.as_millis()).unwrap_or(u64::MAX);
+        assert_eq!(backlog.takes(1_000).map(millis), takes_thousand, "{steps:?}");
     }
 
     #[test]
@@ -75,10 +85,41 @@ mod tests {
         // what came before the span does not count
         check(&[(0, 10_000, Some(60)), (200, 100, Some(90)), (300, 400, Some(99))], Some(1_000));
         // nothing at all is played: that takes for ever
-        check(&[(0, 0, Some(60)), (500, 0, Some(560))], Some(Duration::MAX.as_millis() as u64));
+        check(&[(0, 0, Some(60)), (500, 0, Some(560))], Some(u64::MAX));
         // over: what was slow then says nothing about now
         check(&[(0, 10, Some(60)), (500, 5, Some(560)), (1, 1, Some(9))], None);
         check(&[(0, 10, Some(60)), (500, 5, Some(560)), (1, 1, None)], None);
+    }
+
+    /// A worker that plays 2,500 events a second in turns of a fifth of a second, and producers who
+    /// offer three times as many: the queue comes to rest about where it takes as long as may be.
+    #[test]
+    fn under_overload_the_queue_neither_overflows_nor_runs_dry() {
+        const WAIT: Duration = Duration::from_millis(500);
+        let (mut backlog, mut now) = (Backlog::default(), Instant::now());
+        let mut queue: VecDeque<Instant> = VecDeque::new();
+        let mut lengths = Vec::new();
+        for millis in 0..10_000_u32 {
+            now += Duration::from_millis(1);
+            for _ in 0..7 {
+                let oldest = queue.front().map(|at| now - *at).unwrap_or_default();
+                if backlog.wait(queue.len() as u64 + 1, oldest) <= WAIT {
+                    queue.push_back(now);
+                }
+            }
+            // fifty milliseconds at ten events each, and then others have their turn
+            if millis % 200 < 50 {
+                let events = queue.len().min(10);
+                queue.drain(..events);
+                let oldest = queue.front().map(|at| now - *at);
+                backlog.played(now, events as u64, oldest);
+            }
+            if millis >= 2_000 {
+                lengths.push(queue.len());
+            }
+        }
+        let (least, most) = (lengths.iter().min().copied(), lengths.iter().max().copied());
+        assert!(least >= Some(300) && most <= Some(2_000), "{least:?} to {most:?} events");
     }
 
     #[test]

@@ -22,7 +22,8 @@ use crate::config::road::chain;
 use crate::load::meter::Meter;
 use crate::metrics::PlaneMetrics;
 
-/// Told to producers when a queue is full and nothing is known of its speed yet.
+/// Told to producers when a queue is full and nothing is known of its speed yet, and the least
+/// when it is not full but takes too long.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_millis(50);
 /// Shortest and longest advice.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(5);
@@ -303,17 +304,16 @@ impl Intake {
         }
     }
 
-    /// Refuses what would wait for too long, and everything while something already does.
+    /// Refuses what would wait for too long.
     fn not_overdue(&self, size: Size, wait: Duration) -> Result<(), NotTaken> {
         let queued = self.0.credits.used().events + size.events;
         let queue = self.queue();
-        let (oldest, takes) = (queue.oldest(), queue.backlog.takes(queued));
+        let oldest = queue.oldest().map(|arrived| arrived.elapsed());
+        let waits = queue.backlog.wait(queued, oldest.unwrap_or_default());
         drop(queue);
-        let waits =
-            takes.unwrap_or_default().max(oldest.map(|at| at.elapsed()).unwrap_or_default());
         match waits.checked_sub(wait).filter(|over| !over.is_zero()) {
             None => Ok(()),
-            Some(over) => Err(self.refuse(size, over)),
+            Some(over) => Err(self.refuse(size, over.max(RETRY_AFTER_DEFAULT))),
         }
     }
 
