@@ -24,11 +24,12 @@ pub(crate) enum BodyError {
     Broken,
 }
 
-/// A body in memory, and its room.
+/// A body in memory, and its room. Once it is parsed its bytes may go; its room stays, for the events
+/// that were made of it.
 #[derive(Debug)]
 pub(crate) struct Bytes<'a> {
     pub(crate) bytes: Vec<u8>,
-    _room: Option<SemaphorePermit<'a>>,
+    pub(crate) room: Option<SemaphorePermit<'a>>,
 }
 
 /// Reads `body`, taking its room from `bodies` as it arrives.
@@ -59,7 +60,7 @@ async fn read(body: Body, bodies: &Semaphore) -> Result<Bytes<'_>, BodyError> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Bytes { bytes, _room: room })
+    Ok(Bytes { bytes, room })
 }
 
 #[cfg(test)]
@@ -78,7 +79,10 @@ mod tests {
         let read = collect(chunks(3, 1000), &bodies).await.unwrap();
         assert_eq!(read.bytes.len(), 3000);
         assert_eq!(bodies.available_permits(), room - 3000);
-        drop(read);
+        let Bytes { bytes, room: its } = read;
+        drop(bytes);
+        assert_eq!(bodies.available_permits(), room - 3000, "what was made of them is there");
+        drop(its);
         assert_eq!(bodies.available_permits(), room);
         let full = chunks(BODY_BYTES_MAX / 1024, 1024);
         assert_eq!(collect(full, &bodies).await.unwrap().bytes.len(), BODY_BYTES_MAX);

@@ -61,7 +61,10 @@ async fn publish(State(Ports { gateway, .. }): State<Ports>, body: Body) -> Resp
         gateway.count_unread("overloaded");
         return refused_body(&BodyError::Busy);
     };
-    match gateway.parse(|context| parse_body(&body.bytes, context)) {
+    let body::Bytes { bytes, room: _of_its_events } = body;
+    let parsed = gateway.parse(|context| parse_body(&bytes, context));
+    drop(bytes);
+    match parsed {
         Ok(parsed) => {
             let parsed = parsed.into_iter().map(|event| event.map_err(|why| (None, why)));
             answered(&gateway.publish(&admitted, parsed.collect()).await)
