@@ -17,11 +17,15 @@ pub(crate) const HELD_BYTES_MAX: usize = BODIES_BYTES_MAX / 2;
 pub(crate) const PEER_BATCHES_MAX: usize = 1024;
 /// Streams of events that are open at the same time.
 pub(crate) const STREAMS_MAX: usize = 4096;
-/// Bytes of request bodies that are in memory at the same time, over HTTP and gRPC together.
+/// Drawn from the room of bodies for each event that was read from one, until it is answered: what
+/// an event takes however small it is on the wire, where ten bytes may be one.
+pub(crate) const EVENT_BYTES: usize = 256;
+/// Bytes of request bodies that are in memory at the same time, over HTTP and gRPC together, and of
+/// the events that were read from them.
 pub(crate) const BODIES_BYTES_MAX: usize = 32 << 20;
-/// Bytes of batches from other nodes that are in memory at the same time. Apart from producers'
-/// bodies, lest those that wait for each other's nodes use up all there is; the two together are
-/// what an overloaded agent may take beyond its configured buffers (64 MiB).
+/// The same of batches from other nodes. Apart from producers' bodies, lest those that wait for each
+/// other's nodes use up all there is; the two together are what an overloaded agent counts beyond
+/// its configured buffers (64 MiB). In memory that may be some times as much: docs/gateway.md.
 pub(crate) const PEER_BYTES_MAX: usize = 32 << 20;
 /// Readers of outcomes that are followed at the same time.
 pub(crate) const READERS_MAX: usize = 1024;
@@ -42,8 +46,9 @@ const STAMP_BYTES_MAX: usize = 96;
 /// Largest batch that nodes hand on: a whole request and its stamps.
 pub(crate) const PEER_BATCH_BYTES_MAX: usize = BODY_BYTES_MAX + BATCH_EVENTS_MAX * STAMP_BYTES_MAX;
 // The largest batch passes, also beside others.
-const _: () =
-    assert!(PEER_BYTES_MAX >= 4 * PEER_BATCH_BYTES_MAX && BODIES_BYTES_MAX >= 4 * BODY_BYTES_MAX);
+const EVENTS_BYTES_MAX: usize = BATCH_EVENTS_MAX * EVENT_BYTES;
+const _: () = assert!(PEER_BYTES_MAX >= 4 * (PEER_BATCH_BYTES_MAX + EVENTS_BYTES_MAX));
+const _: () = assert!(BODIES_BYTES_MAX >= 4 * (BODY_BYTES_MAX + EVENTS_BYTES_MAX));
 
 /// When to come back, in milliseconds.
 pub(crate) const RETRY_AFTER_MS: &str = "retry-after-ms";

@@ -66,6 +66,10 @@ async fn publish(State(Ports { gateway, .. }): State<Ports>, body: Body) -> Resp
     drop(bytes);
     match parsed {
         Ok(parsed) => {
+            let Some(_room) = gateway.room_of(parsed.len()) else {
+                gateway.count_unread("overloaded");
+                return refused_body(&BodyError::Busy);
+            };
             let parsed = parsed.into_iter().map(|event| event.map_err(|why| (None, why)));
             answered(&gateway.publish(&admitted, parsed.collect()).await)
         }

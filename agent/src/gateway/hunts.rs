@@ -109,7 +109,8 @@ impl Service {
     ) -> Result<Vec<Answer>, Status> {
         self.known(&request.hunt)?;
         bounded(&self.gateway, request.events.len())?;
-        let Some(admitted) = self.gateway.admit(bytes) else {
+        let room = self.gateway.room_of(request.events.len());
+        let (Some(_room), Some(admitted)) = (room, self.gateway.admit(bytes)) else {
             return Ok(self.gateway.busy(request.events.iter().map(|event| echo(&event.id))));
         };
         let parsed: Vec<Parsed> = self.gateway.parse(|context| {

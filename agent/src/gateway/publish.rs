@@ -13,8 +13,8 @@ use super::admissible;
 use super::admission::{Admission, Admitted};
 use super::answer::{Answer, Refusal};
 use super::bounds::{
-    BODIES_BYTES_MAX, BUSY_RETRY, PAGES_AT_ONCE, PEER_BATCHES_MAX, PEER_BYTES_MAX, READERS_MAX,
-    STREAMS_MAX,
+    BODIES_BYTES_MAX, BUSY_RETRY, EVENT_BYTES, PAGES_AT_ONCE, PEER_BATCHES_MAX, PEER_BYTES_MAX,
+    READERS_MAX, STREAMS_MAX,
 };
 use super::carry::{Cargo, Carrier};
 use super::metrics::GatewayMetrics;
@@ -90,6 +90,17 @@ impl Gateway {
         let answers: Vec<_> = ids.map(|id| Answer { id, result: Err(refusal.clone()) }).collect();
         self.count(&answers);
         answers
+    }
+
+    /// Room for so many events of producers beside the bytes that they were read from, for as long as
+    /// the permit is kept.
+    pub(crate) fn room_of(&self, events: usize) -> Option<OwnedSemaphorePermit> {
+        self.draw(&self.0.bodies, events)
+    }
+
+    /// The same for those of another node's batch.
+    pub(crate) fn room_of_batch(&self, events: usize) -> Option<OwnedSemaphorePermit> {
+        self.draw(&self.0.peer_bytes, events)
     }
 
     #[cfg(test)]
@@ -172,6 +183,15 @@ impl Gateway {
     /// Room for one more stream of events, for as long as the permit is kept.
     pub(crate) fn admit_stream(&self) -> Option<OwnedSemaphorePermit> {
         self.0.streams.clone().try_acquire_owned().ok()
+    }
+
+    fn draw(&self, room: &Arc<Semaphore>, events: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(events.saturating_mul(EVENT_BYTES)).unwrap_or(u32::MAX);
+        let drawn = room.clone().try_acquire_many_owned(bytes).ok();
+        if drawn.is_none() {
+            self.0.metrics.shed.with_label_values(&["bytes"]).inc();
+        }
+        drawn
     }
 
     fn count(&self, answers: &[Answer]) {

@@ -8,9 +8,9 @@ use config_schemas::PartitionId;
 use events::{partition_of, v1};
 use tokio::sync::Semaphore;
 
-use super::bounds::{BODIES_BYTES_MAX, HELD_BYTES_MAX, PEER_BYTES_MAX};
+use super::bounds::{BODIES_BYTES_MAX, EVENT_BYTES, HELD_BYTES_MAX, PEER_BYTES_MAX};
 use super::refusal_tests::{hold_long, park};
-use super::server_tests::{PATIENCE, World, hand_all, hunts, joins, request};
+use super::server_tests::{PATIENCE, World, hand_all, hunts, joins, post, request};
 
 /// How long the log waits before it writes: long enough to look.
 const LINGER: Duration = Duration::from_secs(3);
@@ -64,6 +64,41 @@ async fn a_request_that_is_held_keeps_the_room_of_its_bytes_until_it_is_answered
 }
 
 #[tokio::test]
+async fn small_events_count_for_what_they_take_in_memory() {
+    let world = World::placed().await;
+    hold_long(&world).await;
+    park(&world, &[0]).await;
+    let mut small = large(0);
+    small.iter_mut().for_each(|event| event.payload_json.clear());
+    let line = |event: &v1::Event| format!(r#"{{"kind":"join","player":"{}"}}"#, event.player);
+    let body = small.iter().map(line).collect::<Vec<_>>().join("\n");
+    assert!(body.len() < EVENTS * EVENT_BYTES / 2);
+    let mut client = hunts(&world.a).await;
+    let bodies = world.a.gateway.bodies();
+    let taken = || BODIES_BYTES_MAX - bodies.available_permits();
+    let held = || world.a.plane.metrics().held.get() as usize;
+    let look = async {
+        until("both are held", || held() == 2 * EVENTS).await;
+        assert!(taken() >= 2 * EVENTS * EVENT_BYTES, "{}", taken());
+        world.place(0, &world.a, 2);
+    };
+    let (grpc, (http, text), ()) =
+        tokio::join!(client.publish(request(small)), post(&world.a, body), look);
+    grpc.unwrap();
+    assert_eq!(http, 200, "{text}");
+    until("their room returns", || taken() == 0).await;
+    // No room for a batch, and enough for its bytes.
+    let others = bodies.clone().try_acquire_many_owned((BODIES_BYTES_MAX - (64 << 10)) as u32);
+    let mut events = joins(EVENTS);
+    let status = client.publish(request(events.clone())).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+    drop(others);
+    events.truncate(3);
+    client.publish(request(events)).await.unwrap();
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_batch_that_waits_for_the_log_keeps_the_room_of_its_bytes() {
     let world = World::placed().await;
     let pass = world.a.plane.routes().borrow().pass.clone().unwrap();
@@ -74,7 +109,8 @@ async fn a_batch_that_waits_for_the_log_keeps_the_room_of_its_bytes() {
     let waits = || {
         let used = world.b.core.queues.used();
         let events = used.get(&PartitionId(1)).map_or(0, |size| size.events);
-        events >= EVENTS as u64 && PEER_BYTES_MAX - room.available_permits() >= AT_LEAST
+        let least = AT_LEAST + EVENTS * EVENT_BYTES;
+        events >= EVENTS as u64 && PEER_BYTES_MAX - room.available_permits() >= least
     };
     let (handed, ()) = tokio::join!(
         hand_all(&world.b, large(1), (1, 1), Some(&pass)),

@@ -20,6 +20,8 @@ impl Peers for Service {
         let request = request.into_inner();
         self.known(&request.hunt)?;
         bounded(&self.gateway, request.events.len())?;
+        let room = self.gateway.room_of_batch(request.events.len());
+        let _room = room.ok_or_else(|| overloaded(BUSY_RETRY))?;
         let _admitted = self.gateway.admit_batch().ok_or_else(|| overloaded(BUSY_RETRY))?;
         match receive::take(&self.gateway, request).await {
             Ok(answers) => Ok(Response::new(response(answers))),
