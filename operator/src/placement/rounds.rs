@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use config_schemas::documents::{NodeMode, Owner, PartitionRecord};
+use config_schemas::hot::LOADED_FROM;
 use config_schemas::{Load, NodeName, PartitionId};
 use jiff::{SignedDuration, Timestamp};
 
@@ -27,8 +28,7 @@ const STRIKES: usize = 3;
 const STRIKES_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 /// More than this share of the nodes slow at once has a cause that moves do not mend.
 const SLOW_SHARE_MAX_PERCENT: usize = 30;
-/// Balance goes by load from this mean utilisation on, and by number again below the other.
-const LOADED_FROM: f64 = 0.25;
+/// Balance goes by load from [`LOADED_FROM`] on, and by number again below this mean utilisation.
 const LOADED_UNTIL: f64 = 0.20;
 /// On few nodes a round may move this part of one node's fair share, if that is more than the
 /// budget: one that joins has its share within three or four rounds.

@@ -78,7 +78,9 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
     }
     // Not before: a page of outcomes takes memory too.
     let mut reader = Reader::new(&Http::new(), std::slice::from_ref(&address), "");
-    let judged = reader.judge(Checker::of_run("load"), &sent.told, LIMIT).await;
+    let judged = reader
+        .judge(Checker::of_run("load").with_refused(sent.refused.clone()), &sent.told, LIMIT)
+        .await;
     let (findings, read) = judged.map_err(failed)?;
     told(rows, &sent, times);
     remembered(rows, &memory, fresh);
