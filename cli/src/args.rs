@@ -102,7 +102,7 @@ pub struct LoadArgs {
     #[arg(required_unless_present = "agents")]
     pub hunt: Option<HuntName>,
     /// Agents to publish to, by their HTTP addresses; those that etcd knows when none is named.
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', conflicts_with = "hunt")]
     pub agents: Vec<String>,
     /// What to do.
     #[command(flatten)]

@@ -31,7 +31,12 @@ pub async fn run(
     out: Out,
     args: &LoadArgs,
 ) -> Result<(), Failure> {
-    let addresses = match (&args.agents[..], &args.hunt) {
+    if let Some(path) = &args.load.report {
+        // Not when all is played and judged.
+        std::fs::File::create(path)
+            .map_err(|error| Failure::caused(&format!("writing {}", path.display()), &error))?;
+    }
+    let addresses: Vec<String> = match (&args.agents[..], &args.hunt) {
         ([], Some(hunt)) => {
             let fleet = etcd()?.fleet(hunt).await?;
             fleet.nodes.values().map(|node| node.http.clone()).collect()
@@ -40,7 +45,7 @@ pub async fn run(
             return Err(Failure::bad_input("no hunt and no agents to load")
                 .hint("`hunt load harbour`, or --agents HOST:PORT,HOST:PORT"));
         }
-        (named, _) => named.to_vec(),
+        (named, _) => named.iter().map(|address| bare(address)).collect(),
     };
     if addresses.is_empty() {
         return Err(Failure::failed("the hunt has no agents that live"));
@@ -51,6 +56,11 @@ pub async fn run(
     }
     let report = load(&http, &addresses, &args.load, Told::Progress).await?;
     show(&report, out, &args.load)
+}
+
+/// As people copy it from a browser's line.
+fn bare(address: &str) -> String {
+    address.trim_start_matches("http://").trim_end_matches('/').to_owned()
 }
 
 /// Shows the report, and fails when the checker found something.

@@ -12,9 +12,12 @@ use super::sender::Script;
 use super::shape::{Phase, Shape, Step};
 use crate::args::duration;
 use crate::failure::Failure;
+use crate::shown::elapsed;
 
 /// Events that a checker judges, at most: it keeps about a kilobyte of each.
 const CHECKED_MAX: f64 = 5e6;
+/// Longest replay: a wrong unit of time makes years of it.
+const REPLAY_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// Steepest popularity.
 const ZIPF_MAX: f64 = 4.0;
 
@@ -22,7 +25,7 @@ const ZIPF_MAX: f64 = 4.0;
 #[derive(Debug, Clone, Args)]
 pub struct LoadFlags {
     /// Events a second outside of steps, over all players.
-    #[arg(long, default_value_t = 500.0, value_parser = rate)]
+    #[arg(long, default_value_t = 500.0, value_parser = rate, allow_hyphen_values = true)]
     pub rate: f64,
     /// For how long.
     #[arg(long = "for", value_name = "TIME", value_parser = duration, default_value = "10s")]
@@ -58,7 +61,7 @@ pub struct LoadFlags {
     /// first says `at_millis`, they are sent as far apart as they happened, else at the rate.
     /// Each gets a new id.
     #[arg(long, value_name = "FILE",
-        conflicts_with_all = ["steps", "players", "ramp", "zipf", "player_zipf", "treasures", "sights", "seed"])]
+        conflicts_with_all = ["lasts", "steps", "players", "ramp", "zipf", "player_zipf", "treasures", "sights", "seed"])]
     pub replay: Option<PathBuf>,
     /// Write the whole report there, as JSON.
     #[arg(long, value_name = "FILE")]
@@ -87,10 +90,22 @@ impl LoadFlags {
         if let Some(path) = &self.replay {
             let (replay, extent) = Replay::open(path, run, self.rate)?;
             self.checkable(extent.events as f64)?;
+            if extent.lasts > REPLAY_MAX {
+                let days = extent.lasts.as_secs() / (24 * 3_600);
+                let message = format!("{}: the last event is due in {days} days", path.display());
+                return Err(
+                    Failure::bad_input(message).hint("at_millis is milliseconds since 1970")
+                );
+            }
             // What is due at the very end belongs to the last phase.
             let until = extent.lasts + Duration::from_millis(1);
             let phase = Phase { from: Duration::ZERO, until, times: 1.0 };
             return Ok((Script::Replay(Box::new(replay)), vec![phase]));
+        }
+        if let Some(late) = self.steps.iter().find(|step| step.at >= self.lasts) {
+            let (at, lasts) = (elapsed(late.at), elapsed(self.lasts));
+            let message = format!("a step at {at} never comes: the load lasts {lasts}");
+            return Err(Failure::bad_input(message).hint("a longer --for"));
         }
         let shape = self.shape();
         let phases = shape.phases();
@@ -200,6 +215,8 @@ mod tests {
             Ok("50/s for 10.0 s, then 1000/s for 20.0 s, then 50/s for 10.0 s of 1000000 players"),
         );
         check("--rate 0", Err("from 0.01"));
+        check("--rate -1", Err("from 0.01"));
+        check("--for 2s --step 2x@10s", Err("a step at 10.0 s never comes: the load lasts 2.0 s"));
         check("--zipf=-1", Err("--zipf"));
         check("--step 20@10s", Err("20x@10s+30s"));
         check("--players 1000001", Err("1000000"));
