@@ -18,6 +18,8 @@ use crate::traits::{Broker, LogKind, Owned, Reader};
 use crate::{Chunk, Claim, Error, Records};
 
 const P: PartitionId = PartitionId(0);
+/// Far above what anything here takes; a test that hangs ends.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A disk that can be full, or fail when told to sync.
 #[derive(Default)]
@@ -180,6 +182,33 @@ async fn a_segment_that_lost_acknowledged_bytes_is_not_taken_over() {
             matches!(&taken, Some(Error::Corrupt { file, at, .. }) if file == &segment && *at == len - 1),
             "{taken:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_head_shorter_than_its_mark_is_read_up_to_the_cut_and_the_place_is_named() {
+    let first = HEADER_LEN + FRAME_LEN as u64 + 3;
+    let len = first + FRAME_LEN as u64 + 3;
+    for cut in HEADER_LEN..len {
+        let dir = tempfile::tempdir().expect("a directory");
+        let segment = written(dir.path(), &["one", "two"]).await;
+        let file = fs::OpenOptions::new().write(true).open(&segment).expect("opened");
+        file.set_len(cut).expect("cut");
+        let broker = open(dir.path());
+        let whole = u64::from(cut >= first);
+        if whole > 0 {
+            assert_eq!(read(&broker, 0).await.expect("before the cut").next, Offset(1), "{cut}");
+        }
+        // a read that spins keeps its thread, and the runtime would wait for that
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("built");
+            let _ = done.send(runtime.block_on(read(&broker, whole)));
+        });
+        let damage = ended.recv_timeout(PATIENCE).expect("it spins").expect_err("cut");
+        let Error::Corrupt { file, at, .. } = &damage else { panic!("{cut}: {damage}") };
+        let place = if whole > 0 { first } else { HEADER_LEN };
+        assert_eq!((file, *at), (&segment, place), "{cut}: {damage}");
     }
 }
 

@@ -22,6 +22,8 @@ const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 4 << 20;
 /// How often the list of segments is renewed within one read: they change at a take-over.
 const ATTEMPTS_MAX: usize = 8;
+/// Said where bytes are missing that a mark or a later segment vouches for.
+const CUT: &str = "a record is cut short that was acknowledged";
 
 /// A reader's place in a log. Holds no file open.
 pub(crate) struct LogView {
@@ -120,10 +122,12 @@ impl LogView {
     fn believed(&self, extent: &Extent) -> Result<Option<Believed>, Error> {
         let path = path_of(&self.dir, &extent.segment);
         let Some(file) = segments::open(&self.dir, &extent.segment)? else { return Ok(None) };
+        let measured = || file.metadata().map_err(Error::io("measure", &path));
         let (len, end) = match extent.end {
-            Some(end) => (file.metadata().map_err(Error::io("measure", &path))?.len(), end),
+            Some(end) => (measured()?.len(), end),
             None => match mark_of(&file, &path)? {
-                Some(mark) => (mark.len, mark.next),
+                // a mark comes after its bytes: a file that is shorter has lost some
+                Some(mark) => (mark.len.min(measured()?.len()), mark.next),
                 None => (HEADER_LEN, extent.segment.base),
             },
         };
@@ -151,12 +155,11 @@ impl LogView {
                 self.place = Some(place);
                 return Ok(Found::Records(Chunk { records, next: Offset(place.offset) }));
             }
-            let cut = "a record is cut short that was acknowledged";
             match stop {
                 Frame::Whole(_) => {}
                 Frame::Bad(why) => return Err(Error::corrupt(&believed.path, place.at, why)),
                 Frame::Partial(needed) if place.at + needed as u64 > believed.len => {
-                    return Err(Error::corrupt(&believed.path, place.at, cut));
+                    return Err(Error::corrupt(&believed.path, place.at, CUT));
                 }
                 Frame::Partial(needed) => want = want.max(needed),
             }
@@ -181,12 +184,15 @@ impl LogView {
 }
 
 impl Believed {
-    /// At most `want` bytes from `at` on, none past what is believed.
+    /// `want` bytes from `at` on, fewer only where what is believed ends. A file that shrinks
+    /// meanwhile is corrupt: to read it again would bring no more.
     fn bytes(&self, at: u64, want: usize) -> Result<Bytes, Error> {
         let left = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; want.min(left)];
         let got = read_up_to(&self.file, &mut bytes, at).map_err(Error::io("read", &self.path))?;
-        bytes.truncate(got);
+        if got < bytes.len() {
+            return Err(Error::corrupt(&self.path, at + got as u64, CUT));
+        }
         Ok(Bytes::from(bytes))
     }
 }
