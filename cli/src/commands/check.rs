@@ -108,7 +108,19 @@ pub fn check(status: &Status, has_marker: bool) -> Health {
             "partitions",
             lost + parked == 0,
             format!("{} of {} served", status.partitions.served, status.partitions.count),
-            "the placement controller in the operator gives them to living nodes: is it running?",
+            match parked {
+                0 => "the operator gives them to living nodes: is one running, and does it lead?",
+                _ => "`hunt status NAME` says why a partition is parked, and what ends it",
+            },
+        ),
+        line(
+            "logs",
+            status.troubles.is_empty(),
+            status.troubles.first().map_or("no trouble told".to_owned(), |first| {
+                let (node, why) = (&first.node, excerpt_long(&first.why));
+                format!("partition {} on {node}: {why}", first.partition)
+            }),
+            "free or mend the disk; `hunt status NAME` names each log, and no restart is needed",
         ),
         line(
             "stored documents",

@@ -21,7 +21,7 @@ use crate::shown::Out;
 pub use edits::{EditRow, LastGoodValue, Refused};
 pub use hunts::Hunts;
 pub use nodes::{NodeLoad, NodeRow};
-pub use partitions::{HotPartition, Partitions};
+pub use partitions::{HotPartition, Partitions, Trouble};
 
 /// A hunt at one revision.
 #[derive(Debug, Serialize)]
@@ -45,6 +45,8 @@ pub struct Status {
     pub partitions: Partitions,
     /// Partitions that one ordered key fills, by what is reported now.
     pub hot: Vec<HotPartition>,
+    /// Logs that nodes have trouble with.
+    pub troubles: Vec<Trouble>,
     /// Edits in effect, on the hunt or a node.
     pub edits: Vec<EditRow>,
     /// What people wrote and is not in effect.
@@ -110,6 +112,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
         nodes,
         partitions: partitions::partitions(fleet),
         hot: partitions::hot(fleet),
+        troubles: partitions::troubles(fleet),
         edits: edits::in_effect(fleet, now),
         refused,
         ended,
@@ -119,6 +122,8 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use config_schemas::{Load, PartitionId, Troubles};
+
     use super::*;
     use crate::fleet::sample::{harbour, node, now, revision};
     use crate::shown::{Page, View as _};
@@ -147,6 +152,18 @@ mod tests {
     fn another_node_s_edit_does_not_make_this_one_late() {
         let view = status(&harbour(&[("node/agent-2/buffers/events", "128", 25)]), now());
         assert_eq!((view.nodes[0].behind, view.nodes[1].behind), (0, 1));
+    }
+
+    #[test]
+    fn a_log_in_trouble_is_told_with_partition_node_and_reason() {
+        let mut fleet = harbour(&[]);
+        let life = fleet.nodes[&node("agent-1")].incarnation.clone();
+        let first = [(PartitionId(3), "no space left in 3/events.0.log".to_owned())].into();
+        let troubles = Troubles { count: 1, first };
+        let load = Load { troubles, ..Load::at_rest(&life, 0, 2.0) };
+        fleet.loads.insert(node("agent-1"), load);
+        let text = status(&fleet, now()).text(Page { wide: true, colour: false });
+        assert!(text.contains("3 on agent-1: no space left in 3/events.0.log"), "{text}");
     }
 
     #[test]

@@ -46,6 +46,32 @@ pub struct HotPartition {
     pub message: String,
 }
 
+/// A log that cannot be written, or not be believed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    /// Whose log.
+    pub partition: PartitionId,
+    /// Who says so.
+    pub node: NodeName,
+    /// What is wrong, with file and place where it is damage.
+    pub why: String,
+}
+
+/// What keeps nodes from serving partitions, as they report it: of each the first few.
+pub(super) fn troubles(fleet: &Fleet) -> Vec<Trouble> {
+    let of = |node: &NodeName| {
+        let first = fleet.load(node).map(|load| load.troubles.first.clone()).unwrap_or_default();
+        let node = node.clone();
+        first.into_iter().map(move |(partition, why)| Trouble {
+            partition,
+            node: node.clone(),
+            why,
+        })
+    };
+    fleet.nodes.keys().flat_map(of).collect()
+}
+
 /// Who serves what.
 pub(super) fn partitions(fleet: &Fleet) -> Partitions {
     let ownerless = fleet.ownerless();

@@ -3,7 +3,7 @@
 use config_schemas::documents::NodeMode;
 use config_schemas::excerpt;
 
-use super::{NodeRow, Refused, Status};
+use super::{NodeRow, Refused, Status, Trouble};
 use crate::commands::change::excerpt_long;
 use crate::commands::explain::{held, shown};
 use crate::shown::{Page, Table, Tone, View, count, names};
@@ -108,8 +108,13 @@ impl Status {
         for hot in &self.hot {
             text += &(page.tint(Tone::Odd, &format!("  {}", hot.message)) + "\n");
         }
+        for Trouble { partition, node, why } in &self.troubles {
+            let line = format!("  {partition} on {node}: {}", excerpt_long(why));
+            text += &(page.tint(Tone::Bad, &line) + "\n");
+        }
         for (id, reason) in &found.parked {
-            text += &format!("  {id} is parked: {}\n", excerpt(reason));
+            let line = format!("  {id} is parked: {}", excerpt_long(reason));
+            text += &(page.tint(Tone::Bad, &line) + "\n");
         }
         text
     }
