@@ -34,7 +34,7 @@ pub use load::*;
 pub use lookup::*;
 pub use names::*;
 pub use pin::Pin;
-pub use problem::{Problem, excerpt};
+pub use problem::{Problem, excerpt, excerpt_of};
 pub use reading::{Read, Resource, conflicts, read_sections};
 pub use settings::*;
 pub use value::*;

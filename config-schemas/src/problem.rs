@@ -27,8 +27,13 @@ impl fmt::Display for Problem {
 /// A person's text, short enough for a status and without control characters, so that it can
 /// neither fill a log nor drive a terminal.
 pub fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(EXCERPT_CHARS_MAX).flat_map(escape_control).collect();
-    if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {
+    excerpt_of(text, EXCERPT_CHARS_MAX)
+}
+
+/// The same with so many characters: for texts whose end matters.
+pub fn excerpt_of(text: &str, chars_max: usize) -> String {
+    let mut shown: String = text.chars().take(chars_max).flat_map(escape_control).collect();
+    if text.chars().nth(chars_max).is_some() {
         shown.push('…');
     }
     shown

@@ -20,7 +20,7 @@ use crate::desire::Desire;
 use crate::evaluate::{Evaluation, list};
 use crate::placement::Hot;
 use crate::plan::Note;
-use crate::state::HuntView;
+use crate::state::{HuntView, Slot};
 
 /// What a status is made from.
 #[derive(Debug)]
@@ -140,6 +140,10 @@ pub fn tells_of_silence(status: &TreasureHuntStatus) -> bool {
     status.condition(ConditionKind::Degraded).is_some_and(|found| found.reason == STORE_SILENT)
 }
 
+/// A parked partition's reason, with what to put, is shown whole; one that was written by hand is
+/// cut.
+const PARKED_CHARS_MAX: usize = 300;
+
 struct Verdict {
     truth: Truth,
     reason: &'static str,
@@ -247,6 +251,9 @@ fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> Verdict {
     if let Some(unowned) = unowned(status) {
         troubles.push(("Unplaced", unowned));
     }
+    if let Some(parked) = parked(findings.view) {
+        troubles.push(("PartitionsParked", parked));
+    }
     if !findings.view.unknown.is_empty() {
         let names: Vec<&str> = findings.view.unknown.iter().map(String::as_str).collect();
         let text = format!("stray keys, left alone: {}", config_schemas::excerpt(&list(&names)));
@@ -295,6 +302,23 @@ fn unowned(status: &TreasureHuntStatus) -> Option<String> {
     let unowned = partitions.count - partitions.placed - partitions.parked;
     let any = nodes.desired > 0 && unowned > 0;
     any.then(|| format!("{unowned} of {} partitions have no live owner", partitions.count))
+}
+
+/// Partitions that nobody serves, on purpose: the first of them with its reason and its remedy.
+fn parked(view: &HuntView<'_>) -> Option<String> {
+    let reason = |(id, slot): (&PartitionId, &Slot<'_, PartitionRecord>)| match slot.value()? {
+        PartitionRecord::Parked { reason, .. } => Some((*id, reason.clone())),
+        PartitionRecord::Own { .. } | PartitionRecord::Mov { .. } => None,
+    };
+    let all: BTreeMap<PartitionId, String> = view.partitions.iter().filter_map(reason).collect();
+    let (first, why) = all.first_key_value()?;
+    let why = config_schemas::excerpt_of(why, PARKED_CHARS_MAX);
+    if all.len() == 1 {
+        return Some(format!("partition {first} is parked: {why}"));
+    }
+    let names: Vec<String> = all.keys().map(ToString::to_string).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Some(format!("partitions {} are parked; {first}: {why}", list(&names)))
 }
 
 fn ready(accepted: &Verdict, converged: &Verdict) -> Verdict {

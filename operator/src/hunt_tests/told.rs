@@ -199,6 +199,21 @@ fn fewer_agents_than_planned_are_told_and_those_that_live_are_ready() {
     world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
 }
 
+#[test]
+fn a_parked_partition_is_told_with_its_remedy() {
+    let mut world = running();
+    let reason = "its owners died; to have it served again, put [\"3=agent-1\"]".to_owned();
+    let record: PartitionRecord = world.document("partition/3");
+    let parked = PartitionRecord::Parked { epoch: record.epoch(), reason: reason.clone() };
+    world.set("partition/3", documents::write(&parked));
+    world.settle();
+    let told = format!("partition 3 is parked: {reason}");
+    world.check_condition(ConditionKind::Degraded, Truth::True, "PartitionsParked", &told);
+    world.set("override/hunt/partitions/pins", r#"["3=a"]"#);
+    world.settle();
+    world.check_condition(ConditionKind::Degraded, Truth::False, "AllWell", "");
+}
+
 /// Who owns each partition.
 fn owned(world: &World) -> Vec<(u32, String)> {
     let owner = |id| {

@@ -178,14 +178,24 @@ impl<'a> Draft<'a> {
             return;
         }
         if policy.poison.contains(&id) && self.pin(id).is_none() {
-            let reason = "its owners died one after the other soon after they took it; to have it \
-                          served again, pin it to a node or apply a new generation";
-            let record = PartitionRecord::Parked { epoch, reason: reason.to_owned() };
+            let reason = format!(
+                "its owners died one after the other soon after they took it; to have it served \
+                 again, put {} or apply a new generation",
+                self.pin_to_put(id)
+            );
+            let record = PartitionRecord::Parked { epoch, reason };
             self.steps.push(Step { partition: id, cause: StepCause::Poison, record });
             return;
         }
         let rather = Some(rather).filter(|_| !policy.spread.contains(&id));
         self.want(id, epoch, StepCause::Forced, rather);
+    }
+
+    /// The edit that has a parked partition served again, as a person writes it.
+    fn pin_to_put(&self, id: PartitionId) -> String {
+        let ready = self.places.iter().find(|place| place.ready);
+        let node = ready.map_or("agent-1", |place| place.member.owner.node.as_str());
+        format!("override/hunt/partitions/pins to [\"{id}={node}\"], beside the pins that it has,")
     }
 
     /// Back to the owner, who never gave it up: the epoch stays.

@@ -203,11 +203,8 @@ impl Placing {
         }
         for step in steps.iter().filter(|step| step.cause == StepCause::Poison).take(NOTES_MAX) {
             let key = view.keys.key(&Key::Partition(step.partition));
-            let text = format!(
-                "partition {} is parked: its owners died one after the other soon after they \
-                 took it; to have it served again, put {pins} or apply a new generation",
-                step.partition
-            );
+            let PartitionRecord::Parked { reason, .. } = &step.record else { continue };
+            let text = format!("partition {} is parked: {reason}", step.partition);
             self.notes.push(Note::warning("Parked", key, text));
         }
         for step in steps.iter().filter(|step| step.cause == StepCause::Freed).take(NOTES_MAX) {

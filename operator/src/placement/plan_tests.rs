@@ -352,3 +352,13 @@ fn fewest_moves(before: &Map, ready: &[&Member], all: usize) -> usize {
         .sum();
     all - stays
 }
+
+#[test]
+fn a_parked_partition_s_reason_is_what_to_put() {
+    let dead = PartitionRecord::Own { owner: owner("dead", 1), epoch: Epoch(4) };
+    let map = Map::from([(PartitionId(3), Placed::Recorded(dead))]);
+    let policy = Policy { poison: BTreeSet::from([PartitionId(3)]), ..policy() };
+    let steps = steps_of(&[member("a", NodeMode::Ready)], &map, &policy, at(0));
+    let PartitionRecord::Parked { reason, .. } = &steps[0].record else { panic!("{steps:?}") };
+    assert!(reason.contains(r#"put override/hunt/partitions/pins to ["3=a"]"#), "{reason}");
+}

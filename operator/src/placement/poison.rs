@@ -1,7 +1,8 @@
 //! Which partitions kill their owners. An event on which a worker dies is read again by the next
 //! owner, and kills that one too; parked, it stays with one partition. The guilty one is found by
 //! elimination: what was lost with it is spread before the next death, and only those that were
-//! there each time remain. In: deaths. Out: whom to spread, whom to park. Pure.
+//! there each time remain. A node that was only silent for a while did not die, and what was
+//! counted for it is forgotten. In: deaths. Out: whom to spread, whom to park. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -44,19 +45,29 @@ pub(super) struct Deaths {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct History {
     /// Whose death was noted last, so that looking twice notes it once.
-    incarnation: String,
-    at: Vec<Timestamp>,
+    noted: Option<Owner>,
+    /// Who died and when, the oldest first.
+    at: Vec<(Owner, Timestamp)>,
 }
 
 impl Deaths {
+    /// Forgets the deaths of those that live: a process that was frozen, or cut off from etcd, for
+    /// longer than its lease comes back in the same life.
+    pub(super) fn survived(&mut self, lives: impl Fn(&Owner) -> bool) {
+        for history in self.of.values_mut() {
+            history.at.retain(|(owner, _)| !lives(owner));
+            history.noted.take_if(|owner| lives(owner));
+        }
+    }
+
     /// Notes deaths; each counts once, however often it is looked at.
     pub(super) fn note(&mut self, lost: &[Lost<'_>], lease: Duration, now: Timestamp) {
         for Lost { partition, owner, tenure, excused } in lost {
             let history = self.of.entry(*partition).or_default();
-            if history.incarnation == owner.incarnation {
+            if history.noted.as_ref() == Some(*owner) {
                 continue;
             }
-            history.incarnation.clone_from(&owner.incarnation);
+            history.noted = Some((*owner).clone());
             if *excused {
                 continue;
             }
@@ -66,9 +77,9 @@ impl Deaths {
             // The oldest goes: it is the newest that are close together.
             let over = (history.at.len() + 1).saturating_sub(REMEMBERED_MAX);
             history.at.drain(..over);
-            history.at.push(now);
+            history.at.push(((*owner).clone(), now));
         }
-        self.of.retain(|_, history| history.at.last().is_some_and(|at| is_recent(at, now)));
+        self.of.retain(|_, history| history.at.last().is_some_and(|(_, at)| is_recent(at, now)));
     }
 
     /// The partition starts with a clean slate.
@@ -103,7 +114,7 @@ impl Deaths {
 
 impl History {
     fn recent(&self, now: Timestamp) -> usize {
-        self.at.iter().filter(|at| is_recent(at, now)).count()
+        self.at.iter().filter(|(_, at)| is_recent(at, now)).count()
     }
 }
 

@@ -242,7 +242,9 @@ impl Rounds {
         self.strikes
             .retain(|_, all| all.iter().any(|(_, at)| now.duration_since(*at) < STRIKES_WITHIN));
         seen.freed.iter().for_each(|id| self.deaths.forget(*id));
-        let lost = self.lost(members, placed, seen);
+        let living = living(members);
+        self.deaths.survived(|owner| living.get(&owner.node) == Some(&owner));
+        let lost = self.lost(&living, placed, seen);
         self.deaths.note(&lost, setup.lease, now);
         let cool = rounds(setup, COOL_ROUNDS);
         let cooling = self.changed.iter().filter(|(_, at)| now.duration_since(**at) < cool);
@@ -267,15 +269,13 @@ impl Rounds {
 
     fn lost<'a>(
         &self,
-        members: &[Member],
+        living: &BTreeMap<&NodeName, &Owner>,
         placed: &'a BTreeMap<PartitionId, Placed>,
         seen: &Seen<'_>,
     ) -> Vec<Lost<'a>> {
-        let lives: BTreeMap<&NodeName, &Owner> =
-            members.iter().map(|member| (&member.owner.node, &member.owner)).collect();
         let of = |(id, placed): (&PartitionId, &'a Placed)| {
             let Placed::Recorded(record) = placed else { return None };
-            let owner = record.owner().filter(|o| lives.get(&o.node) != Some(o))?;
+            let owner = record.owner().filter(|o| living.get(&o.node) != Some(o))?;
             let died = seen.gone.get(&owner.node).copied().unwrap_or(seen.now);
             let tenure = self.changed.get(id).map(|since| died.duration_since(*since));
             Some(Lost {
@@ -361,6 +361,11 @@ impl Rounds {
         let rests = self.rests.values().map(|rest| rest.until);
         rests.chain(self.recovering.values().copied()).filter(|until| *until > now).min()
     }
+}
+
+/// Which life of each node lives.
+fn living(members: &[Member]) -> BTreeMap<&NodeName, &Owner> {
+    members.iter().map(|member| (&member.owner.node, &member.owner)).collect()
 }
 
 /// The middle one of those that are known, or 1.

@@ -271,3 +271,21 @@ fn a_partition_whose_owners_die_one_after_the_other_is_poison() {
     }
     assert_eq!(found, BTreeSet::from([PartitionId(3)]));
 }
+
+#[test]
+fn nodes_that_come_back_in_the_same_life_did_not_die() {
+    let mut rounds = Rounds::default();
+    for secs in [0, 20, 40, 60] {
+        let frozen = Owner { incarnation: format!("{secs}"), ..owner("c") };
+        let record = PartitionRecord::Own { owner: frozen.clone(), epoch: Epoch(1) };
+        let mut placed = placed();
+        placed.insert(PartitionId(3), Placed::Recorded(record));
+        rounds.changed(PartitionId(3), at(secs));
+        assert_eq!(policy(&mut rounds, &placed, at(secs + 9)).poison, BTreeSet::new());
+        let nodes = [frozen, owner("a"), owner("b")].into_iter().map(|o| (o, NodeMode::Ready));
+        let back = rounds.members(nodes, &Setup::usual(), at(secs + 10));
+        let (gone, freed) = (BTreeMap::new(), BTreeSet::new());
+        let seen = Seen { hold: None, gone: &gone, freed: &freed, now: at(secs + 10) };
+        rounds.policy(&back, &placed, &Setup::usual(), &seen);
+    }
+}
