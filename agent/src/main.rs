@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use agent::options::Options;
 use clap::Parser as _;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let options = Options::parse();
     telemetry::logs::init();
-    match agent::run::run(options).await {
+    match agent::run::alone(agent::run::run(options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = anyhow::Error::from(error);

@@ -47,6 +47,9 @@ pub enum RunError {
     /// Signals cannot be heard.
     #[error("listening for signals")]
     Signals(#[source] std::io::Error),
+    /// There are no threads to run on.
+    #[error("starting the threads")]
+    Threads(#[source] std::io::Error),
     /// Another process bears the name.
     #[error("the name of this node is taken by {by}; start this agent under another name")]
     NameTaken {
@@ -56,6 +59,19 @@ pub enum RunError {
     /// A task failed.
     #[error("a task of the agent failed; its last log line says why")]
     Task,
+}
+
+/// Longest wait, when all has ended, for threads that are in a call to the disk. What they do
+/// nobody waits for any more, and a log bears being killed at any time: a disk that hangs must not
+/// keep the process.
+const THREADS_LIMIT: Duration = Duration::from_secs(3);
+
+/// Runs an agent as all that its process does: returns when it has ended, whatever hangs.
+pub fn alone(agent: impl Future<Output = Result<(), RunError>>) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Runtime::new().map_err(RunError::Threads)?;
+    let ended = runtime.block_on(agent);
+    runtime.shutdown_timeout(THREADS_LIMIT);
+    ended
 }
 
 /// Runs the built-in hunt until SIGTERM or SIGINT, then hands the partitions over and ends.
@@ -215,5 +231,34 @@ async fn hand_over(core: &Core, plane: &Plane) {
     }
     if tokio::time::timeout(HAND_OVER_LIMIT, plane.empty()).await.is_err() {
         tracing::warn!("partitions are left; others take them when the lease ends");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Far above what anything here takes; a test that hangs ends.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_thread_that_hangs_in_the_disk_does_not_keep_the_process() {
+        let (done, ended) = mpsc::channel();
+        let (_hangs_until_the_end, hang) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let agent = async move {
+                let (began, begin) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    let _ = began.send(());
+                    hang.recv()
+                });
+                let _ = begin.await;
+                Err(RunError::Task)
+            };
+            let _ = done.send(alone(agent));
+        });
+        let ended = ended.recv_timeout(PATIENCE).expect("it waits for the thread");
+        assert!(matches!(ended, Err(RunError::Task)), "{ended:?}");
     }
 }
