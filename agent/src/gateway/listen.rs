@@ -80,6 +80,9 @@ impl Speech {
         builder
             .http1()
             .timer(TokioTimer::new())
+            // Who has said all may close that half and wait for the answer. Who went away looks the
+            // same, so that such a request keeps its place until it is answered, as others do.
+            .half_close(true)
             .header_read_timeout(patience.head)
             .max_buf_size(HEAD_BYTES_MAX);
         builder

@@ -160,20 +160,26 @@ async fn heads_that_do_not_end_and_silence_are_ended_in_time() {
 
 #[tokio::test]
 async fn when_every_connection_works_a_new_one_is_not_taken() {
-    let router = Router::new()
-        .route("/", get(|| async { "hello" }))
-        .route("/never", get(|| async { std::future::pending::<&str>().await }));
+    let go = CancellationToken::new();
+    let wait = go.clone();
+    let long = move || {
+        let wait = wait.clone();
+        async move { wait.cancelled().await }
+    };
+    let router = Router::new().route("/", get(|| async { "hello" })).route("/long", get(long));
     let served = Served::with(4, Speech::Http.patience(), router).await;
     let mut working = Vec::new();
     for _ in 0..4 {
         let mut stream = served.connect().await;
-        stream.write_all(b"GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /long HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         working.push(stream);
     }
     let mut refused = served.connect().await;
     until_closed(&mut refused).await;
     assert_eq!((served.closed("refused"), served.closed("room")), (1, 0));
     drop(working);
+    // Who went away looks like who only has no more to say: the place is free with the answer.
+    go.cancel();
     let again = async {
         loop {
             let mut stream = served.connect().await;
@@ -183,6 +189,36 @@ async fn when_every_connection_works_a_new_one_is_not_taken() {
         }
     };
     within(again).await;
+    served.end().await;
+}
+
+#[tokio::test]
+async fn who_has_said_all_and_closes_that_half_is_answered_all_the_same() {
+    let go = CancellationToken::new();
+    let wait = go.clone();
+    let (began, mut begin) = tokio::sync::mpsc::channel(1);
+    let answer = move |body: String| {
+        let (began, wait) = (began.clone(), wait.clone());
+        async move {
+            began.send(()).await.unwrap();
+            wait.cancelled().await;
+            body
+        }
+    };
+    let router = Router::new().route("/", axum::routing::post(answer));
+    let served = Served::with(8, Speech::Http.patience(), router).await;
+    let mut stream = served.connect().await;
+    let request = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello";
+    stream.write_all(request).await.unwrap();
+    stream.shutdown().await.unwrap();
+    within(begin.recv()).await.unwrap();
+    // Its end has come before the answer.
+    let early = tokio::time::timeout(Duration::from_millis(50), stream.readable()).await;
+    assert!(early.is_err(), "closed before it was answered");
+    go.cancel();
+    let mut answer = String::new();
+    within(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"), "{answer}");
     served.end().await;
 }
 
