@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::{Answer, Sum, sum};
 use super::bounds::BUSY_RETRY;
-use super::metered::Room;
+use super::metered::{Room, mistaken};
 use super::outcomes::{OutcomesError, Placed, Wanted, follow};
 use super::patient::patient;
 use super::publish::Gateway;
@@ -64,7 +64,7 @@ impl Hunts for Service {
             let answers = match request {
                 Ok(Some(request)) => service.answers(request, admitted.1.bytes()).await,
                 Ok(None) => return None,
-                Err(status) => Err(status),
+                Err(status) => Err(mistaken(&service.gateway, &status).unwrap_or(status)),
             };
             match answers {
                 Ok(answers) => Some((Ok(response(answers)), Some((service, requests, admitted)))),

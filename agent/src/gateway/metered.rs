@@ -1,6 +1,8 @@
 //! gRPC requests within bounds as they arrive: bytes of all of them together, records in each, and
 //! time for each message from its first byte to its last. What has not arrived takes no room, so a
-//! slow sender costs others nothing; what has keeps its room while the method works on it. In: request bodies. Out: the same, or an end with a status. I/O.
+//! slow sender costs others nothing; what has keeps its room while the method works on it. What tonic
+//! cannot decode is the caller's mistake. In: request bodies. Out: the same, or an end with a status.
+//! I/O.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +22,7 @@ use super::body::BODY_TIMEOUT;
 use super::bounds::BUSY_RETRY;
 use super::framing::{Framing, Unfit};
 use super::publish::Gateway;
-use super::status::overloaded;
+use super::status::{overloaded, undecoded};
 
 /// Fields of a request that are no events and take a record each.
 const OTHER_RECORDS: usize = 16;
@@ -41,6 +43,7 @@ async fn meter(
 ) -> Response {
     // Kept until the method has answered: what it works on was decoded from these bytes.
     let room = Room::default();
+    let asked = gateway.clone();
     let streamed = STREAMED.iter().any(|method| request.uri().path().ends_with(method));
     let mut request = request;
     request.extensions_mut().insert(room.clone());
@@ -59,7 +62,18 @@ async fn meter(
     });
     let response = next.run(request).await;
     drop(room);
-    response
+    let refused = Status::from_header_map(response.headers());
+    match refused.and_then(|status| mistaken(&asked, &status)) {
+        Some(status) => status.into_http(),
+        None => response,
+    }
+}
+
+/// If `status` says that a request could not be decoded: what its caller is told. Counts it.
+pub(crate) fn mistaken(gateway: &Gateway, status: &Status) -> Option<Status> {
+    let (status, problem) = undecoded(status)?;
+    gateway.count_mistake(&problem);
+    Some(status)
 }
 
 /// The room of a request's messages. What is drawn from it ends with the last clone.

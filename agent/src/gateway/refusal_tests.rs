@@ -142,7 +142,8 @@ async fn mistakes_over_grpc_are_refused_by_the_event_or_as_a_whole() {
     assert_eq!(mistakes(&world.a, "too_many"), 1);
     let large = v1::Event { payload_json: "x".repeat(5 << 20), ..v1::Event::default() };
     let status = client.publish(request(vec![large])).await.unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(mistakes(&world.a, "too_large"), 1);
     let other = v1::PublishRequest { hunt: "default/forest".to_owned(), events: joins(1) };
     assert_eq!(client.publish(other).await.unwrap_err().code(), Code::NotFound);
     let refused = &world.a.plane.metrics().refused;

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use config_schemas::{Epoch, Revision};
-use tonic::Status;
+use events::{Flaw, Problem};
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::answer::millis;
@@ -16,12 +17,34 @@ use crate::config::road::chain;
 /// What gRPC clients with a retry policy go by (gRFC A6).
 const RETRY_PUSHBACK_MS: &str = "grpc-retry-pushback-ms";
 
+/// What tonic says, as INTERNAL or OUT_OF_RANGE, of requests that it cannot decode: these words are
+/// all that tells them from faults of our own. The tests send one of each.
+const UNDECODED: [(&str, Flaw); 5] = [
+    ("failed to decode Protobuf message", Flaw::Malformed),
+    ("Unexpected EOF decoding stream", Flaw::Malformed),
+    ("Missing request message", Flaw::Malformed),
+    ("protocol error: received message with", Flaw::Malformed),
+    ("Error, decoded message length too large", Flaw::TooLarge),
+];
+
+/// If `status` says that a request could not be decoded: the same as the proto promises it, and
+/// what is wrong.
+pub(crate) fn undecoded(status: &Status) -> Option<(Status, Problem)> {
+    if !matches!(status.code(), Code::Internal | Code::OutOfRange) {
+        return None;
+    }
+    let said = status.message();
+    let (_, flaw) = UNDECODED.iter().find(|(words, _)| said.starts_with(words))?;
+    let problem = Problem::new("message", "undecoded", said).of(*flaw);
+    Some((Status::invalid_argument(said), problem))
+}
+
 pub(crate) fn overloaded(retry_after: Duration) -> Status {
-    retrying(tonic::Code::ResourceExhausted, "out of credits; nothing was queued", retry_after)
+    retrying(Code::ResourceExhausted, "out of credits; nothing was queued", retry_after)
 }
 
 pub(crate) fn unavailable(message: &str, retry_after: Duration) -> Status {
-    retrying(tonic::Code::Unavailable, message, retry_after)
+    retrying(Code::Unavailable, message, retry_after)
 }
 
 pub(crate) fn wrong_owner(epoch: Option<Epoch>, revision: Option<Revision>) -> Status {
@@ -70,7 +93,24 @@ pub(crate) fn unreadable(error: &OutcomesError) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tonic::Code;
+
+    #[test]
+    fn only_what_cannot_be_decoded_is_the_callers_mistake() {
+        let check = |code, message: &str, expected| {
+            let found = undecoded(&Status::new(code, message));
+            let shown = found.map(|(status, problem)| {
+                assert_eq!((status.code(), status.message()), (Code::InvalidArgument, message));
+                problem.flaw
+            });
+            assert_eq!(shown, expected, "{message}");
+        };
+        let text = "failed to decode Protobuf message: Event.id: invalid string value";
+        check(Code::Internal, text, Some(Flaw::Malformed));
+        check(Code::DataLoss, text, None);
+        check(Code::Internal, "the disk is on fire", None);
+        let large = "Error, decoded message length too large: found 9 bytes, the limit is: 8 bytes";
+        check(Code::OutOfRange, large, Some(Flaw::TooLarge));
+    }
 
     #[test]
     fn statuses_carry_what_the_proto_promises() {
