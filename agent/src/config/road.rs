@@ -189,6 +189,9 @@ impl Road {
             });
             touched |= view.apply(&self.keys, &change.key, standing, update.revision);
         }
+        if matches!(update.cause, Cause::First | Cause::Relist) {
+            touched |= view.listed(update.revision);
+        }
         if update.cause == Cause::First {
             // What stood there before this life was counted by the life before.
             view.news();

@@ -74,7 +74,8 @@ pub struct View {
     news: BTreeMap<String, u64>,
     /// Creation and version of each edit, for counting.
     counted: BTreeMap<String, (Revision, u64)>,
-    /// The revision of the newest change to meta, rollout or edits, deletions included.
+    /// The revision up to which meta, rollout and edits are known: that of their newest change,
+    /// deletions included, or of the last full list, whichever is newer.
     pub config_revision: Option<Revision>,
 }
 
@@ -117,6 +118,14 @@ impl View {
             self.config_revision = self.config_revision.max(Some(at));
         }
         touched
+    }
+
+    /// All keys were listed at that revision: every deletion up to it is taken in, also of a key
+    /// that came and went unseen. The operator asks for those revisions too.
+    pub fn listed(&mut self, revision: Revision) -> Touched {
+        let newer = self.config_revision < Some(revision);
+        self.config_revision = self.config_revision.max(Some(revision));
+        config(newer)
     }
 
     /// The part that a snapshot keeps: neither nodes nor partitions, which are for the living to
@@ -299,6 +308,17 @@ mod tests {
         assert!(case.delete("override/hunt/buffers/events").config);
         assert!(case.view.edits.is_empty() && case.view.nodes.is_empty());
         assert_eq!(case.view.config_revision, Revision::new(8));
+    }
+
+    #[test]
+    fn a_fresh_list_has_seen_every_deletion_up_to_it() {
+        let mut case = Case::new();
+        case.put("rollout", r#"{"format":1,"stable":4}"#);
+        // an edit was put at 2 and deleted at 3, before this agent was there
+        assert_eq!(case.view.listed(Revision::new(3).unwrap()), config(true));
+        assert_eq!(case.view.config_revision, Revision::new(3));
+        assert_eq!(case.view.listed(Revision::new(2).unwrap()), Touched::default());
+        assert_eq!(case.view.config_revision, Revision::new(3), "it never falls");
     }
 
     #[test]
