@@ -182,9 +182,30 @@ impl Epoch {
     /// moves a second enough for ever. Without it, one number written by hand ends all counting.
     pub const MAX: Epoch = Epoch(1 << 53);
 
-    /// The epoch after this one.
+    /// A record's epoch so far above the one known before was not granted but written by hand:
+    /// grants count by one, and a million of them unseen are beyond any outage.
+    pub const JUMP_MAX: u64 = 1_000_000;
+
+    /// The same where none is known before: a thousand moves a second reach it in 30 years.
+    pub const FIRST_SEEN_MAX: Epoch = Epoch(1 << 40);
+
+    /// The epoch after this one; the last one itself when there is none.
     pub fn next(self) -> Epoch {
-        Epoch(self.0 + 1)
+        Epoch((self.0 + 1).min(Self::MAX.0))
+    }
+
+    /// There is none after it, so nobody can take the partition over any more.
+    pub fn is_last(self) -> bool {
+        self >= Self::MAX
+    }
+
+    /// Whether it can have been granted, after the highest one known so far. Believing one number
+    /// written by hand would end all counting.
+    pub fn is_believable(self, known: Option<Epoch>) -> bool {
+        match known {
+            Some(known) => self.0 <= known.0.saturating_add(Self::JUMP_MAX),
+            None => self <= Self::FIRST_SEEN_MAX,
+        }
     }
 }
 
@@ -256,6 +277,21 @@ mod tests {
     fn a_hunt_without_namespace_is_in_default() {
         assert_eq!("harbour".parse::<HuntName>(), HuntName::new("default", "harbour"));
         assert!("a/b/c".parse::<HuntName>().is_err());
+    }
+
+    #[test]
+    fn an_epoch_that_nobody_granted_is_not_believed() {
+        let check = |epoch: u64, known: Option<u64>, expected: bool| {
+            assert_eq!(Epoch(epoch).is_believable(known.map(Epoch)), expected, "{epoch} {known:?}");
+        };
+        check(3, None, true);
+        check(3, Some(7), true);
+        check(1_000_007, Some(7), true);
+        check(1_000_008, Some(7), false);
+        check(Epoch::MAX.0, Some(7), false);
+        check(Epoch::MAX.0, None, false);
+        assert_eq!((Epoch(3).next(), Epoch::MAX.next()), (Epoch(4), Epoch::MAX));
+        assert!(Epoch::MAX.is_last() && !Epoch(3).is_last());
     }
 
     #[test]

@@ -61,6 +61,27 @@ async fn the_destination_loads_first_and_goes_on_where_the_owner_ended() {
 }
 
 #[tokio::test]
+async fn an_epoch_that_nobody_granted_is_told_and_never_claimed() {
+    let (world, a) = served().await;
+    world.own(&a.me, 1 << 53);
+    let told = || a.plane.metrics().meters.troubles().standing();
+    until("it is told", || told().get(&P).is_some_and(|why| why.contains("never granted"))).await;
+    world.own(&a.me, 2);
+    a.publish(moves(100..110)).await;
+    in_order(&a.outcomes(111).await, 110);
+    assert!(told().is_empty());
+    // nobody served it here before: neither is the number believed then
+    let b = world.node("b", 1);
+    world.own(&b.me, 1 << 53);
+    until("it is told", || !b.plane.metrics().meters.troubles().standing().is_empty()).await;
+    world.own(&b.me, 3);
+    b.publish(moves(110..120)).await;
+    in_order(&b.outcomes(121).await, 120);
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test]
 async fn the_owner_serves_until_the_destination_says_that_it_is_warm() {
     let (world, a) = served().await;
     let b = life_of("b", 1);

@@ -44,6 +44,8 @@ pub(crate) struct Keeper<M: Machine> {
     /// Taken over, and not open: its log could not be read. Trying again need not take it again,
     /// which leaves files behind each time.
     taken: Mutex<Option<EmbeddedOwned>>,
+    /// The epoch in which it was taken last: one far above it was never granted.
+    served: Mutex<Option<Epoch>>,
     /// The event on which the machine failed last.
     condemned: Mutex<Option<Condemned>>,
     machine: PhantomData<fn() -> M>,
@@ -56,6 +58,17 @@ enum OpenError {
     NoLog,
     #[error("the hunt's log cannot be opened: {0}")]
     LogFailed(String),
+    #[error(
+        "the record's epoch {epoch} was never granted: the partition was last served in {known}; \
+         a record written by hand is not followed"
+    )]
+    NeverGranted { epoch: Epoch, known: String },
+    #[error(
+        "the log knows epoch {holds} of {owner}, far above the record's {epoch}: one of them was \
+         written by hand; take EPOCH/{holds:020} out of the partition's folder if it is that one",
+        holds = .holds.0
+    )]
+    FarAbove { holds: Epoch, owner: String, epoch: Epoch },
     #[error("taking the partition over")]
     Take(#[source] broker::Error),
     #[error("following the partition's outcomes")]
@@ -72,6 +85,8 @@ impl OpenError {
             OpenError::Take(broker::Error::Corrupt { .. })
                 | OpenError::Follow(broker::Error::Corrupt { .. })
                 | OpenError::Rebuild(_)
+                | OpenError::NeverGranted { .. }
+                | OpenError::FarAbove { .. }
         );
         if corrupt { RETRY_CORRUPT } else { RETRY }
     }
@@ -79,8 +94,9 @@ impl OpenError {
 
 impl<M: Machine> Keeper<M> {
     pub(crate) fn new(context: Arc<SeatContext>, partition: PartitionId, door: Door) -> Self {
-        let (keeping, taken, condemned) = Default::default();
-        Keeper { context, partition, door, keeping, taken, condemned, machine: PhantomData }
+        let (keeping, taken, served, condemned) = Default::default();
+        let machine = PhantomData;
+        Keeper { context, partition, door, keeping, taken, served, condemned, machine }
     }
 
     /// Carries out one order after the other.
@@ -169,6 +185,13 @@ impl<M: Machine> Keeper<M> {
                 self.troubles().end(self.partition);
                 self.serve(owned, rebuilt, orders).await
             }
+            Err(OpenError::Take(broker::Error::Superseded { holds, owner }))
+                if holds.is_last() || !holds.is_believable(Some(epoch)) =>
+            {
+                let error = OpenError::FarAbove { holds, owner, epoch };
+                self.troubles().begin(self.partition, chain(&error));
+                Err(error.retry())
+            }
             Err(OpenError::Take(broker::Error::Superseded { holds, owner })) => {
                 // etcd was wiped or restored from a backup: the log remembers a later ownership
                 // than the record. The record is ours, so we may raise it.
@@ -192,6 +215,7 @@ impl<M: Machine> Keeper<M> {
         loaded: Option<Rebuilt<M>>,
         epoch: Epoch,
     ) -> Result<(EmbeddedOwned, Rebuilt<M>), OpenError> {
+        self.believe(epoch)?;
         let log = self.log()?;
         let me = &self.context.me;
         let claim =
@@ -202,6 +226,7 @@ impl<M: Machine> Keeper<M> {
             None => log.take(self.partition, claim).await.map_err(OpenError::Take)?,
         };
         let claimed = Instant::now();
+        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = Some(epoch);
         self.set_taken(Some(owned.clone()));
         let mut rebuilt = match loaded {
             Some(loaded) => loaded,
@@ -217,6 +242,16 @@ impl<M: Machine> Keeper<M> {
         #[cfg(feature = "sim")]
         crate::sim::sabotage().break_rebuilt(&mut rebuilt.state);
         Ok((owned, rebuilt))
+    }
+
+    /// A claim in the log is for good: one number written by hand would end all counting.
+    fn believe(&self, epoch: Epoch) -> Result<(), OpenError> {
+        let known = *self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if epoch.is_believable(known) && !epoch.is_last() {
+            return Ok(());
+        }
+        let known = known.map_or("none".to_owned(), |known| known.to_string());
+        Err(OpenError::NeverGranted { epoch, known })
     }
 
     /// Ordered away while it is not served: before it was ever opened, or the hand-over did not

@@ -136,6 +136,25 @@ fn a_broken_partition_record_is_written_anew_in_a_higher_epoch() {
     };
     check("mine");
     check(r#"{"state":"OWN","owner":{"node":"a","incarnation":"1"},"epoch":0}"#);
+    check(r#"{"state":"OWN","owner":{"node":"a","incarnation":"1"},"epoch":9007199254740992}"#);
+    check(r#"{"state":"OWN","owner":{"node":"a","incarnation":"1"},"epoch":9007199254740993}"#);
+}
+
+#[test]
+fn a_record_that_is_broken_again_and_again_is_written_anew_ever_more_seldom() {
+    let mut world = running();
+    for pause in [0, 1, 2, 4, 8, 16, 32, 60, 60] {
+        world.set("partition/3", "mine");
+        let looked = world.look();
+        if pause > 0 {
+            assert_eq!(looked.txns, [], "not at once after {pause}");
+            let at = looked.wake_at.unwrap();
+            assert_eq!(at.duration_since(world.now).as_secs(), pause);
+            world.now = at;
+        }
+        world.settle();
+        assert_ne!(world.entries[&world.key("partition/3")].value, "mine");
+    }
 }
 
 #[test]

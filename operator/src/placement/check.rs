@@ -98,7 +98,8 @@ impl<'a> Judge<'a> {
                 self.require(id, same && moved, "is taken from a live owner");
             }
             PartitionRecord::Own { owner, epoch } => {
-                self.require(id, *epoch == old_epoch.next(), "a new owner in no new epoch");
+                let new = *epoch == old_epoch.next() && *epoch > old_epoch;
+                self.require(id, new, "a new owner in no new epoch");
                 let dead = old_owner.is_some();
                 self.require(id, !(dead && self.is_held()), "is forced while the brake holds");
                 if matches!(was, Some(PartitionRecord::Parked { .. })) {
@@ -118,10 +119,13 @@ impl<'a> Judge<'a> {
                 self.destination(id, to);
             }
             PartitionRecord::Parked { epoch, .. } => {
-                self.require(id, old_owner.is_some() && !lives, "is parked under its owner");
+                // There is no epoch after it that anybody could have.
+                let last = old_epoch.is_last();
+                let ownerless = (old_owner.is_some() || last) && !lives;
+                self.require(id, ownerless, "is parked under its owner");
                 self.require(id, *epoch == old_epoch, "is parked in another epoch");
-                self.require(id, !self.is_held(), "is parked while the brake holds");
-                let poison = self.scene.policy.poison.contains(&id);
+                self.require(id, last || !self.is_held(), "is parked while the brake holds");
+                let poison = last || self.scene.policy.poison.contains(&id);
                 self.require(id, poison, "is parked without a reason");
             }
         }

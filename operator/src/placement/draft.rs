@@ -9,6 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Aim, Budget, Health, Member, Placed, Scene, Step, StepCause};
 
+/// Why nobody can have a partition whose epoch is the last.
+const LAST_EPOCH: &str = "its epoch, written by hand, is the last that there is, so nobody can \
+    take it over; to have it served again, delete this record and restart the operator";
+
 /// A live node and what it carries.
 pub(super) struct Place<'a> {
     pub(super) member: &'a Member,
@@ -105,6 +109,9 @@ impl<'a> Draft<'a> {
         match placed {
             Placed::Nowhere { epoch } => self.want(id, *epoch, StepCause::First, None),
             Placed::Recorded(PartitionRecord::Parked { epoch, .. }) => {
+                if epoch.is_last() {
+                    return;
+                }
                 if self.scene.policy.freed.contains(&id) || self.pin(id).is_some() {
                     self.want(id, *epoch, StepCause::Freed, None);
                 }
@@ -168,6 +175,11 @@ impl<'a> Draft<'a> {
     }
 
     fn want(&mut self, id: PartitionId, epoch: Epoch, cause: StepCause, rather: Option<NodeName>) {
+        if epoch.is_last() {
+            let record = PartitionRecord::Parked { epoch, reason: LAST_EPOCH.to_owned() };
+            self.steps.push(Step { partition: id, cause: StepCause::Poison, record });
+            return;
+        }
         let cost = self.scene.costs.of(id);
         self.ownerless.push(Ownerless { id, epoch, cause, rather, cost });
     }
@@ -211,6 +223,7 @@ impl<'a> Draft<'a> {
         let cost = self.scene.costs.of(id);
         self.places[at].count += 1;
         self.places[at].cost += cost;
+        let settled = settled || epoch.is_last();
         self.spots.push(Spot { id, at, epoch, settled, fixed: false, cost });
     }
 

@@ -72,7 +72,11 @@ pub fn place(
             .collect(),
         ..Placing::default()
     };
-    let steps = plan.steps;
+    let mut steps = plan.steps;
+    let is_broken = |id: &PartitionId| matches!(placed.get(id), Some(Placed::Nowhere { .. }));
+    let waits = |id| memory.put_back_at(id, now).filter(|_| is_broken(&id));
+    let put_back_at = steps.iter().filter_map(|step| waits(step.partition)).min();
+    steps.retain(|step| waits(step.partition).is_none());
     memory.rounds.planned(&steps, plan.running, &placed, &setup, now);
     placing.txns = transactions(&steps, view);
     placing.causes = steps.iter().map(|step| step.cause).collect();
@@ -81,6 +85,7 @@ pub fn place(
     let several = members.len() > 1;
     let wakes = [
         policy.hold,
+        put_back_at,
         deadlines(view).filter(|at| *at > now).min(),
         memory.rounds.next_rested(now),
         memory.rounds.next().filter(|_| several),
@@ -131,13 +136,12 @@ fn setup(judged: &Evaluation) -> Setup {
     }
 }
 
-/// Epochs only rise: an older one is a hand edit, or a store that was restored.
 fn placed(view: &HuntView<'_>, memory: &Memory, count: u32) -> BTreeMap<PartitionId, Placed> {
     let of = |id: u32| {
         let id = PartitionId(id);
         let record = view.partitions.get(&id).and_then(|slot| slot.value());
         let epoch = memory.epochs.get(&id).copied().unwrap_or(Epoch(0));
-        let record = record.filter(|record| record.epoch() >= epoch);
+        let record = record.filter(|record| memory.fits(id, record.epoch()));
         (id, record.map_or(Placed::Nowhere { epoch }, |r| Placed::Recorded(r.clone())))
     };
     (0..count).map(of).collect()
@@ -190,14 +194,15 @@ impl Placing {
         placed: &BTreeMap<PartitionId, Placed>,
     ) {
         let pins = view.keys.key(&Key::Override("hunt/partitions/pins".to_owned()));
-        let broken = placed.iter().filter(|(id, placed)| {
-            matches!(placed, Placed::Nowhere { .. }) && view.partitions.contains_key(id)
+        let broken = steps.iter().map(|step| &step.partition).filter(|id| {
+            let nowhere = matches!(placed.get(id), Some(Placed::Nowhere { .. }));
+            nowhere && view.partitions.contains_key(id)
         });
-        for (id, _) in broken.take(NOTES_MAX) {
+        for id in broken.take(NOTES_MAX) {
             let key = view.keys.key(&Key::Partition(*id));
             let text = format!(
-                "{key} is no record that can be, or of an older epoch, and is written anew; to \
-                 place a partition by hand, put {pins}"
+                "{key} is no record that can be, or of an epoch that is older or was never \
+                 granted, and is written anew; to place a partition by hand, put {pins}"
             );
             self.notes.push(Note::warning("PutBack", key, text));
         }

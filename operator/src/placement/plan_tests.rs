@@ -362,3 +362,21 @@ fn a_parked_partition_s_reason_is_what_to_put() {
     let PartitionRecord::Parked { reason, .. } = &steps[0].record else { panic!("{steps:?}") };
     assert!(reason.contains(r#"put override/hunt/partitions/pins to ["3=a"]"#), "{reason}");
 }
+
+#[test]
+fn a_partition_without_a_next_epoch_is_parked_once_and_for_all() {
+    let dead = PartitionRecord::Own { owner: owner("dead", 1), epoch: Epoch::MAX };
+    let lives = PartitionRecord::Own { owner: owner("a", 1), epoch: Epoch::MAX };
+    let mut map = nowhere(3);
+    map.insert(PartitionId(0), Placed::Recorded(dead));
+    map.insert(PartitionId(1), Placed::Nowhere { epoch: Epoch::MAX });
+    map.insert(PartitionId(2), Placed::Recorded(lives));
+    let nodes = [member("a", NodeMode::Draining), member("b", NodeMode::Ready)];
+    let pins = (0..3).map(|id| (PartitionId(id), nodes[1].owner.node.clone())).collect();
+    let policy = Policy { pins, ..policy() };
+    let steps = steps_of(&nodes, &map, &policy, at(0));
+    let parked = |step: &Step| matches!(step.record, PartitionRecord::Parked { .. });
+    assert!(steps.len() == 2 && steps.iter().all(parked), "{steps:?}");
+    apply(&mut map, &steps);
+    assert_eq!(steps_of(&nodes, &map, &policy, at(0)), []);
+}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use config_schemas::documents::{self, Meta, NodeRecord, PartitionRecord};
 use config_schemas::keys::Key;
 use config_schemas::{Epoch, Generation, Load, NodeName, PartitionId, Revision, Troubles};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use store::Entry;
 
 use crate::placement::Rounds;
@@ -16,6 +16,11 @@ use crate::placement::Rounds;
 /// Nodes whose going is remembered: past it the oldest are forgotten, which only means that they
 /// do not count for the brake.
 const GONE_MAX: usize = 1024;
+
+/// A partition's record that is broken again is written anew after a second, then after two, and
+/// so on up to this: whoever breaks it may be a program, or another operator.
+const PUT_BACK_MAX: SignedDuration = SignedDuration::from_mins(1);
+const PUT_BACK_MIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// Live edits that are remembered against the loss of the store: so many fit into the transaction
 /// that begins its new life, beside the documents.
@@ -32,6 +37,8 @@ pub struct Memory {
     pub documents: BTreeMap<Generation, Bytes>,
     /// The highest epoch that each partition had.
     pub epochs: BTreeMap<PartitionId, Epoch>,
+    /// Partitions whose record was broken of late.
+    broken: BTreeMap<PartitionId, Broken>,
     /// A revision not above the one at which a live edit or the rollout was last deleted.
     pub deleted_at: Option<Revision>,
     /// The live edits, by what follows `override/`. One that goes while the marker stands was
@@ -49,7 +56,37 @@ pub struct Memory {
     pub troubles: BTreeMap<NodeName, Troubles>,
 }
 
+/// How often a record was broken within a while, and when last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Broken {
+    times: u32,
+    last: Timestamp,
+}
+
 impl Memory {
+    /// Whether a record of that epoch can be the partition's: epochs only rise, one by one. What is
+    /// older or far above is a hand edit, or of a store that was restored.
+    pub fn fits(&self, id: PartitionId, epoch: Epoch) -> bool {
+        let known = self.epochs.get(&id).copied();
+        known <= Some(epoch) && epoch.is_believable(known)
+    }
+
+    /// When a broken record may be written anew, if not at once.
+    pub fn put_back_at(&self, id: PartitionId, now: Timestamp) -> Option<Timestamp> {
+        let Broken { times, last } = self.broken.get(&id)?;
+        let doubled = 1 << times.checked_sub(2)?.min(10);
+        let pause = PUT_BACK_MIN.checked_mul(doubled)?.min(PUT_BACK_MAX);
+        last.checked_add(pause).ok().filter(|at| *at > now)
+    }
+
+    fn note_broken(&mut self, id: PartitionId, now: Timestamp) {
+        let broken = self.broken.entry(id).or_insert(Broken { times: 0, last: now });
+        if now.duration_since(broken.last) > PUT_BACK_MAX * 2 {
+            broken.times = 0;
+        }
+        *broken = Broken { times: broken.times.saturating_add(1), last: now };
+    }
+
     /// Takes a change of one of the hunt's keys in. `after` is the revision of the state before
     /// the change, so that the change itself is newer.
     pub fn fold(
@@ -89,15 +126,16 @@ impl Memory {
                 self.rounds.report(node, load, now);
             }
             (Key::Partition(id), Some(entry)) => {
-                let record = documents::read::<PartitionRecord>(&entry.value);
-                let epoch = record.map_or(Epoch(0), |record| record.epoch());
+                let record = documents::read::<PartitionRecord>(&entry.value).ok();
+                let epoch = record.map(|record| record.epoch());
+                let Some(epoch) = epoch.filter(|epoch| self.fits(*id, *epoch)) else {
+                    self.epochs.entry(*id).or_insert(Epoch(0));
+                    self.note_broken(*id, now);
+                    return;
+                };
                 let known = self.epochs.insert(*id, epoch);
-                match known {
-                    Some(known) if known < epoch => self.rounds.changed(*id, now),
-                    Some(known) => {
-                        self.epochs.insert(*id, known);
-                    }
-                    None => {}
+                if known.is_some_and(|known| known < epoch) {
+                    self.rounds.changed(*id, now);
                 }
             }
             _ => {}
