@@ -21,15 +21,21 @@ pub(super) struct Backlog {
     span: Option<(Instant, u64)>,
     /// Events per second.
     speed: Option<f64>,
+    /// Since when there seems to be none any more. What just came in may not have been counted yet.
+    over: Option<Instant>,
 }
 
 impl Backlog {
     /// So many more events are played, and the oldest that still waits does so for `oldest`.
     pub(super) fn played(&mut self, now: Instant, events: u64, oldest: Option<Duration>) {
         if oldest.is_none_or(|oldest| oldest < BACKLOG) {
-            *self = Backlog::default();
+            let over = *self.over.get_or_insert(now);
+            let held = if now - over < SPAN_MIN { self.speed } else { None };
+            // what is played meanwhile says nothing about what could be
+            *self = Backlog { span: None, speed: held, over: Some(over) };
             return;
         }
+        self.over = None;
         let Some((began, before)) = self.span else {
             self.span = Some((now, 0));
             return;
@@ -86,9 +92,12 @@ mod tests {
         check(&[(0, 10_000, Some(60)), (200, 100, Some(90)), (300, 400, Some(99))], Some(1_000));
         // nothing at all is played: that takes for ever
         check(&[(0, 0, Some(60)), (500, 0, Some(560))], Some(u64::MAX));
-        // over: what was slow then says nothing about now
-        check(&[(0, 10, Some(60)), (500, 5, Some(560)), (1, 1, Some(9))], None);
-        check(&[(0, 10, Some(60)), (500, 5, Some(560)), (1, 1, None)], None);
+        // over for a while: what was slow then says nothing about now
+        let over = [(0, 10, Some(60)), (500, 5, Some(560)), (1, 1, Some(9))];
+        check(&over, Some(100_000));
+        check(&[&over[..], &[(249, 1, None)]].concat(), Some(100_000));
+        check(&[&over[..], &[(100, 1, Some(60)), (200, 1, None)]].concat(), Some(100_000));
+        check(&[&over[..], &[(250, 1, None)]].concat(), None);
     }
 
     /// A worker that plays 2,500 events a second in turns of a fifth of a second, and producers who
@@ -111,7 +120,8 @@ mod tests {
             if millis % 200 < 50 {
                 let events = queue.len().min(10);
                 queue.drain(..events);
-                let oldest = queue.front().map(|at| now - *at);
+                // now and then all that waits has not been counted yet
+                let oldest = queue.front().map(|at| now - *at).filter(|_| millis % 1_000 != 7);
                 backlog.played(now, events as u64, oldest);
             }
             if millis >= 2_000 {
