@@ -34,6 +34,8 @@ pub use metrics::GatewayMetrics;
 pub use publish::Gateway;
 
 #[cfg(test)]
+mod damaged_tests;
+#[cfg(test)]
 mod decoding_tests;
 #[cfg(test)]
 mod frozen_tests;

@@ -52,7 +52,7 @@ pub(super) struct World {
     pub(super) keys: HuntKeys,
     pub(super) a: Agent,
     pub(super) b: Agent,
-    _data: tempfile::TempDir,
+    pub(super) data: tempfile::TempDir,
 }
 
 pub(super) fn hunt() -> HuntName {
@@ -95,7 +95,7 @@ impl World {
         let (at, _) = etcd.serve_tcp().await.unwrap();
         let data = tempfile::tempdir().unwrap();
         let (a, b) = (agent("a", at, data.path()).await, agent("b", at, data.path()).await);
-        World { etcd, keys: HuntKeys::new(&hunt()), a, b, _data: data }
+        World { etcd, keys: HuntKeys::new(&hunt()), a, b, data }
     }
 
     /// The same with a hunt, whose even partitions are A's and the odd ones B's.
