@@ -25,6 +25,8 @@ mod worker;
 #[cfg(test)]
 mod backlog_tests;
 #[cfg(test)]
+mod fresh_tests;
+#[cfg(test)]
 mod handover_tests;
 #[cfg(test)]
 mod intake_tests;
