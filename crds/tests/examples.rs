@@ -10,7 +10,7 @@ use crds::{TreasureHunt, yaml};
 use servers::{Etcd, EtcdPrograms, KubeApi, KubePrograms};
 
 /// Lines of comment at the head of an example: what it shows, and how.
-const HEAD_LINES_MAX: usize = 3;
+const HEAD_LINES_MAX: usize = 5;
 
 fn examples() -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");

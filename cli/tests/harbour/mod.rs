@@ -1,4 +1,4 @@
-//! A hunt in a real etcd, written by hand: two generations, and nodes that live for ever.
+//! A hunt in a real etcd, written by hand: two generations, and nodes that live as long as it.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -9,7 +9,10 @@ use config_schemas::documents::{FORMAT, HASH_MURMUR2, RefusalCode};
 use config_schemas::{Generation, NodeName, Revision};
 use serde_json::Value as Json;
 use servers::{Etcd, EtcdPrograms};
-use store::{Entry, FollowOptions, KeyRange, Store, StoreOptions, Txn, Verdict, Write, follow};
+use store::{
+    Claim, Entry, FollowOptions, KeyRange, Session, SessionOptions, Store, StoreOptions, Txn,
+    Verdict, Write, follow,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -18,10 +21,16 @@ pub(crate) const ROOT: &str = "/treasurehunt/default/harbour/";
 /// a machine that compiles.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
+/// Far longer than any test, also on a machine that compiles.
+const SESSION: SessionOptions =
+    SessionOptions { ttl: Duration::from_secs(120), interval: Duration::from_secs(10) };
+
 pub(crate) struct Harbour {
     pub(crate) etcd: Etcd,
     pub(crate) store: Store,
     pub(crate) nodes: Vec<NodeName>,
+    /// The nodes' records hang on its lease: one that hangs on none is no node.
+    session: Session,
 }
 
 /// What a run of `hunt` said.
@@ -38,7 +47,8 @@ impl Harbour {
         let etcd = Etcd::temporary(programs).await.unwrap();
         let store = Store::open(StoreOptions::plain([etcd.endpoint()])).unwrap();
         let nodes: Vec<_> = nodes.iter().map(|name| NodeName::new(*name).unwrap()).collect();
-        let harbour = Harbour { etcd, store, nodes };
+        let session = Session::start(&store, SESSION);
+        let harbour = Harbour { etcd, store, nodes, session };
         harbour.document("meta", &meta()).await;
         for (generation, interval) in [(1, "1s"), (2, "2s")] {
             harbour
@@ -49,7 +59,8 @@ impl Harbour {
             Rollout { format: FORMAT, stable: Generation(2), candidate: None, document: None };
         harbour.document("rollout", &rollout).await;
         for node in &harbour.nodes {
-            harbour.document(&format!("node/{node}"), &record(node)).await;
+            let (key, value) = (format!("{ROOT}node/{node}"), documents::write(&record(node)));
+            harbour.session.attach(key, value, Claim::absent()).await.unwrap();
         }
         harbour
     }
