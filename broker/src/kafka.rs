@@ -5,27 +5,26 @@
 
 mod believe;
 mod connection;
-mod murmur2;
 mod settings;
 mod trouble;
 
-mod lane;
+mod consumer;
 mod proof;
 mod sender;
 
 mod flight;
-mod hold;
-mod line;
+mod gate;
 mod owned;
+mod ownership;
 mod producer;
 
+mod barrier;
 mod buffer;
 mod checkpoints;
+mod consumers;
+mod cursor;
 mod ground;
-mod lanes;
-mod look;
 mod reader;
-mod tap;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -39,23 +38,22 @@ use crate::error::Error;
 use crate::traits::{Broker, LogKind};
 use believe::{Mark, Take};
 use checkpoints::Checkpoints;
+use consumers::Consumers;
 use flight::{Flight, Ticket};
-use hold::Hold;
-use lanes::Lanes;
+use ownership::Ownership;
 use producer::Producer;
 use proof::Expected;
 use sender::Sender;
 
 pub use connection::{Bootstrap, Connection, Identity, Login, Mechanism, NoAddress, Secret, Tls};
+pub use cursor::Switched;
 pub use ground::{Ground, NoGround};
-pub use murmur2::partition_of;
 pub use owned::{KafkaOwned, KafkaSubmitted};
 pub use producer::Swapped;
 pub use reader::KafkaReader;
 pub use settings::{
     ClientSettings, Compression, ConsumerSettings, ProducerSettings, SessionSettings,
 };
-pub use tap::Switched;
 pub use trouble::KafkaTrouble;
 
 /// How long a take-over waits for its barrier; it may be tried again.
@@ -90,12 +88,12 @@ pub(crate) struct Shared {
     options: Mutex<KafkaOptions>,
     cluster: String,
     producer: Producer,
-    lanes: [Arc<Lanes>; 2],
+    consumers: [Arc<Consumers>; 2],
     checkpoints: Checkpoints,
     /// Per topic and partition, how far it reaches, as far as this process knows.
     ends: Mutex<HashMap<(PartitionId, LogKind), watch::Sender<u64>>>,
     /// Per partition, the last holding of this process.
-    held: Mutex<HashMap<PartitionId, Weak<Hold>>>,
+    held: Mutex<HashMap<PartitionId, Weak<Ownership>>>,
     retuning: Semaphore,
 }
 
@@ -122,19 +120,21 @@ impl KafkaBroker {
         let (proven, cluster) =
             Sender::prove(properties, expected.clone()).await.map_err(Error::Kafka)?;
         let expected = Expected { cluster: Some(cluster.clone()), ..expected };
-        let lanes = async |log: LogKind, topic: &Arc<str>| {
+        let consumers = async |log: LogKind, topic: &Arc<str>| {
             let fetched = (consumer_properties(&options), queued_bytes(&options.settings));
             let expected = Expected { topics: vec![topic.to_string()], ..expected.clone() };
-            Lanes::connect(Arc::clone(topic), log, fetched, expected).await.map_err(Error::Kafka)
+            Consumers::connect(Arc::clone(topic), log, fetched, expected)
+                .await
+                .map_err(Error::Kafka)
         };
-        let events = lanes(LogKind::Events, &topics[0]).await?;
-        let outcomes = lanes(LogKind::Outcomes, &topics[1]).await?;
+        let events = consumers(LogKind::Events, &topics[0]).await?;
+        let outcomes = consumers(LogKind::Outcomes, &topics[1]).await?;
         let sender = proven.used().ok_or(Error::Closed)?;
         let shared = Shared {
             producer: Producer::new(topics, sender, options.settings.producer.queue_bytes),
             options: Mutex::new(options),
             cluster,
-            lanes: [Arc::new(events), Arc::new(outcomes)],
+            consumers: [Arc::new(events), Arc::new(outcomes)],
             checkpoints: Checkpoints::default(),
             ends: Mutex::default(),
             held: Mutex::default(),
@@ -150,8 +150,8 @@ impl KafkaBroker {
 
     /// What ails the clients now; `None` when they work, or have nothing to do.
     pub fn trouble(&self) -> Option<KafkaTrouble> {
-        let lanes = self.0.lanes.iter().find_map(|lanes| lanes.trouble());
-        self.0.producer.trouble().or(lanes)
+        let consumers = self.0.consumers.iter().find_map(|consumers| consumers.trouble());
+        self.0.producer.trouble().or(consumers)
     }
 
     /// Changes addresses, credentials or settings while all goes on: new clients are made and prove
@@ -173,10 +173,10 @@ impl KafkaBroker {
         let sends_change = producer_properties(&old) != producer_properties(&new)
             || old.settings.producer != new.settings.producer;
         let mut next_lanes = Vec::new();
-        for lanes in shared.lanes.iter().filter(|_| fetches_change) {
-            let topics = vec![lanes.topic().to_owned()];
+        for consumers in shared.consumers.iter().filter(|_| fetches_change) {
+            let topics = vec![consumers.topic().to_owned()];
             let expected = Expected { topics, ..expected.clone() };
-            let proven = lanes.prove(&consumer_properties(&new), expected).await;
+            let proven = consumers.prove(&consumer_properties(&new), expected).await;
             next_lanes.push(proven.map_err(Error::Kafka)?);
         }
         let sender = if sends_change {
@@ -186,8 +186,8 @@ impl KafkaBroker {
             None
         };
         let proof = began.elapsed();
-        for (lanes, next) in shared.lanes.iter().zip(next_lanes) {
-            lanes.swap(next, consumer_properties(&new), queued_bytes(&new.settings));
+        for (consumers, next) in shared.consumers.iter().zip(next_lanes) {
+            consumers.swap(next, consumer_properties(&new), queued_bytes(&new.settings));
         }
         *shared.options() = new.clone();
         let producer = match sender {
@@ -265,11 +265,11 @@ impl Broker for KafkaBroker {
             None => return Err(Error::Superseded { holds: Epoch(0), owner: String::new() }),
         }
         // also how far the events reach now, so that nothing that is there is taken for the end
-        let (_, events) = shared.lanes(LogKind::Events).bounds(partition).await?;
+        let (_, events) = shared.consumers(LogKind::Events).bounds(partition).await?;
         shared.note_end(partition, LogKind::Events, events);
-        let hold = Arc::new(Hold::new(claim.epoch, take, belief, at));
-        shared.held().insert(partition, Arc::downgrade(&hold));
-        Ok(KafkaOwned::new(Arc::clone(shared), partition, hold))
+        let ownership = Arc::new(Ownership::new(claim.epoch, take, belief, at));
+        shared.held().insert(partition, Arc::downgrade(&ownership));
+        Ok(KafkaOwned::new(Arc::clone(shared), partition, ownership))
     }
 
     fn reader(&self, partition: PartitionId, log: LogKind) -> KafkaReader {
@@ -278,10 +278,10 @@ impl Broker for KafkaBroker {
 }
 
 impl Shared {
-    pub(crate) fn lanes(&self, log: LogKind) -> &Arc<Lanes> {
+    pub(crate) fn consumers(&self, log: LogKind) -> &Arc<Consumers> {
         match log {
-            LogKind::Events => &self.lanes[0],
-            LogKind::Outcomes => &self.lanes[1],
+            LogKind::Events => &self.consumers[0],
+            LogKind::Outcomes => &self.consumers[1],
         }
     }
 
@@ -310,18 +310,18 @@ impl Shared {
 
     /// Out: where the barrier lies.
     async fn append_barrier(&self, partition: PartitionId, barrier: &Mark) -> Result<u64, Error> {
-        let line = self.producer.line(LogKind::Outcomes, partition);
+        let gate = self.producer.gate(LogKind::Outcomes, partition);
         let end = self.end_of(partition, LogKind::Outcomes);
         let appended = async {
             let (reply, answer) = oneshot::channel();
             let mut reply = Some(reply);
-            let failed = line.send(|_| {
-                line.try_send(|sender| {
+            let failed = gate.send(|_| {
+                gate.try_send(|sender| {
                     let Some(reply) = reply.take() else { return (0, None) };
                     let flight = Flight::new(1, None, end.clone(), Vec::new(), reply);
-                    let (flight, line) = (Arc::new(flight), Arc::clone(&line));
-                    let (topic, number) = (line.topic().to_owned(), line.partition());
-                    let ticket = Box::new(Ticket { line, flight, index: 0 });
+                    let (flight, gate) = (Arc::new(flight), Arc::clone(&gate));
+                    let (topic, number) = (gate.topic().to_owned(), gate.partition());
+                    let ticket = Box::new(Ticket { gate, flight, index: 0 });
                     match sender.send(&topic, number, &[], Some(barrier), ticket) {
                         Ok(()) => (1, None),
                         Err((error, _)) => (0, Some(error)),
@@ -340,7 +340,7 @@ impl Shared {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<PartitionId, Weak<Hold>>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<PartitionId, Weak<Ownership>>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

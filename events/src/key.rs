@@ -35,6 +35,8 @@ pub fn partition_of(key: &str, partitions: u32) -> PartitionId {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The vectors of Kafka's own `UtilsTest.testMurmur2`.
@@ -60,5 +62,26 @@ mod tests {
             assert_eq!(partition_of(key, partitions), PartitionId(partition), "{key}");
         }
         assert_eq!(partition_of("abc", 0), PartitionId(0));
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_has_one_partition_that_is_there(
+            key in "\\PC{0,64}",
+            partitions in 1_u32..5_000,
+        ) {
+            let partition = partition_of(&key, partitions);
+            prop_assert!(partition.0 < partitions);
+            prop_assert_eq!(partition, partition_of(&key, partitions));
+        }
+
+        #[test]
+        fn the_last_byte_counts_at_every_length(
+            key in proptest::collection::vec(any::<u8>(), 1..16),
+        ) {
+            let mut other = key.clone();
+            *other.last_mut().unwrap() ^= 1;
+            prop_assert_ne!(murmur2(&key), murmur2(&other));
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config_schemas::Offset;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
-use super::hold::Hold;
-use super::line::Line;
+use super::gate::Gate;
+use super::ownership::Ownership;
 use crate::error::Error;
 
 /// What becomes of a batch.
@@ -16,7 +16,7 @@ pub(crate) type Answer = Result<Vec<Offset>, Error>;
 /// A batch that was sent.
 pub(crate) struct Flight {
     /// Of outcomes: under which ownership, and the first one's number.
-    hold: Option<(Arc<Hold>, u64)>,
+    ownership: Option<(Arc<Ownership>, u64)>,
     /// How far the partition reaches, as this process knows.
     end: watch::Sender<u64>,
     state: Mutex<State>,
@@ -33,7 +33,7 @@ struct State {
 
 /// Goes with one record to the broker and back.
 pub(crate) struct Ticket {
-    pub(crate) line: Arc<Line>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) flight: Arc<Flight>,
     pub(crate) index: usize,
 }
@@ -42,7 +42,7 @@ impl Ticket {
     /// What became of the record: its offset, or why not.
     pub(crate) fn landed(self, result: Result<i64, Error>) {
         self.flight.landed(self.index, result);
-        self.line.landed();
+        self.gate.landed();
     }
 }
 
@@ -50,7 +50,7 @@ impl Flight {
     /// Of `count` records.
     pub(crate) fn new(
         count: usize,
-        hold: Option<(Arc<Hold>, u64)>,
+        ownership: Option<(Arc<Ownership>, u64)>,
         end: watch::Sender<u64>,
         room: Vec<OwnedSemaphorePermit>,
         reply: oneshot::Sender<Answer>,
@@ -58,7 +58,7 @@ impl Flight {
         let offsets = vec![Offset(0); count];
         let reply = Some(reply);
         let state = State { offsets, waiting: count, failed: None, reply, room };
-        Flight { hold, end, state: Mutex::new(state) }
+        Flight { ownership, end, state: Mutex::new(state) }
     }
 
     /// Acknowledgements come in order for each partition, from one thread.
@@ -71,12 +71,12 @@ impl Flight {
             };
             u64::try_from(offset).map_err(untold)
         });
-        let result = match (&self.hold, result) {
-            (Some((hold, first)), Ok(offset)) => {
-                hold.acked(first + index as u64, offset).map(|()| offset)
+        let result = match (&self.ownership, result) {
+            (Some((ownership, first)), Ok(offset)) => {
+                ownership.acked(first + index as u64, offset).map(|()| offset)
             }
-            (Some((hold, _)), Err(error)) => {
-                hold.lost(&error);
+            (Some((ownership, _)), Err(error)) => {
+                ownership.lost(&error);
                 Err(error)
             }
             (None, result) => result,

@@ -11,10 +11,10 @@ use config_schemas::{Epoch, Offset, PartitionId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Shared;
+use super::barrier::first_barrier;
 use super::flight::{Answer, Flight, Ticket};
-use super::hold::{Hold, Standing};
-use super::line::Line;
-use super::look::first_barrier;
+use super::gate::Gate;
+use super::ownership::{Ownership, Standing};
 use crate::error::Error;
 use crate::records::{RECORD_BYTES_MAX, Records};
 use crate::traits::{LogKind, Owned};
@@ -34,8 +34,8 @@ pub struct KafkaOwned(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     partition: PartitionId,
-    hold: Arc<Hold>,
-    lines: [Arc<Line>; 2],
+    ownership: Arc<Ownership>,
+    gates: [Arc<Gate>; 2],
     room: [Arc<Semaphore>; 2],
     released: AtomicBool,
 }
@@ -46,28 +46,32 @@ type Fare = (Vec<OwnedSemaphorePermit>, oneshot::Sender<Answer>);
 type Failed = Vec<(Error, Box<Ticket>)>;
 
 impl KafkaOwned {
-    pub(crate) fn new(shared: Arc<Shared>, partition: PartitionId, hold: Arc<Hold>) -> KafkaOwned {
-        let lines = LogKind::ALL.map(|log| shared.producer.line(log, partition));
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        partition: PartitionId,
+        ownership: Arc<Ownership>,
+    ) -> KafkaOwned {
+        let gates = LogKind::ALL.map(|log| shared.producer.gate(log, partition));
         let room = [(); 2].map(|()| Arc::new(Semaphore::new(ROOM_BYTES as usize)));
         let released = AtomicBool::new(false);
-        KafkaOwned(Arc::new(Inner { shared, partition, hold, lines, room, released }))
+        KafkaOwned(Arc::new(Inner { shared, partition, ownership, gates, room, released }))
     }
 
     /// Puts all of the batch in line, once the gate is open.
     async fn send(&self, log: LogKind, records: &Records, fare: Fare) -> Result<(), Error> {
-        let Inner { lines, hold, .. } = &*self.0;
-        let line = &lines[place(log)];
+        let Inner { gates, ownership, .. } = &*self.0;
+        let gate = &gates[place(log)];
         let mut fare = Some(fare);
-        let sent: Result<Failed, Error> = line
+        let sent: Result<Failed, Error> = gate
             .send(|_| match log {
                 LogKind::Events if self.0.released.load(Ordering::Relaxed) => {
                     Some(Err(Error::Closed))
                 }
-                LogKind::Events => self.try_send(line, records, None, &mut fare).map(Ok),
+                LogKind::Events => self.try_send(gate, records, None, &mut fare).map(Ok),
                 LogKind::Outcomes => {
                     let count = records.len() as u64;
-                    let numbered = hold.number(count, |first| {
-                        self.try_send(line, records, Some(first), &mut fare)
+                    let numbered = ownership.number(count, |first| {
+                        self.try_send(gate, records, Some(first), &mut fare)
                     });
                     numbered.transpose()
                 }
@@ -82,24 +86,24 @@ impl KafkaOwned {
     /// `None` while the gate is shut; `first` is the first record's number.
     fn try_send(
         &self,
-        line: &Arc<Line>,
+        gate: &Arc<Gate>,
         records: &Records,
         first: Option<u64>,
         fare: &mut Option<Fare>,
     ) -> Option<Failed> {
-        let hold = &self.0.hold;
+        let ownership = &self.0.ownership;
         let log = if first.is_some() { LogKind::Outcomes } else { LogKind::Events };
-        line.try_send(|sender| {
+        gate.try_send(|sender| {
             let Some((room, reply)) = fare.take() else { return (0, Vec::new()) };
-            let held = first.map(|first| (Arc::clone(hold), first));
+            let held = first.map(|first| (Arc::clone(ownership), first));
             let end = self.0.shared.end_of(self.0.partition, log);
             let flight = Arc::new(Flight::new(records.len(), held, end, room, reply));
             let mut failed = Vec::new();
             for (index, payload) in records.iter().enumerate() {
-                let mark = first.map(|first| hold.mark(first + index as u64));
-                let (line, flight) = (Arc::clone(line), Arc::clone(&flight));
-                let ticket = Box::new(Ticket { line, flight, index });
-                let (topic, partition) = (ticket.line.topic().to_owned(), ticket.line.partition());
+                let mark = first.map(|first| ownership.mark(first + index as u64));
+                let (gate, flight) = (Arc::clone(gate), Arc::clone(&flight));
+                let ticket = Box::new(Ticket { gate, flight, index });
+                let (topic, partition) = (ticket.gate.topic().to_owned(), ticket.gate.partition());
                 let sent = sender.send(&topic, partition, payload, mark.as_ref(), ticket);
                 failed.extend(sent.err());
             }
@@ -136,17 +140,17 @@ impl Inner {
     /// them that are not ours.
     async fn believed(&self, last: Offset) -> Result<(), Error> {
         loop {
-            match self.hold.standing(last.0) {
+            match self.ownership.standing(last.0) {
                 Standing::Believed => return Ok(()),
                 Standing::Not(error) => return Err(error),
                 Standing::Doubtful(_) => {}
             }
-            let _turn = self.hold.looking.acquire().await.map_err(|_| Error::Closed)?;
-            let Standing::Doubtful(place) = self.hold.standing(last.0) else { continue };
-            let belief = self.hold.belief();
-            let lanes = self.shared.lanes(LogKind::Outcomes);
-            let barrier = first_barrier(lanes, self.partition, &place, belief).await?;
-            self.hold.looked(&place, barrier);
+            let _turn = self.ownership.looking.acquire().await.map_err(|_| Error::Closed)?;
+            let Standing::Doubtful(place) = self.ownership.standing(last.0) else { continue };
+            let belief = self.ownership.belief();
+            let consumers = self.shared.consumers(LogKind::Outcomes);
+            let barrier = first_barrier(consumers, self.partition, &place, belief).await?;
+            self.ownership.looked(&place, barrier);
         }
     }
 }
@@ -177,7 +181,7 @@ impl Owned for KafkaOwned {
     }
 
     fn epoch(&self) -> Epoch {
-        self.0.hold.epoch()
+        self.0.ownership.epoch()
     }
 
     async fn append(&self, log: LogKind, records: Records) -> Answer {
@@ -204,13 +208,13 @@ impl Owned for KafkaOwned {
     fn end(&self, log: LogKind) -> Offset {
         match log {
             LogKind::Events => Offset(self.0.shared.known_end(self.0.partition, log)),
-            LogKind::Outcomes => self.0.hold.end(),
+            LogKind::Outcomes => self.0.ownership.end(),
         }
     }
 
     async fn release(&self) {
         self.0.released.store(true, Ordering::Relaxed);
-        self.0.hold.end_with(Error::Closed);
+        self.0.ownership.end_with(Error::Closed);
         let rest = async {
             for room in &self.0.room {
                 // all room is free when every append under way is answered

@@ -10,7 +10,7 @@ use config_schemas::PartitionId;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::line::Line;
+use super::gate::Gate;
 use super::sender::Sender;
 use super::trouble::KafkaTrouble;
 use crate::traits::LogKind;
@@ -27,7 +27,7 @@ pub(crate) struct Producer {
 
 struct State {
     sender: Arc<Sender>,
-    lines: HashMap<(LogKind, PartitionId), Arc<Line>>,
+    gates: HashMap<(LogKind, PartitionId), Arc<Gate>>,
     room_bytes: u32,
 }
 
@@ -43,21 +43,21 @@ pub struct Swapped {
 impl Producer {
     pub(crate) fn new(topics: [Arc<str>; 2], sender: Arc<Sender>, room_bytes: u32) -> Producer {
         let room = Arc::new(Semaphore::new(room_bytes as usize));
-        let state = Mutex::new(State { sender, lines: HashMap::new(), room_bytes });
+        let state = Mutex::new(State { sender, gates: HashMap::new(), room_bytes });
         Producer { topics, state, swapping: Semaphore::new(1), room }
     }
 
     /// The way into one partition of one topic; always the same.
-    pub(crate) fn line(&self, log: LogKind, partition: PartitionId) -> Arc<Line> {
+    pub(crate) fn gate(&self, log: LogKind, partition: PartitionId) -> Arc<Gate> {
         let mut state = self.state();
         let sender = Arc::clone(&state.sender);
         let topic = match log {
             LogKind::Events => &self.topics[0],
             LogKind::Outcomes => &self.topics[1],
         };
-        let line = state.lines.entry((log, partition));
-        let new = || Arc::new(Line::new(Arc::clone(topic), partition, sender));
-        Arc::clone(line.or_insert_with(new))
+        let gate = state.gates.entry((log, partition));
+        let new = || Arc::new(Gate::new(Arc::clone(topic), partition, sender));
+        Arc::clone(gate.or_insert_with(new))
     }
 
     /// What ails the current client.
@@ -86,20 +86,20 @@ impl Producer {
     ) -> Swapped {
         let _one = self.swapping.acquire().await;
         let gate = Instant::now();
-        // A line that is made meanwhile begins with the new client: nothing of it is on its way.
-        let (old, lines) = {
+        // A gate that is made meanwhile begins with the new client: nothing of it is on its way.
+        let (old, gates) = {
             let mut state = self.state();
             let old = std::mem::replace(&mut state.sender, Arc::clone(&next));
-            (old, state.lines.values().cloned().collect::<Vec<_>>())
+            (old, state.gates.values().cloned().collect::<Vec<_>>())
         };
-        for line in &lines {
-            line.move_to(&next);
+        for gate in &gates {
+            gate.move_to(&next);
         }
         // It goes on for those who still hold it, and ends on its own thread after the last.
         old.retire();
         let settled = async {
-            for line in &lines {
-                line.settled().await;
+            for gate in &gates {
+                gate.settled().await;
             }
         };
         let given_up = tokio::time::timeout(drain, settled).await.is_err();

@@ -10,7 +10,7 @@ use config_schemas::{Epoch, Offset, PartitionId};
 use super::Shared;
 use super::believe::{Belief, Verdict};
 use super::buffer::Raw;
-use super::tap::{Switched, Tap, trimmed};
+use super::cursor::{Cursor, Switched, trimmed};
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
 use crate::records::{Chunk, Record};
@@ -28,7 +28,7 @@ pub struct KafkaReader {
     shared: Arc<Shared>,
     partition: PartitionId,
     log: LogKind,
-    tap: Option<Tap>,
+    cursor: Option<Cursor>,
     /// Of outcomes: what is believed after all that was poured.
     belief: Belief,
     noted: u64,
@@ -40,32 +40,32 @@ pub struct KafkaReader {
 impl KafkaReader {
     pub(crate) fn new(shared: Arc<Shared>, partition: PartitionId, log: LogKind) -> KafkaReader {
         let (belief, pending) = Default::default();
-        KafkaReader { shared, partition, log, tap: None, belief, noted: 0, pending, from: 0 }
+        KafkaReader { shared, partition, log, cursor: None, belief, noted: 0, pending, from: 0 }
     }
 
     /// How the last swap of the consumer went here.
     pub fn last_switch(&self) -> Option<Switched> {
-        self.tap.as_ref().and_then(|tap| tap.switched)
+        self.cursor.as_ref().and_then(|cursor| cursor.switched)
     }
 
     /// What is believed behind all records before `offset`, of which the last must be there.
     pub(crate) async fn belief_before(&mut self, offset: u64) -> Result<Belief, Error> {
         self.begin(offset).await?;
-        while self.tap()?.next() < offset {
-            let limited = tokio::time::timeout(READ_LIMIT, self.tap()?.grown()).await;
+        while self.cursor()?.next() < offset {
+            let limited = tokio::time::timeout(READ_LIMIT, self.cursor()?.grown()).await;
             limited.map_err(|_| self.late())??;
-            let poured = self.tap()?.pour(SCAN_BYTES).await?.records;
+            let poured = self.cursor()?.pour(SCAN_BYTES).await?.records;
             poured.iter().filter(|raw| raw.offset < offset).for_each(|raw| _ = self.judge(raw));
         }
         // more may have been poured than was judged: whoever reads on begins anew
-        self.tap = None;
+        self.cursor = None;
         self.shared.checkpoints.note(self.partition, offset, &self.belief);
         Ok(std::mem::take(&mut self.belief))
     }
 
-    /// Has the tap stand where everything from `from` on is pending or still to come.
+    /// Has the cursor stand where everything from `from` on is pending or still to come.
     async fn seek(&mut self, from: u64) -> Result<(), Error> {
-        let judged = self.tap.as_ref().map(Tap::next);
+        let judged = self.cursor.as_ref().map(Cursor::next);
         if from < self.from || judged.is_none_or(|judged| from > judged) {
             self.begin(from).await?;
         }
@@ -78,33 +78,33 @@ impl KafkaReader {
 
     /// Begins at `from`, or before it where what is believed is known.
     async fn begin(&mut self, from: u64) -> Result<(), Error> {
-        self.tap = None;
+        self.cursor = None;
         self.pending.clear();
-        let (low, high) = self.shared.lanes(self.log).bounds(self.partition).await?;
+        let (low, high) = self.shared.consumers(self.log).bounds(self.partition).await?;
         let (start, belief) = match self.log {
             LogKind::Events => (from, Belief::default()),
             LogKind::Outcomes => self.shared.checkpoints.before(self.partition, from),
         };
         if start < low {
-            return Err(trimmed(self.shared.lanes(self.log), self.partition, low));
+            return Err(trimmed(self.shared.consumers(self.log), self.partition, low));
         }
         self.belief = belief;
-        let lanes = self.shared.lanes(self.log);
-        self.tap = Some(Tap::open(lanes, self.partition, start.min(high)).await?);
+        let consumers = self.shared.consumers(self.log);
+        self.cursor = Some(Cursor::open(consumers, self.partition, start.min(high)).await?);
         (self.from, self.noted) = (from, start);
         Ok(())
     }
 
-    /// Takes what the tap has. Whether that was all there is.
+    /// Takes what the cursor has. Whether that was all there is.
     async fn pour(&mut self, bytes_max: usize) -> Result<bool, Error> {
-        let poured = self.tap()?.pour(bytes_max).await?;
+        let poured = self.cursor()?.pour(bytes_max).await?;
         for raw in &poured.records {
             let believed = self.judge(raw);
             if believed && raw.offset >= self.from {
                 self.pending.push_back(self.record(raw));
             }
         }
-        let next = self.tap()?.next();
+        let next = self.cursor()?.next();
         if self.log == LogKind::Outcomes && next >= self.noted + CHECKPOINT_RECORDS {
             self.shared.checkpoints.note(self.partition, next, &self.belief);
             self.noted = next;
@@ -141,19 +141,19 @@ impl KafkaReader {
             bytes += record.payload.len().max(1);
             records.push(record);
         }
-        let judged = self.tap.as_ref().map_or(self.from, Tap::next).max(self.from);
+        let judged = self.cursor.as_ref().map_or(self.from, Cursor::next).max(self.from);
         let next = self.pending.front().map_or(judged, |record| record.offset.0);
         self.from = next;
         Chunk { records, next: Offset(next) }
     }
 
-    fn tap(&mut self) -> Result<&mut Tap, Error> {
-        self.tap.as_mut().ok_or(Error::Closed)
+    fn cursor(&mut self) -> Result<&mut Cursor, Error> {
+        self.cursor.as_mut().ok_or(Error::Closed)
     }
 
     fn late(&self) -> Error {
         let late = KafkaTrouble::Late { act: "read on" };
-        Error::Kafka(self.shared.lanes(self.log).trouble().unwrap_or(late))
+        Error::Kafka(self.shared.consumers(self.log).trouble().unwrap_or(late))
     }
 
     async fn read_on(&mut self, from: Offset, bytes_max: usize) -> Result<Chunk, Error> {
@@ -166,10 +166,10 @@ impl KafkaReader {
             if self.pending.is_empty() && at_end {
                 // What this process got acknowledged is there, also where a new leader does not
                 // know it yet.
-                if self.tap()?.next() >= self.shared.known_end(self.partition, self.log) {
+                if self.cursor()?.next() >= self.shared.known_end(self.partition, self.log) {
                     return Ok(self.chunk(bytes_max));
                 }
-                self.tap()?.grown().await?;
+                self.cursor()?.grown().await?;
             }
         }
     }
@@ -184,7 +184,7 @@ impl Reader for KafkaReader {
     }
 
     async fn end(&mut self) -> Result<Offset, Error> {
-        let (_, high) = self.shared.lanes(self.log).bounds(self.partition).await?;
+        let (_, high) = self.shared.consumers(self.log).bounds(self.partition).await?;
         self.shared.note_end(self.partition, self.log, high);
         Ok(Offset(high))
     }
@@ -192,7 +192,7 @@ impl Reader for KafkaReader {
     async fn wait_beyond(&mut self, offset: Offset) -> Result<(), Error> {
         self.seek(offset.0).await?;
         while self.pending.is_empty() {
-            self.tap()?.grown().await?;
+            self.cursor()?.grown().await?;
             self.pour(SCAN_BYTES).await?;
         }
         Ok(())

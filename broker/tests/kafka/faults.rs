@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use broker::{Broker as _, LogKind, Owned as _, Reader as _};
 use config_schemas::{Offset, PartitionId};
-use servers::KafkaCluster;
+use servers::{KafkaCluster, KafkaPrograms};
 
-use crate::world::{LIMIT, Load, batch, connect, hunt, numbers, options, programs, read_all, take};
+use crate::world::{LIMIT, Load, batch, connect, hunt, numbers, options, read_all, take};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_killed_and_back_loses_doubles_and_reorders_nothing() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let mut cluster = KafkaCluster::temporary(programs).await.unwrap();
     let broker = connect(&hunt(&cluster, "killed").await).await;
     let every = Duration::from_millis(4);
@@ -86,7 +86,7 @@ async fn grown(load: &Load, count: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_two_of_three_gone_everybody_waits_and_goes_on_when_one_is_back() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let mut cluster = KafkaCluster::temporary(programs).await.unwrap();
     let broker = connect(&hunt(&cluster, "two").await).await;
     let owned = take(&broker, 0, 1, "a").await;

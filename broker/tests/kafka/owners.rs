@@ -140,7 +140,6 @@ async fn events_of_other_producers_are_events_at_kafkas_own_offsets() {
     let Some(cluster) = cluster().await else { return };
     let options = hunt(cluster, "foreign").await;
     let broker = connect(&options).await;
-    let partitions = options.partitions.try_into().unwrap();
     let lines = ["ana:one", "bob:two", "ana:three"].join("\n") + "\n";
     let args = [
         "--topic",
@@ -151,8 +150,8 @@ async fn events_of_other_producers_are_events_at_kafkas_own_offsets() {
         "key.separator=:",
     ];
     cluster.tool_with_input("kafka-console-producer", &args, Some(&lines)).await.unwrap();
-    let ana = broker::kafka::partition_of(b"ana", partitions);
-    let bob = broker::kafka::partition_of(b"bob", partitions);
+    let ana = events::partition_of("ana", options.partitions);
+    let bob = events::partition_of("bob", options.partitions);
     assert_ne!(ana, bob, "or the test shows nothing");
     assert_eq!(texts(&read_all(&broker, ana.0, LogKind::Events).await), ["one", "three"]);
     assert_eq!(texts(&read_all(&broker, bob.0, LogKind::Events).await), ["two"]);

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use broker::kafka::{Connection, Identity, KafkaTrouble, Login, Mechanism, Secret, Tls};
 use broker::{Error, KafkaBroker, KafkaOptions, LogKind, Owned as _};
-use servers::{Certificates, FaultProxy, KafkaCluster, KafkaSecurity};
+use servers::{Certificates, FaultProxy, KafkaCluster, KafkaPrograms, KafkaSecurity};
 
 use crate::world::{
-    LIMIT, Load, PARTITIONS, batch, cluster, connect, hunt, numbers, options, programs, read_all,
-    take, texts,
+    LIMIT, Load, PARTITIONS, batch, cluster, connect, hunt, numbers, options, read_all, take, texts,
 };
 
 /// "Within seconds": twice the proof's own limit, and as much again on a loaded machine.
@@ -115,7 +114,11 @@ async fn impossible_changes_are_refused_while_the_running_client_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_clusters_brokers_are_refused() {
-    let (Some(cluster), Some(programs)) = (cluster().await, programs().await) else { return };
+    let (Some(cluster), Some(programs)) =
+        (cluster().await, KafkaPrograms::shared_or_left_out().await)
+    else {
+        return;
+    };
     let good = hunt(cluster, "stays").await;
     let broker = connect(&good).await;
     let owned = take(&broker, 0, 1, "a").await;
@@ -131,7 +134,7 @@ async fn another_clusters_brokers_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn passwords_and_certificates_are_checked_and_rotated_while_it_runs() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let security = KafkaSecurity { user: "ana".to_owned(), password: "old".to_owned() };
     let cluster = KafkaCluster::secured(programs, security).await.unwrap();
     let authority = |certificates: &Certificates| {
@@ -208,7 +211,7 @@ async fn passwords_and_certificates_are_checked_and_rotated_while_it_runs() {
 /// Everything between us and the brokers is cut: what runs says so by itself, and mends itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_client_tells_that_it_reaches_nobody_and_goes_on_when_it_does() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let mut proxies = Vec::new();
     let mut ports = Vec::new();
     let folder = tempfile::tempdir().unwrap();

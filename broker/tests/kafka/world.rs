@@ -16,22 +16,10 @@ pub(crate) const PARTITIONS: u32 = 4;
 /// Longer than anything here takes on a loaded machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
-/// None, said aloud, on a machine that cannot have Kafka.
-pub(crate) async fn programs() -> Option<&'static KafkaPrograms> {
-    match KafkaPrograms::shared().await {
-        Ok(programs) => Some(programs),
-        Err(left_out) if !left_out.is_fault => {
-            println!("{left_out}");
-            None
-        }
-        Err(fault) => panic!("{fault}"),
-    }
-}
-
 /// The cluster of all tests that do it no harm.
 pub(crate) async fn cluster() -> Option<&'static KafkaCluster> {
     static CLUSTER: OnceCell<KafkaCluster> = OnceCell::const_new();
-    let programs = programs().await?;
+    let programs = KafkaPrograms::shared_or_left_out().await?;
     let start = async || KafkaCluster::temporary(programs).await.unwrap();
     Some(CLUSTER.get_or_init(start).await)
 }

@@ -112,3 +112,7 @@ mod tests;
 #[cfg(test)]
 #[path = "load_tests.rs"]
 mod load_tests;
+
+#[cfg(test)]
+#[path = "whole_tests.rs"]
+mod whole_tests;

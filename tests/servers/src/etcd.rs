@@ -4,7 +4,6 @@
 mod cluster;
 mod options;
 
-use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::poll::{ServerError, run_tool};
 use crate::process::server::ServerProcess;
+use crate::process::server::has_process;
 use crate::programs::EtcdPrograms;
 
 pub use cluster::EtcdCluster;
@@ -168,20 +168,7 @@ impl Etcd {
     }
 }
 
-/// What any server's process can have done to it and tells of itself.
-impl Deref for Etcd {
-    type Target = ServerProcess;
-
-    fn deref(&self) -> &ServerProcess {
-        &self.process
-    }
-}
-
-impl DerefMut for Etcd {
-    fn deref_mut(&mut self) -> &mut ServerProcess {
-        &mut self.process
-    }
-}
+has_process!(Etcd);
 
 fn run(programs: &EtcdPrograms, options: &EtcdOptions) -> Result<ServerProcess, ServerError> {
     ServerProcess::spawn(&options.name, &options.launch(programs))

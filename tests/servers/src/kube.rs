@@ -6,7 +6,6 @@
 mod credentials;
 mod options;
 
-use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 use crate::etcd::temporary_folder;
 use crate::poll::{ServerError, run_tool};
 use crate::process::server::ServerProcess;
+use crate::process::server::has_process;
 use crate::programs::KubePrograms;
 use crate::proxy::FaultProxy;
 
@@ -150,20 +150,7 @@ impl KubeApi {
     }
 }
 
-/// What any server's process can have done to it and tells of itself.
-impl Deref for KubeApi {
-    type Target = ServerProcess;
-
-    fn deref(&self) -> &ServerProcess {
-        &self.process
-    }
-}
-
-impl DerefMut for KubeApi {
-    fn deref_mut(&mut self) -> &mut ServerProcess {
-        &mut self.process
-    }
-}
+has_process!(KubeApi);
 
 fn run(programs: &KubePrograms, options: &KubeOptions) -> Result<ServerProcess, ServerError> {
     ServerProcess::spawn("kube-apiserver", &options.launch(programs))

@@ -3,7 +3,6 @@
 //! Maven) these tests say so and pass: then there is nothing to test.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its shared steps")]
-#![allow(clippy::print_stdout, reason = "what is left out is said aloud")]
 
 mod table;
 
@@ -18,18 +17,6 @@ use table::{eventually, state};
 
 /// Longer than anything here takes on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// None, said aloud, on a machine that cannot have Kafka.
-async fn programs() -> Option<&'static KafkaPrograms> {
-    match KafkaPrograms::shared().await {
-        Ok(programs) => Some(programs),
-        Err(left_out) if !left_out.is_fault => {
-            println!("{left_out}");
-            None
-        }
-        Err(fault) => panic!("{fault}"),
-    }
-}
 
 async fn create(cluster: &KafkaCluster, topic: &str) {
     let replicas = ["--partitions", "3", "--replication-factor", "3"];
@@ -74,7 +61,7 @@ async fn consume(cluster: &KafkaCluster, topic: &str, count: usize) -> Vec<Strin
 
 #[tokio::test]
 async fn a_cluster_goes_on_without_one_broker_and_takes_it_back() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let options = KafkaOptions::in_dir(folder.path()).unwrap();
     let mut cluster = KafkaCluster::start(programs, options.clone()).await.unwrap();
@@ -131,7 +118,7 @@ async fn in_sync(cluster: &KafkaCluster, topic: &str, replicas: usize) {
 
 #[tokio::test]
 async fn a_cluster_without_two_of_three_acknowledges_nothing_until_one_is_back() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let mut cluster = KafkaCluster::temporary(programs).await.unwrap();
     create(&cluster, "clues").await;
     produce(&cluster, "clues", &["a"]).await;
@@ -147,7 +134,7 @@ async fn a_cluster_without_two_of_three_acknowledges_nothing_until_one_is_back()
 
 #[tokio::test]
 async fn a_proxy_stands_between_clients_and_brokers_but_not_between_brokers() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let mut proxies = Vec::new();
     let folder = tempfile::tempdir().unwrap();
     let mut options = KafkaOptions::in_dir(folder.path()).unwrap();
@@ -172,7 +159,7 @@ async fn a_proxy_stands_between_clients_and_brokers_but_not_between_brokers() {
 
 #[tokio::test]
 async fn a_secured_cluster_asks_for_its_authority_and_the_password() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let security = KafkaSecurity { user: "ana".to_owned(), password: "old".to_owned() };
     let cluster = KafkaCluster::secured(programs, security).await.unwrap();
     let good = std::fs::read_to_string(cluster.client_properties().unwrap()).unwrap();
@@ -226,7 +213,7 @@ async fn owner_of_a_cluster() {
 
 #[tokio::test]
 async fn all_brokers_die_with_their_owner() {
-    if programs().await.is_none() {
+    if KafkaPrograms::shared_or_left_out().await.is_none() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -246,7 +233,7 @@ async fn all_brokers_die_with_their_owner() {
 
 #[tokio::test]
 async fn detached_nodes_serve_as_well_and_end_by_their_records() {
-    let Some(programs) = programs().await else { return };
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let records = folder.path().join("records");
     let options = KafkaOptions::in_dir(&folder.path().join("kafka")).unwrap();

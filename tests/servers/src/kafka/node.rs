@@ -1,11 +1,11 @@
 //! One node of a cluster: its process, and what can be done to it. I/O.
 
-use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::options::KafkaOptions;
 use crate::poll::ServerError;
 use crate::process::server::ServerProcess;
+use crate::process::server::has_process;
 use crate::programs::KafkaPrograms;
 
 /// Three nodes start in 3 s on a quiet machine, in 20 s beside a compiler.
@@ -96,20 +96,7 @@ impl KafkaNode {
     }
 }
 
-/// What any server's process can have done to it and tells of itself.
-impl Deref for KafkaNode {
-    type Target = ServerProcess;
-
-    fn deref(&self) -> &ServerProcess {
-        &self.process
-    }
-}
-
-impl DerefMut for KafkaNode {
-    fn deref_mut(&mut self) -> &mut ServerProcess {
-        &mut self.process
-    }
-}
+has_process!(KafkaNode);
 
 fn run(
     programs: &KafkaPrograms,

@@ -14,6 +14,27 @@ pub struct ServerProcess {
     process: Guarded,
 }
 
+/// What any server's process can have done to it and tells of itself, for a type that has one.
+macro_rules! has_process {
+    ($server:ty) => {
+        impl std::ops::Deref for $server {
+            type Target = $crate::ServerProcess;
+
+            fn deref(&self) -> &Self::Target {
+                &self.process
+            }
+        }
+
+        impl std::ops::DerefMut for $server {
+            fn deref_mut(&mut self) -> &mut Self::Target {
+                &mut self.process
+            }
+        }
+    };
+}
+
+pub(crate) use has_process;
+
 impl ServerProcess {
     /// Starts it and does not wait until it serves.
     pub(crate) fn spawn(name: impl Into<String>, launch: &Launch) -> Result<Self, ServerError> {

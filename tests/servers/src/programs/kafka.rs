@@ -96,6 +96,22 @@ impl KafkaPrograms {
         SHARED.get_or_try_init(|| super::blocking(ensure)).await
     }
 
+    /// The same for tests: none, said aloud, on a machine that cannot have Kafka.
+    ///
+    /// # Panics
+    /// When Kafka can be had and is broken.
+    #[allow(clippy::print_stdout, reason = "what is left out is said aloud")]
+    pub async fn shared_or_left_out() -> Option<&'static Self> {
+        match Self::shared().await {
+            Ok(programs) => Some(programs),
+            Err(left_out) if !left_out.is_fault => {
+                println!("{left_out}");
+                None
+            }
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+
     /// The arguments of Java that run `class` with a heap of so many MiB; what the class is to be
     /// told comes after them.
     #[must_use]

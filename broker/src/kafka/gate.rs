@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::sender::Sender;
 
 /// One partition of one topic, for writing.
-pub(crate) struct Line {
+pub(crate) struct Gate {
     topic: Arc<str>,
     partition: i32,
     state: Mutex<State>,
@@ -28,12 +28,12 @@ struct State {
     in_flight: usize,
 }
 
-impl Line {
-    pub(crate) fn new(topic: Arc<str>, partition: PartitionId, sender: Arc<Sender>) -> Line {
+impl Gate {
+    pub(crate) fn new(topic: Arc<str>, partition: PartitionId, sender: Arc<Sender>) -> Gate {
         // Kafka numbers partitions with 31 bits; the map knows no more than some thousands
         let partition = i32::try_from(partition.0).unwrap_or(i32::MAX);
         let state = Mutex::new(State { sender, next: None, in_flight: 0 });
-        Line { topic, partition, state, moved: Notify::new(), turn: Semaphore::new(1) }
+        Gate { topic, partition, state, moved: Notify::new(), turn: Semaphore::new(1) }
     }
 
     pub(crate) fn topic(&self) -> &str {
@@ -45,7 +45,7 @@ impl Line {
     }
 
     /// Waits for the gate, and has `send` send; others wait meanwhile, in their order. `send` says
-    /// how many records it got rid of; `None` from [`Line::try_send`] means that the gate is shut.
+    /// how many records it got rid of; `None` from [`Gate::try_send`] means that the gate is shut.
     pub(crate) async fn send<R>(&self, mut send: impl FnMut(&Self) -> Option<R>) -> R {
         // never closed, so there always is a turn
         let _turn = self.turn.acquire().await;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::buffer::{Buffer, Flow, Raw};
-use super::lanes::{Fetch, Lanes};
+use super::consumers::{Consumers, Fetch};
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
 
@@ -26,8 +26,8 @@ const OPEN_AGAIN: Duration = Duration::from_millis(500);
 type Opening = Pin<Box<dyn Future<Output = Result<Fetch, Error>> + Send>>;
 
 /// Where records come from.
-pub(crate) struct Tap {
-    lanes: Arc<Lanes>,
+pub(crate) struct Cursor {
+    consumers: Arc<Consumers>,
     partition: PartitionId,
     fetch: Fetch,
     /// Of the next generation, being made, which takes as long as its client likes.
@@ -60,17 +60,17 @@ pub(crate) struct Poured {
     pub(crate) at_end: bool,
 }
 
-impl Tap {
+impl Cursor {
     /// From `from` on; that offset must be there, or be the next.
     pub(crate) async fn open(
-        lanes: &Arc<Lanes>,
+        consumers: &Arc<Consumers>,
         partition: PartitionId,
         from: u64,
-    ) -> Result<Tap, Error> {
-        let generation = lanes.generation();
-        let fetch = lanes.open(partition, from).await?;
-        Ok(Tap {
-            lanes: Arc::clone(lanes),
+    ) -> Result<Cursor, Error> {
+        let generation = consumers.generation();
+        let fetch = consumers.open(partition, from).await?;
+        Ok(Cursor {
+            consumers: Arc::clone(consumers),
             partition,
             fetch,
             opening: None,
@@ -146,7 +146,7 @@ impl Tap {
         tokio::select! {
             () = ours => {}
             () = told => {}
-            // its sender lives as long as the lanes, which we hold
+            // its sender lives as long as the consumers, which we hold
             _ = self.generation.changed(), if waits_for_generation => {}
         }
     }
@@ -158,8 +158,9 @@ impl Tap {
         let reached = self.successor.as_ref().map_or(self.fetch.generation, |it| it.0.generation);
         if reached < newest && self.opening.is_none() && Instant::now() >= self.open_again {
             self.successor = None;
-            let (lanes, partition, next) = (Arc::clone(&self.lanes), self.partition, self.next);
-            self.opening = Some(Box::pin(async move { lanes.open(partition, next).await }));
+            let (consumers, partition, next) =
+                (Arc::clone(&self.consumers), self.partition, self.next);
+            self.opening = Some(Box::pin(async move { consumers.open(partition, next).await }));
         }
         self.look_at_opening();
         let Some((successor, since)) = &self.successor else { return };
@@ -201,20 +202,20 @@ impl Tap {
 
     /// The place was not there, or the partition has lost its end: looks which.
     async fn begin_again(&mut self) -> Result<(), Error> {
-        let (low, high) = self.lanes.bounds(self.partition).await?;
+        let (low, high) = self.consumers.bounds(self.partition).await?;
         if self.next < low {
-            return Err(trimmed(&self.lanes, self.partition, low));
+            return Err(trimmed(&self.consumers, self.partition, low));
         }
         if self.next > high {
             let why = format!("the partition ends at {high}, and {} was read before", self.next);
             return Err(Error::Kafka(KafkaTrouble::Refused { why }));
         }
-        self.fetch = self.lanes.open(self.partition, self.next).await?;
+        self.fetch = self.consumers.open(self.partition, self.next).await?;
         Ok(())
     }
 }
 
-pub(crate) fn trimmed(lanes: &Lanes, partition: PartitionId, first: u64) -> Error {
-    let (topic, partition) = (lanes.topic().to_owned(), partition.0);
+pub(crate) fn trimmed(consumers: &Consumers, partition: PartitionId, first: u64) -> Error {
+    let (topic, partition) = (consumers.topic().to_owned(), partition.0);
     Error::Kafka(KafkaTrouble::Trimmed { topic, partition, first })
 }

@@ -33,8 +33,8 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// A consumer of one topic.
-pub(crate) struct Lane {
-    consumer: BaseConsumer<LaneContext>,
+pub(crate) struct KafkaConsumer {
+    consumer: BaseConsumer<ConsumerCallbacks>,
     topic: Arc<str>,
     log: LogKind,
     pulse: Arc<Pulse>,
@@ -42,11 +42,11 @@ pub(crate) struct Lane {
     retired: AtomicBool,
 }
 
-struct LaneContext {
+struct ConsumerCallbacks {
     pulse: Arc<Pulse>,
 }
 
-impl ClientContext for LaneContext {
+impl ClientContext for ConsumerCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(?level, facility, message, "consumer");
     }
@@ -63,27 +63,27 @@ impl ClientContext for LaneContext {
     }
 }
 
-impl ConsumerContext for LaneContext {}
+impl ConsumerContext for ConsumerCallbacks {}
 
-impl Lane {
+impl KafkaConsumer {
     /// Makes a consumer. It has shown nothing yet.
     pub(crate) fn make(
         properties: Vec<Property>,
         topic: &Arc<str>,
         log: LogKind,
-    ) -> Result<Arc<Lane>, KafkaTrouble> {
+    ) -> Result<Arc<KafkaConsumer>, KafkaTrouble> {
         let pulse = Arc::new(Pulse::default());
-        let context = LaneContext { pulse: Arc::clone(&pulse) };
+        let context = ConsumerCallbacks { pulse: Arc::clone(&pulse) };
         let consumer = BaseConsumer::from_config_and_context(&config(properties), context)
             .map_err(|error| KafkaTrouble::of_making(&error))?;
         let (topic, buffers, retired) =
             (Arc::clone(topic), Mutex::default(), AtomicBool::new(false));
-        let lane = Arc::new(Lane { consumer, topic, log, pulse, buffers, retired });
-        let served = Arc::clone(&lane);
+        let consumer = Arc::new(KafkaConsumer { consumer, topic, log, pulse, buffers, retired });
+        let served = Arc::clone(&consumer);
         let spawned =
             thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || serve(&served));
         spawned.map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })?;
-        Ok(lane)
+        Ok(consumer)
     }
 
     /// Blocking.
@@ -238,19 +238,19 @@ impl Lane {
 
 /// Serves a consumer until it is retired and has no reader; ending it may take a tenth of a second,
 /// for which nobody waits.
-fn serve(lane: &Arc<Lane>) {
+fn serve(consumer: &Arc<KafkaConsumer>) {
     loop {
-        if let Some(polled) = lane.consumer.poll(POLL) {
-            lane.dispatch(polled);
+        if let Some(polled) = consumer.consumer.poll(POLL) {
+            consumer.dispatch(polled);
             for _ in 0..ROUND_MAX {
-                let Some(polled) = lane.consumer.poll(Duration::ZERO) else { break };
-                lane.dispatch(polled);
+                let Some(polled) = consumer.consumer.poll(Duration::ZERO) else { break };
+                consumer.dispatch(polled);
             }
         }
-        lane.look_after();
-        if lane.retired.load(Ordering::Relaxed)
-            && Arc::strong_count(lane) == 1
-            && lane.buffers().is_empty()
+        consumer.look_after();
+        if consumer.retired.load(Ordering::Relaxed)
+            && Arc::strong_count(consumer) == 1
+            && consumer.buffers().is_empty()
         {
             return;
         }

@@ -18,7 +18,7 @@ use super::trouble::KafkaTrouble;
 use crate::error::Error;
 
 /// A partition held by this process.
-pub(crate) struct Hold {
+pub(crate) struct Ownership {
     epoch: Epoch,
     take: Take,
     /// As it was right behind the barrier.
@@ -53,9 +53,9 @@ pub(crate) enum Standing {
     Not(Error),
 }
 
-impl Hold {
+impl Ownership {
     /// Right after its barrier at `barrier`.
-    pub(crate) fn new(epoch: Epoch, take: Take, belief: Belief, barrier: u64) -> Hold {
+    pub(crate) fn new(epoch: Epoch, take: Take, belief: Belief, barrier: u64) -> Ownership {
         let state = State {
             next: 0,
             acked: 0,
@@ -65,7 +65,7 @@ impl Hold {
             ended: None,
             broken: None,
         };
-        Hold { epoch, take, belief, looking: Semaphore::new(1), state: Mutex::new(state) }
+        Ownership { epoch, take, belief, looking: Semaphore::new(1), state: Mutex::new(state) }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -175,79 +175,79 @@ impl State {
 mod tests {
     use super::*;
 
-    fn hold() -> Hold {
-        Hold::new(Epoch(3), Take(1), Belief::default(), 9)
+    fn ownership() -> Ownership {
+        Ownership::new(Epoch(3), Take(1), Belief::default(), 9)
     }
 
-    fn send(hold: &Hold, count: u64) -> u64 {
-        hold.number(count, Some).unwrap().unwrap()
+    fn send(ownership: &Ownership, count: u64) -> u64 {
+        ownership.number(count, Some).unwrap().unwrap()
     }
 
     #[test]
     fn consecutive_records_are_believed_at_once() {
-        let hold = hold();
-        assert_eq!((send(&hold, 2), send(&hold, 1)), (0, 2));
+        let ownership = ownership();
+        assert_eq!((send(&ownership, 2), send(&ownership, 1)), (0, 2));
         for (number, offset) in [(0, 10), (1, 11), (2, 12)] {
-            hold.acked(number, offset).unwrap();
-            assert!(matches!(hold.standing(offset), Standing::Believed));
+            ownership.acked(number, offset).unwrap();
+            assert!(matches!(ownership.standing(offset), Standing::Believed));
         }
-        assert_eq!(hold.end(), Offset(13));
+        assert_eq!(ownership.end(), Offset(13));
     }
 
     #[test]
     fn behind_a_hole_nothing_is_promised_until_somebody_has_looked() {
-        let hold = hold();
-        send(&hold, 3);
-        hold.acked(0, 10).unwrap();
-        hold.acked(1, 12).unwrap();
-        hold.acked(2, 15).unwrap();
-        assert!(matches!(hold.standing(10), Standing::Believed), "it lies before the hole");
-        assert!(matches!(hold.standing(12), Standing::Doubtful(doubt) if doubt == (11..15)));
-        hold.looked(&(11..15), Some((13, Epoch(4))));
-        assert!(matches!(hold.standing(12), Standing::Believed), "it lies before the barrier");
-        assert!(matches!(hold.standing(15), Standing::Not(Error::Fenced { by: Epoch(4) })));
-        assert!(matches!(hold.number(1, Some), Err(Error::Fenced { by: Epoch(4) })));
+        let ownership = ownership();
+        send(&ownership, 3);
+        ownership.acked(0, 10).unwrap();
+        ownership.acked(1, 12).unwrap();
+        ownership.acked(2, 15).unwrap();
+        assert!(matches!(ownership.standing(10), Standing::Believed), "it lies before the hole");
+        assert!(matches!(ownership.standing(12), Standing::Doubtful(doubt) if doubt == (11..15)));
+        ownership.looked(&(11..15), Some((13, Epoch(4))));
+        assert!(matches!(ownership.standing(12), Standing::Believed), "it lies before the barrier");
+        assert!(matches!(ownership.standing(15), Standing::Not(Error::Fenced { by: Epoch(4) })));
+        assert!(matches!(ownership.number(1, Some), Err(Error::Fenced { by: Epoch(4) })));
     }
 
     #[test]
     fn a_hole_without_a_barrier_is_forgotten_and_a_later_one_stays() {
-        let hold = hold();
-        send(&hold, 3);
-        hold.acked(0, 11).unwrap();
-        hold.acked(1, 14).unwrap();
-        hold.looked(&(10..11), None);
-        assert!(matches!(hold.standing(14), Standing::Doubtful(doubt) if doubt == (11..14)));
-        hold.looked(&(11..14), None);
-        assert!(matches!(hold.standing(14), Standing::Believed));
-        assert_eq!(send(&hold, 1), 3);
+        let ownership = ownership();
+        send(&ownership, 3);
+        ownership.acked(0, 11).unwrap();
+        ownership.acked(1, 14).unwrap();
+        ownership.looked(&(10..11), None);
+        assert!(matches!(ownership.standing(14), Standing::Doubtful(doubt) if doubt == (11..14)));
+        ownership.looked(&(11..14), None);
+        assert!(matches!(ownership.standing(14), Standing::Believed));
+        assert_eq!(send(&ownership, 1), 3);
     }
 
     #[test]
     fn after_a_lost_record_nothing_is_promised_and_nothing_sent() {
-        let hold = hold();
-        send(&hold, 3);
-        hold.acked(0, 10).unwrap();
-        hold.lost(&Error::TooLarge { bytes: 1 });
-        assert!(matches!(hold.acked(2, 11), Err(Error::TooLarge { bytes: 1 })));
-        assert!(matches!(hold.number(1, Some), Err(Error::TooLarge { .. })));
+        let ownership = ownership();
+        send(&ownership, 3);
+        ownership.acked(0, 10).unwrap();
+        ownership.lost(&Error::TooLarge { bytes: 1 });
+        assert!(matches!(ownership.acked(2, 11), Err(Error::TooLarge { bytes: 1 })));
+        assert!(matches!(ownership.number(1, Some), Err(Error::TooLarge { .. })));
     }
 
     #[test]
     fn what_is_acknowledged_out_of_order_ends_it() {
         for (number, offset) in [(1, 10), (0, 9)] {
-            let hold = hold();
-            send(&hold, 2);
-            assert!(hold.acked(number, offset).is_err());
-            assert!(hold.number(1, Some).is_err());
+            let ownership = ownership();
+            send(&ownership, 2);
+            assert!(ownership.acked(number, offset).is_err());
+            assert!(ownership.number(1, Some).is_err());
         }
     }
 
     #[test]
     fn numbers_of_what_could_not_be_sent_are_given_again() {
-        let hold = hold();
-        assert_eq!(hold.number(5, |_| None::<u64>).unwrap(), None);
-        assert_eq!(send(&hold, 1), 0);
-        hold.end_with(Error::Closed);
-        assert!(matches!(hold.number(1, Some), Err(Error::Closed)));
+        let ownership = ownership();
+        assert_eq!(ownership.number(5, |_| None::<u64>).unwrap(), None);
+        assert_eq!(send(&ownership, 1), 0);
+        ownership.end_with(Error::Closed);
+        assert!(matches!(ownership.number(1, Some), Err(Error::Closed)));
     }
 }

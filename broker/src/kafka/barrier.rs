@@ -8,8 +8,8 @@ use std::time::Duration;
 use config_schemas::{Epoch, PartitionId};
 
 use super::believe::{Belief, Verdict};
-use super::lanes::Lanes;
-use super::tap::Tap;
+use super::consumers::Consumers;
+use super::cursor::Cursor;
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
 
@@ -20,16 +20,16 @@ const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
 /// The first barrier in `place` that counts for who believed `belief` before it.
 pub(crate) async fn first_barrier(
-    lanes: &Arc<Lanes>,
+    consumers: &Arc<Consumers>,
     partition: PartitionId,
     place: &Range<u64>,
     mut belief: Belief,
 ) -> Result<Option<(u64, Epoch)>, Error> {
     let look = async {
-        let mut tap = Tap::open(lanes, partition, place.start).await?;
-        while tap.next() < place.end {
-            tap.grown().await?;
-            for raw in tap.pour(LOOK_BYTES).await?.records {
+        let mut cursor = Cursor::open(consumers, partition, place.start).await?;
+        while cursor.next() < place.end {
+            cursor.grown().await?;
+            for raw in cursor.pour(LOOK_BYTES).await?.records {
                 if raw.offset >= place.end {
                     return Ok(None);
                 }

@@ -1,5 +1,5 @@
 //! All consumers of one topic: as few as the most readers of one partition, replaced while they are
-//! used. In: readers, new settings. Out: taps. I/O.
+//! used. In: readers, new settings. Out: cursors. I/O.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::buffer::Buffer;
 use super::connection::Property;
-use super::lane::Lane;
+use super::consumer::KafkaConsumer;
 use super::proof::Expected;
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
@@ -26,7 +26,7 @@ const OPEN_MAX: usize = 64;
 const LEAVING: Duration = Duration::from_millis(5);
 
 /// The consumers of one topic.
-pub(crate) struct Lanes {
+pub(crate) struct Consumers {
     topic: Arc<str>,
     log: LogKind,
     state: Mutex<State>,
@@ -36,7 +36,7 @@ pub(crate) struct Lanes {
 }
 
 struct State {
-    lanes: Vec<Arc<Lane>>,
+    consumers: Vec<Arc<KafkaConsumer>>,
     properties: Vec<Property>,
     queued_bytes: usize,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Fetch {
     pub(crate) buffer: Arc<Buffer>,
     pub(crate) generation: u64,
     /// Ends with its last fetch once it is retired.
-    _lane: Arc<Lane>,
+    _lane: Arc<KafkaConsumer>,
 }
 
 impl Drop for Fetch {
@@ -55,19 +55,19 @@ impl Drop for Fetch {
     }
 }
 
-impl Lanes {
+impl Consumers {
     /// With a first consumer that has proven itself.
     pub(crate) async fn connect(
         topic: Arc<str>,
         log: LogKind,
         (properties, queued_bytes): (Vec<Property>, usize),
         expected: Expected,
-    ) -> Result<Lanes, KafkaTrouble> {
-        let lane = proven(&topic, log, &properties, expected).await?.used();
-        let lane = lane.ok_or(KafkaTrouble::Late { act: "proving a client" })?;
-        let state = Mutex::new(State { lanes: vec![lane], properties, queued_bytes });
+    ) -> Result<Consumers, KafkaTrouble> {
+        let consumer = proven(&topic, log, &properties, expected).await?.used();
+        let consumer = consumer.ok_or(KafkaTrouble::Late { act: "proving a client" })?;
+        let state = Mutex::new(State { consumers: vec![consumer], properties, queued_bytes });
         let blocking = Semaphore::new(BLOCKING_MAX);
-        Ok(Lanes { topic, log, state, generation: watch::Sender::new(0), blocking })
+        Ok(Consumers { topic, log, state, generation: watch::Sender::new(0), blocking })
     }
 
     pub(crate) fn topic(&self) -> &str {
@@ -81,7 +81,7 @@ impl Lanes {
 
     /// What ails the first of them; the others are like it.
     pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
-        self.state().lanes.first().and_then(|lane| lane.trouble())
+        self.state().consumers.first().and_then(|consumer| consumer.trouble())
     }
 
     /// A consumer that could be the first of the next generation.
@@ -89,29 +89,34 @@ impl Lanes {
         &self,
         properties: &[Property],
         expected: Expected,
-    ) -> Result<ProvenLane, KafkaTrouble> {
+    ) -> Result<ProvenConsumer, KafkaTrouble> {
         proven(&self.topic, self.log, properties, expected).await
     }
 
     /// New readers use consumers with these properties, and those that are there move over as soon
     /// as the next one has something for them.
-    pub(crate) fn swap(&self, next: ProvenLane, properties: Vec<Property>, queued_bytes: usize) {
-        let Some(lane) = next.used() else { return };
+    pub(crate) fn swap(
+        &self,
+        next: ProvenConsumer,
+        properties: Vec<Property>,
+        queued_bytes: usize,
+    ) {
+        let Some(consumer) = next.used() else { return };
         let old = {
             let mut state = self.state();
             (state.properties, state.queued_bytes) = (properties, queued_bytes);
-            std::mem::replace(&mut state.lanes, vec![lane])
+            std::mem::replace(&mut state.consumers, vec![consumer])
         };
-        old.iter().for_each(|lane| lane.retire());
+        old.iter().for_each(|consumer| consumer.retire());
         self.generation.send_modify(|generation| *generation += 1);
     }
 
     /// The first offset of the partition, and the one after its last.
     pub(crate) async fn bounds(&self, partition: PartitionId) -> Result<(u64, u64), Error> {
-        let lane = self.state().lanes.first().cloned();
+        let consumer = self.state().consumers.first().cloned();
         let partition = i32::try_from(partition.0).unwrap_or(i32::MAX);
-        let lane = lane.ok_or(Error::Closed)?;
-        self.blocking(move || lane.bounds(partition)).await
+        let consumer = consumer.ok_or(Error::Closed)?;
+        self.blocking(move || consumer.bounds(partition)).await
     }
 
     /// Fetches a partition from an offset on that is there, or comes next.
@@ -120,14 +125,14 @@ impl Lanes {
         // each may be taken by another reader in between, a bounded number of times
         for _ in 0..OPEN_MAX {
             let generation = *self.generation.borrow();
-            let Some((lane, bytes)) = self.free(number)? else {
+            let Some((consumer, bytes)) = self.free(number)? else {
                 tokio::time::sleep(LEAVING).await;
                 continue;
             };
-            let opened = Arc::clone(&lane);
+            let opened = Arc::clone(&consumer);
             let buffer = self.blocking(move || opened.open(number, from, bytes)).await?;
             if let Some(buffer) = buffer {
-                return Ok(Fetch { buffer, generation, _lane: lane });
+                return Ok(Fetch { buffer, generation, _lane: consumer });
             }
         }
         Err(self.busy(partition.0))
@@ -135,22 +140,24 @@ impl Lanes {
 
     /// A consumer that does not fetch that partition yet; `None` while one is about to let go of
     /// it.
-    fn free(&self, partition: i32) -> Result<Option<(Arc<Lane>, usize)>, Error> {
+    fn free(&self, partition: i32) -> Result<Option<(Arc<KafkaConsumer>, usize)>, Error> {
         let mut state = self.state();
         let bytes = state.queued_bytes;
-        if let Some(lane) = state.lanes.iter().find(|lane| lane.is_free(partition)) {
-            return Ok(Some((Arc::clone(lane), bytes)));
+        if let Some(consumer) = state.consumers.iter().find(|consumer| consumer.is_free(partition))
+        {
+            return Ok(Some((Arc::clone(consumer), bytes)));
         }
-        if state.lanes.iter().any(|lane| lane.is_leaving(partition)) {
+        if state.consumers.iter().any(|consumer| consumer.is_leaving(partition)) {
             return Ok(None);
         }
-        if state.lanes.len() >= LANES_MAX {
+        if state.consumers.len() >= LANES_MAX {
             return Err(self.busy(partition.unsigned_abs()));
         }
         let properties = state.properties.clone();
-        let lane = Lane::make(properties, &self.topic, self.log).map_err(Error::Kafka)?;
-        state.lanes.push(Arc::clone(&lane));
-        Ok(Some((lane, bytes)))
+        let consumer =
+            KafkaConsumer::make(properties, &self.topic, self.log).map_err(Error::Kafka)?;
+        state.consumers.push(Arc::clone(&consumer));
+        Ok(Some((consumer, bytes)))
     }
 
     fn busy(&self, partition: u32) -> Error {
@@ -171,25 +178,25 @@ impl Lanes {
     }
 }
 
-impl Drop for Lanes {
+impl Drop for Consumers {
     fn drop(&mut self) {
-        self.state().lanes.iter().for_each(|lane| lane.retire());
+        self.state().consumers.iter().for_each(|consumer| consumer.retire());
     }
 }
 
 /// A consumer that may be used; unless it is, it retires.
-pub(crate) struct ProvenLane(Option<Arc<Lane>>);
+pub(crate) struct ProvenConsumer(Option<Arc<KafkaConsumer>>);
 
-impl ProvenLane {
-    fn used(mut self) -> Option<Arc<Lane>> {
+impl ProvenConsumer {
+    fn used(mut self) -> Option<Arc<KafkaConsumer>> {
         self.0.take()
     }
 }
 
-impl Drop for ProvenLane {
+impl Drop for ProvenConsumer {
     fn drop(&mut self) {
-        if let Some(lane) = &self.0 {
-            lane.retire();
+        if let Some(consumer) = &self.0 {
+            consumer.retire();
         }
     }
 }
@@ -200,12 +207,12 @@ async fn proven(
     log: LogKind,
     properties: &[Property],
     expected: Expected,
-) -> Result<ProvenLane, KafkaTrouble> {
+) -> Result<ProvenConsumer, KafkaTrouble> {
     let (topic, properties) = (Arc::clone(topic), properties.to_vec());
     let joined = tokio::task::spawn_blocking(move || {
-        let on_trial = ProvenLane(Some(Lane::make(properties, &topic, log)?));
-        if let Some(lane) = &on_trial.0 {
-            lane.prove(&expected)?;
+        let on_trial = ProvenConsumer(Some(KafkaConsumer::make(properties, &topic, log)?));
+        if let Some(consumer) = &on_trial.0 {
+            consumer.prove(&expected)?;
         }
         Ok(on_trial)
     });
