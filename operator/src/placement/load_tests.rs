@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::placement::{Budget, Costs, Health, Hot, Member, Placed, Plan, Policy, check};
-use crate::placement::{
+
 const PARTITIONS: u32 = 48;
 
 pub(super) fn owner(node: usize, life: u32) -> Owner {
