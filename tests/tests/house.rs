@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("telemetry", &[]),
     ("broker", &["config-schemas", "events"]),
     ("servers", &[]),
-    ("operator", &["config-schemas", "crds", "store", "telemetry"]),
+    ("operator", &["config-schemas", "crds", "store", "broker", "telemetry"]),
     ("agent", &["config-schemas", "store", "events", "broker", "telemetry"]),
     // what a library user writes: another machine in the same agent
     ("auction", &["config-schemas", "events", "telemetry", "agent"]),

@@ -17,7 +17,8 @@ impl Secret {
         Secret(text.into())
     }
 
-    pub(crate) fn reveal(&self) -> &str {
+    /// The text itself, for whoever shows it to a cluster.
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }
@@ -53,7 +54,8 @@ impl FromStr for Bootstrap {
 }
 
 impl Bootstrap {
-    pub(crate) fn as_str(&self) -> &str {
+    /// `host:port`, separated by commas.
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
