@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::load::args::LoadFlags;
 
@@ -48,6 +48,28 @@ pub struct UpArgs {
     /// How many agents.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub agents: u16,
+    /// Where events are kept; what the environment has already, else embedded.
+    #[arg(long, value_enum)]
+    pub broker: Option<Broker>,
+}
+
+/// Where events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Broker {
+    /// In files, written by the agents themselves.
+    Embedded,
+    /// By three brokers of a real Kafka, which needs Java.
+    Kafka,
+}
+
+impl Broker {
+    /// As `--broker` takes it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Broker::Embedded => "embedded",
+            Broker::Kafka => "kafka",
+        }
+    }
 }
 
 /// `hunt dev demo`.
@@ -59,4 +81,7 @@ pub struct DemoArgs {
     /// Leave everything running at the end, to look at.
     #[arg(long)]
     pub keep: bool,
+    /// Where events are kept: the tour of Kafka has steps of its own.
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub broker: Broker,
 }

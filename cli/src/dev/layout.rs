@@ -8,6 +8,7 @@ use config_schemas::HuntName;
 use serde::{Deserialize, Serialize};
 use servers::{EtcdOptions, KubeOptions, Launch, free_port};
 
+use super::kafka::KafkaLayout;
 use super::place::Place;
 use crate::failure::Failure;
 
@@ -21,6 +22,9 @@ pub(super) struct Layout {
     pub(super) etcd: EtcdPorts,
     /// Kubernetes and its own etcd, so that TreasureHunt's can be killed alone.
     pub(super) kubernetes: Option<KubePorts>,
+    /// The cluster that keeps events; none where agents do that themselves.
+    #[serde(default)]
+    pub(super) kafka: Option<KafkaLayout>,
     /// The operator's admin port.
     pub(super) operator: u16,
     /// The agents, by number from 1.
@@ -55,6 +59,7 @@ impl Layout {
             hunt,
             etcd: EtcdPorts::fresh()?,
             kubernetes,
+            kafka: None,
             operator: port()?,
             agents: Vec::new(),
         };

@@ -1,18 +1,21 @@
 //! `hunt dev`: servers, operator and agents on this machine, as processes that outlive the command.
 //!
-//! `place` says where things are, `layout` what runs with which ports and flags (pure), `world`
-//! starts, watches and ends it, `up`, `demo` and `load` use it. All I/O but `layout` and `game`.
+//! `place` says where things are, `layout` what runs with which ports and flags (pure), `raise`
+//! finds what is needed, `world` starts, watches and ends it (`kafka` the brokers among it), `up`,
+//! `demo` and `load` use it. All I/O but `layout` and `game`.
 
 pub mod args;
 mod bench;
 mod demo;
 mod down;
 mod game;
+mod kafka;
 mod kube;
 mod layout;
 mod load;
 mod logs;
 mod place;
+mod raise;
 mod status;
 mod tell;
 mod up;

@@ -1,11 +1,14 @@
 //! `hunt dev status`: who runs, where, and which generation each agent runs. In: the records of
 //! processes, the layout, what etcd says. Out: a view. I/O.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
+use servers::Detached;
 use store::StoreOptions;
 
+use super::kafka::{self, KafkaLayout};
 use super::kube::shown;
 use super::layout::Layout;
 use super::place::Place;
@@ -30,6 +33,8 @@ pub(super) struct Status {
 struct Process {
     name: String,
     running: bool,
+    /// Of brokers: whether the others count it among those that serve.
+    serving: Option<bool>,
     pid: u32,
     url: String,
     log: PathBuf,
@@ -46,6 +51,7 @@ pub(super) async fn run(out: Out) -> Result<(), Failure> {
     let etcd_runs = processes.iter().any(|p| p.name == "etcd" && p.is_running());
     let (hunt, trouble) = if etcd_runs { hunt(&layout).await } else { (None, None) };
     let agents: Vec<_> = layout.agents().collect();
+    let serving = serving(&place, &layout, &processes).await;
     let rows = processes.into_iter().map(|process| {
         let node = hunt
             .as_ref()
@@ -56,12 +62,26 @@ pub(super) async fn run(out: Out) -> Result<(), Failure> {
             generation: node.and_then(|node| node.generation).map(|generation| generation.0),
             config: node.map(|node| if node.confirmed { "as asked" } else { "differs" }),
             running,
+            serving: serving.get(&process.name).copied(),
             pid: process.pid,
             log: process.log,
             name: process.name,
         }
     });
     out.show(&Status { processes: rows.collect(), hunt, trouble })
+}
+
+/// Whether each broker that runs also serves.
+async fn serving(place: &Place, layout: &Layout, processes: &[Detached]) -> BTreeMap<String, bool> {
+    let Some(kafka) = &layout.kafka else { return BTreeMap::new() };
+    let options = kafka.options(&place.state);
+    let mut found = BTreeMap::new();
+    for process in processes.iter().filter(|process| process.is_running()) {
+        if let Some(id) = kafka::id_of(&process.name) {
+            found.insert(process.name.clone(), options.is_ready(id, &[]).await);
+        }
+    }
+    found
 }
 
 async fn hunt(layout: &Layout) -> (Option<HuntStatus>, Option<String>) {
@@ -82,11 +102,12 @@ fn url(layout: &Layout, agents: &[(String, String)], name: &str) -> String {
         ("kube-etcd", Some(ports)) => local("http", ports.etcd.client),
         ("kube-apiserver", Some(ports)) => local("https", ports.api),
         ("operator", _) => local("http", layout.operator),
-        _ => agents
-            .iter()
-            .find(|(agent, _)| agent == name)
-            .map(|(_, address)| format!("http://{address}"))
-            .unwrap_or_default(),
+        _ => {
+            let mut brokers = layout.kafka.iter().flat_map(KafkaLayout::brokers);
+            let broker = brokers.find(|(broker, ..)| broker == name).map(|(.., address)| address);
+            let agent = agents.iter().find(|(agent, _)| agent == name);
+            broker.or(agent.map(|(_, at)| format!("http://{at}"))).unwrap_or_default()
+        }
     }
 }
 
@@ -98,9 +119,10 @@ impl View for Status {
         let heading = ["PROCESS", "STATE", "PID", "GENERATION", "CONFIG", "URL", "LOG"];
         let mut table = Table::new(heading);
         for process in &self.processes {
-            let (state, tone) = match process.running {
-                true => ("runs", Tone::Good),
-                false => ("ended", Tone::Bad),
+            let (state, tone) = match (process.running, process.serving) {
+                (true, Some(false)) => ("does not serve", Tone::Odd),
+                (true, _) => ("runs", Tone::Good),
+                (false, _) => ("ended", Tone::Bad),
             };
             table.toned([
                 (process.name.clone(), None),

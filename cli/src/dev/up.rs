@@ -1,8 +1,6 @@
 //! `hunt dev up`: everything on this machine, from nothing to the first live retune; what runs
 //! already is left alone, what is missing is started. I/O.
 
-use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::time::Duration;
 
 use config_schemas::keys::{HuntKeys, Key};
@@ -12,11 +10,12 @@ use tokio::time::Instant;
 
 use super::args::UpArgs;
 use super::game::Game;
-use super::kube::{Source, shown};
-use super::layout::{Layout, write};
+use super::kube::shown;
+use super::layout::Layout;
 use super::place::Place;
+use super::raise::{Wanted, raise};
 use super::tell::Teller;
-use super::world::{self, World, until};
+use super::world::{World, until};
 use crate::commands::status::{Status, status};
 use crate::failure::Failure;
 use crate::load::request::publish;
@@ -35,64 +34,12 @@ const EVENTS: usize = 200;
 pub(super) async fn run(args: &UpArgs, out: Out) -> Result<(), Failure> {
     let tell = Teller::new(out);
     let place = Place::find()?;
-    let world = raise(&place, args.no_kubernetes, args.agents, tell).await?;
+    let UpArgs { no_kubernetes, agents, broker } = *args;
+    let world = raise(&place, Wanted { no_kubernetes, agents, broker }, tell).await?;
     apply_example(&world).await?;
     play(&world).await?;
     retune(&world).await?;
     what_next(&world)
-}
-
-/// Starts whatever is missing.
-pub(super) async fn raise(
-    place: &Place,
-    no_kubernetes: bool,
-    agents: u16,
-    tell: Teller,
-) -> Result<World, Failure> {
-    tell.head("servers and agents");
-    let programs = world::programs(tell).await?;
-    let remembered = Layout::remembered(&place.state)?;
-    let kube = match (&programs.kube, &remembered, no_kubernetes) {
-        (_, Some(layout), _) if layout.kubernetes.is_none() => None,
-        (_, None, true) => None,
-        (_, Some(_), true) => {
-            return Err(Failure::bad_input("this environment has a Kubernetes API already")
-                .hint("`hunt dev down --wipe` first, then `hunt dev up --no-kubernetes`"));
-        }
-        (Ok(kube), _, false) => Some(kube.clone()),
-        (Err(left_out), _, false) => {
-            tell.line(&format!("  -- {left_out} Hunts come from a directory of files instead."));
-            None
-        }
-    };
-    let mut layout = match remembered {
-        Some(layout) => layout,
-        None => Layout::fresh(kube.is_some(), agents)?,
-    };
-    layout.grow(agents)?;
-    let running: Vec<_> = world::list(&place.state)?
-        .into_iter()
-        .filter(servers::Detached::is_running)
-        .map(|process| process.name)
-        .collect();
-    let runs = |name: &str| running.iter().any(|running| running == name);
-    let taken = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_err();
-    if layout.give_way(runs, taken)? {
-        tell.line("  -- another program has taken etcd's port; all that lean on it start anew");
-        world::stop_all(&place.state, tell).await?;
-    }
-    layout.remember(&place.state)?;
-    let world = World {
-        place: place.clone(),
-        layout,
-        etcd_programs: programs.etcd,
-        kube_programs: kube,
-        http: crate::http::Http::new(),
-        tell,
-    };
-    write_environment(&world)?;
-    world.start().await?;
-    Ok(world)
 }
 
 /// Applies the example unless the hunt is there, and waits until all agents run it.
@@ -243,41 +190,6 @@ pub(super) async fn write_edit(
         Verdict::Committed(revision) => Ok(revision),
         Verdict::Refused { .. } => Err(Failure::failed(format!("{key} changed meanwhile"))),
     }
-}
-
-/// A file to source, and a folder of programs that fit each other.
-fn write_environment(world: &World) -> Result<(), Failure> {
-    let state = &world.place.state;
-    let bin = state.join("bin");
-    std::fs::create_dir_all(&bin).map_err(|e| Failure::caused("making the folder bin", &e))?;
-    link(&world.place.hunt, &bin.join("hunt"))?;
-    link(&world.etcd_programs.etcdctl, &bin.join("etcdctl"))?;
-    let mut text = format!(
-        "export TREASUREHUNT_ETCD={0}\nexport ETCDCTL_ENDPOINTS={0}\nexport PATH=\"{1}:$PATH\"\n\
-         export TREASUREHUNT_DEV_DIR=\"{2}\"\n",
-        world.layout.endpoint(),
-        bin.display(),
-        state.display()
-    );
-    if let (Source::Kubernetes { kubectl, kubeconfig }, Some(_)) =
-        (world.source(), world.layout.kubernetes)
-    {
-        link(&kubectl, &bin.join("kubectl"))?;
-        text += &format!("export KUBECONFIG=\"{}\"\n", kubeconfig.display());
-    }
-    write(&state.join("env"), &text)
-}
-
-fn link(to: &Path, at: &Path) -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::caused(&format!("linking {}", at.display()), &error);
-    // In a shell that has sourced the file before, the program on PATH is this very link.
-    let to = std::fs::canonicalize(to).map_err(failed)?;
-    match std::fs::remove_file(at) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    symlink(to, at).map_err(failed)
 }
 
 fn what_next(world: &World) -> Result<(), Failure> {

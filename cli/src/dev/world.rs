@@ -4,9 +4,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use servers::{Detached, EtcdPrograms, KubePrograms, Launch, Places, Programs, Stopped};
+use servers::{
+    Detached, EtcdPrograms, KafkaPrograms, KubePrograms, Launch, Places, Programs, Stopped,
+};
 use store::StoreOptions;
 
+use super::kafka;
 use super::kube::{CRD, Source};
 use super::layout::Layout;
 use super::place::Place;
@@ -31,6 +34,7 @@ pub(super) struct World {
     pub(super) layout: Layout,
     pub(super) etcd_programs: EtcdPrograms,
     pub(super) kube_programs: Option<KubePrograms>,
+    pub(super) kafka_programs: Option<KafkaPrograms>,
     pub(super) http: Http,
     pub(super) tell: Teller,
 }
@@ -71,6 +75,7 @@ impl World {
     pub(super) async fn start(&self) -> Result<(), Failure> {
         self.start_etcd().await?;
         self.start_kubernetes().await?;
+        self.start_kafka().await?;
         self.start_operator().await?;
         let mut started = Vec::new();
         for (name, _) in self.layout.agents() {
@@ -147,7 +152,7 @@ impl World {
     }
 
     /// Waits until it answers; tells the end of its log when it does not.
-    async fn ready<F: Future<Output = bool>>(
+    pub(super) async fn ready<F: Future<Output = bool>>(
         &self,
         name: &str,
         url: &str,
@@ -201,9 +206,14 @@ pub(super) fn list(state: &Path) -> Result<Vec<Detached>, Failure> {
 }
 
 fn rank(name: &str) -> (usize, usize) {
-    let order = ["etcd", "kube-etcd", "kube-apiserver", "operator"];
-    let number = name.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-    (order.iter().position(|known| *known == name).unwrap_or(order.len()), number)
+    let order = ["etcd", "kube-etcd", "kube-apiserver", "kafka", "operator", "agent"];
+    let (kind, number) = match name.rsplit_once('-') {
+        Some((kind, number)) => (kind, number.parse().ok()),
+        None => (name, None),
+    };
+    let kind = if number.is_some() { kind } else { name };
+    let rank = order.iter().position(|known| *known == kind).unwrap_or(order.len());
+    (rank, number.unwrap_or(0))
 }
 
 /// Ends everything on record, agents first; how many were running.
@@ -213,7 +223,9 @@ pub(super) async fn stop_all(state: &Path, tell: Teller) -> Result<usize, Failur
     for process in list(state)?.into_iter().rev() {
         let began = Instant::now();
         let (records, name) = (records(state), process.name.clone());
-        let stop = tokio::task::spawn_blocking(move || Detached::stop(&records, &name, GRACE));
+        // The last broker has nobody left to agree with on its end.
+        let grace = if kafka::id_of(&name) == Some(1) { Duration::ZERO } else { GRACE };
+        let stop = tokio::task::spawn_blocking(move || Detached::stop(&records, &name, grace));
         let what = format!("ending {}", process.name);
         let stopped = tell.during(&what, stop).await;
         match stopped.map_err(|error| Failure::caused("ending what runs", &error))? {
@@ -272,9 +284,20 @@ mod tests {
 
     #[test]
     fn what_others_lean_on_is_ended_last() {
-        let mut names = ["agent-10", "etcd", "agent-2", "operator", "kube-apiserver", "kube-etcd"];
+        let expected = [
+            "etcd",
+            "kube-etcd",
+            "kube-apiserver",
+            "kafka-1",
+            "kafka-2",
+            "operator",
+            "agent-2",
+            "agent-10",
+        ];
+        let mut names = expected;
+        names.sort_unstable();
+        assert_ne!(names, expected);
         names.sort_by_key(|name| rank(name));
-        let expected = ["etcd", "kube-etcd", "kube-apiserver", "operator", "agent-2", "agent-10"];
         assert_eq!(names, expected);
     }
 

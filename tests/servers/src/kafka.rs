@@ -146,7 +146,7 @@ impl KafkaCluster {
         args: &[&str],
         input: Option<&str>,
     ) -> Result<String, ServerError> {
-        tools::run(&self.programs, &self.options.internal_bootstrap(), name, args, input).await
+        self.options.tool(&self.programs, name, args, input).await
     }
 
     /// The authority that signed the nodes' certificate; makes further ones, for clients too.

@@ -24,8 +24,8 @@ use super::args::DemoArgs;
 use super::kube::shown;
 use super::layout::Layout;
 use super::place::Place;
+use super::raise::{Wanted, raise};
 use super::tell::Teller;
-use super::up::raise;
 use super::world::{self, World};
 use crate::failure::Failure;
 use crate::shown::Out;
@@ -66,7 +66,9 @@ async fn clear(place: &Place, tell: Teller) -> Result<(), Failure> {
 }
 
 async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Failure> {
-    let mut world = raise(place, args.no_kubernetes, AGENTS, tell).await?;
+    let DemoArgs { no_kubernetes, broker, .. } = *args;
+    let wanted = Wanted { no_kubernetes, agents: AGENTS, broker: Some(broker) };
+    let mut world = raise(place, wanted, tell).await?;
     tell.head("the tour");
     let mut tour = Tour::new(tell, world.layout.kubernetes.is_some());
     config::apply(&world, &mut tour).await?;

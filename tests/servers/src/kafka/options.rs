@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::security::KafkaSecurity;
-use super::wire;
+use super::{tools, wire};
 use crate::poll::{ServerError, run_tool};
 use crate::port::free_port;
 use crate::process::launch::Launch;
@@ -170,6 +170,28 @@ impl KafkaOptions {
         };
         let serving = wire::serving_brokers(ports.internal).await.unwrap_or_default();
         others.iter().chain([&id]).all(|id| serving.contains(id))
+    }
+
+    /// Runs a tool of the distribution (`kafka-topics`, `kafka-configs`, ...) on the plain listener
+    /// between brokers, unless the arguments name a `--bootstrap-server`; its standard output.
+    ///
+    /// # Errors
+    /// When there is no such tool, or it fails, with what it said.
+    pub async fn tool(
+        &self,
+        programs: &KafkaPrograms,
+        name: &str,
+        args: &[&str],
+        input: Option<&str>,
+    ) -> Result<String, ServerError> {
+        tools::run(programs, &self.internal_bootstrap(), name, args, input).await
+    }
+
+    /// All tools by name, each as the text of a shell script that asks this cluster where clients
+    /// connect, unless it is told another.
+    #[must_use]
+    pub fn scripts(&self, programs: &KafkaPrograms) -> Vec<(&'static str, String)> {
+        tools::scripts(programs, &self.bootstrap())
     }
 
     fn properties(&self, id: usize, ports: KafkaPorts) -> String {

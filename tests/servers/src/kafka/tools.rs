@@ -1,5 +1,6 @@
 //! The command-line tools of the distribution: their names and the classes behind them. Comes in:
-//! name and arguments. Goes out: what the tool wrote. I/O: runs a Java process of about a second.
+//! name and arguments. Goes out: what the tool wrote, or a script that runs it. I/O: runs a Java
+//! process of about a second.
 
 use super::options::QUIET;
 use crate::poll::{ServerError, run_tool};
@@ -41,10 +42,39 @@ pub(super) async fn run(
         let stderr = "there is no such tool".to_owned();
         return Err(ServerError::ToolFailed { command: name.to_owned(), stderr });
     };
-    let mut all = vec![QUIET.to_owned()];
-    all.extend(programs.java_args(HEAP_MB, class));
+    let mut all = java_args(programs, class);
     all.extend(with_bootstrap(bootstrap, args).into_iter().map(str::to_owned));
     run_tool(&programs.java, &all, input).await
+}
+
+/// All tools by name, each as a shell script for people: as in the distribution, but that it asks
+/// the cluster at `bootstrap` unless it is told another.
+pub(super) fn scripts(programs: &KafkaPrograms, bootstrap: &str) -> Vec<(&'static str, String)> {
+    let script = |&(name, class): &(&'static str, &str)| {
+        let java = programs.java.display().to_string();
+        let words = std::iter::once(java).chain(java_args(programs, class));
+        let words: Vec<String> = words.map(|word| quoted(&word)).collect();
+        let text = format!(
+            "#!/bin/sh\n# {name} of Kafka {version}; asks the cluster of this environment unless told \
+             another.\ncase \" $* \" in\n*' --bootstrap-server '*) ;;\n*) set -- \"$@\" \
+             --bootstrap-server {bootstrap} ;;\nesac\nexec {command} \"$@\"\n",
+            version = programs.version,
+            command = words.join(" "),
+        );
+        (name, text)
+    };
+    TOOLS.iter().map(script).collect()
+}
+
+fn java_args(programs: &KafkaPrograms, class: &str) -> Vec<String> {
+    let mut all = vec![QUIET.to_owned()];
+    all.extend(programs.java_args(HEAP_MB, class));
+    all
+}
+
+/// One word for a shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The last place suits all tools: some have a command of their own before the flags.
@@ -62,6 +92,11 @@ mod tests {
 
     fn check(args: &[&str], expected: &[&str]) {
         assert_eq!(with_bootstrap("b:1", args), expected);
+    }
+
+    #[test]
+    fn a_word_stays_one_in_a_shell() {
+        assert_eq!([quoted("a b"), quoted("it's")], ["'a b'", r"'it'\''s'"]);
     }
 
     #[test]
