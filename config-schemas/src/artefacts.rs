@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 
+use crate::between::{AT_MOST, RULES};
 use crate::field::{Cost, Field, Scope, Section};
-use crate::settings::{AT_MOST, SECTIONS};
-use crate::value::{Kind, LIST_LEN_MAX, TEXT_LEN_MAX};
+use crate::secret::{SECRET_KEY_PATTERN, SECRET_NAME_LEN_MAX, SECRET_NAME_PATTERN};
+use crate::settings::SECTIONS;
+use crate::value::{Kind, TEXT_LEN_MAX};
 
 /// Matches what is read as a time, before its bounds.
 pub const DURATION_PATTERN: &str = "^([0-9]+(ms|s|m|h))+$";
@@ -52,14 +54,38 @@ pub fn field_schema(field: &Field) -> Json {
         }
         Kind::Switch { .. } => json!({"type": "boolean"}),
         Kind::Choice { words } => json!({"type": "string", "enum": words}),
-        Kind::List { pattern, .. } => json!({
+        Kind::Text { pattern, len_max, .. } => {
+            json!({"type": "string", "maxLength": len_max, "pattern": pattern})
+        }
+        Kind::List { pattern, len_max, .. } => json!({
             "type": "array",
-            "maxItems": LIST_LEN_MAX,
+            "maxItems": len_max,
             "items": {"type": "string", "maxLength": TEXT_LEN_MAX, "pattern": pattern},
         }),
+        Kind::Secret => secret_schema(),
     };
     schema["description"] = description.into();
     schema
+}
+
+fn secret_schema() -> Json {
+    let part = |pattern: &str, description: &str| {
+        json!({
+            "type": "string",
+            "maxLength": SECRET_NAME_LEN_MAX,
+            "pattern": pattern,
+            "description": description,
+        })
+    };
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["name", "key"],
+        "properties": {
+            "name": part(SECRET_NAME_PATTERN, "Name of the Secret."),
+            "key": part(SECRET_KEY_PATTERN, "Which of its keys."),
+        },
+    })
 }
 
 /// The schema of a whole configuration document.
@@ -118,6 +144,9 @@ pub fn reference() -> String {
     page.push_str("\n## Between settings\n\n");
     for (left, right) in AT_MOST {
         let _ = writeln!(page, "- `{left}` is at most `{right}`.");
+    }
+    for rule in RULES {
+        let _ = writeln!(page, "- `{}`: {}.", rule.field, rule.allowed);
     }
     page
 }

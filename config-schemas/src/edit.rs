@@ -9,9 +9,9 @@ use crate::documents::RefusalCode;
 use crate::field::{Cost, FieldPath, Scope};
 use crate::lookup::{field, section};
 use crate::names::{Generation, NodeName};
-use crate::problem::excerpt;
+use crate::problem::{HIDDEN, excerpt};
 use crate::settings::SECTIONS;
-use crate::value::Value;
+use crate::value::{Kind, Value};
 
 /// Longest value of an override: a list of 256 pins fits, an accident does not.
 pub const EDIT_BYTES_MAX: usize = 32 << 10;
@@ -122,20 +122,21 @@ pub fn target(rest: &str) -> Result<Target, Refused> {
 
 /// Reads the edit of a setting.
 pub fn setting(path: FieldPath, bytes: &[u8]) -> Result<Edit<Value>, Refused> {
-    let (written, signature) = parse(bytes)?;
+    let (written, signature) = parse(bytes, is_bare(path.field().kind))?;
+    let kind = path.field().kind;
     let out_of_bounds = |allowed| {
-        refused(
-            RefusalCode::OutOfBounds,
-            format!("{} is not allowed; allowed: {allowed}", excerpt(&written.to_string())),
-        )
+        let shown =
+            if kind.is_secret() { HIDDEN.to_owned() } else { excerpt(&written.to_string()) };
+        let reason = format!("{shown} is not allowed; allowed: {allowed}");
+        refused(RefusalCode::OutOfBounds, reason)
     };
-    let value = path.field().kind.read(&written).map_err(out_of_bounds)?;
+    let value = kind.read(&written).map_err(out_of_bounds)?;
     Ok(Edit { value, signature })
 }
 
 /// Reads a rollback.
 pub fn rollback(bytes: &[u8]) -> Result<Edit<Generation>, Refused> {
-    let (written, signature) = parse(bytes)?;
+    let (written, signature) = parse(bytes, |_| false)?;
     let value = written.as_u64().map(Generation).ok_or_else(|| {
         refused(RefusalCode::OutOfBounds, "a rollback names a generation: a whole number")
     })?;
@@ -154,8 +155,16 @@ pub fn write(value: &Json, signature: &Signature) -> String {
     Json::Object(map).to_string()
 }
 
+/// Whether a map that stands there is the value itself: a Secret's name and key are a map too.
+fn is_bare(kind: Kind) -> impl Fn(&serde_json::Map<String, Json>) -> bool {
+    move |map| matches!(kind, Kind::Secret) && !map.contains_key("value")
+}
+
 /// A bare value, or `{value, owner, reason, until}`.
-fn parse(bytes: &[u8]) -> Result<(Json, Signature), Refused> {
+fn parse(
+    bytes: &[u8],
+    is_bare: impl Fn(&serde_json::Map<String, Json>) -> bool,
+) -> Result<(Json, Signature), Refused> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Signed {
@@ -172,7 +181,7 @@ fn parse(bytes: &[u8]) -> Result<(Json, Signature), Refused> {
     let text = std::str::from_utf8(bytes).map_err(|_| malformed("not UTF-8 text".to_owned()))?;
     let written: Json = serde_yaml::from_str(text)
         .map_err(|error| malformed(format!("not YAML: {}", one_line(&error.to_string()))))?;
-    if !written.is_object() {
+    if written.as_object().is_none_or(is_bare) {
         return Ok((written, Signature::default()));
     }
     let signed: Signed = serde_json::from_value(written).map_err(|error| {
@@ -251,6 +260,23 @@ mod tests {
         assert_eq!(yaml.value.to_string(), "250ms");
         let again = write(&signed.value.to_json(), &signed.signature);
         assert_eq!(setting(events, again.as_bytes()).unwrap(), signed);
+    }
+
+    #[test]
+    fn a_reference_to_a_secret_is_read_bare_and_signed() {
+        let check = |text: &str, expected: Result<&str, RefusalCode>| {
+            let read = setting(path("kafka.password"), text.as_bytes());
+            let read = read.map(|edit| edit.value.to_string()).map_err(|refused| refused.code);
+            assert_eq!(read.as_deref().map_err(|code| *code), expected, "{text}");
+        };
+        check("{name: kafka, key: password}", Ok("kafka/password"));
+        check("{value: {name: kafka, key: password}, owner: ana}", Ok("kafka/password"));
+        check("{value: null, owner: ana}", Ok("none"));
+        check("{name: kafka, key: password, owner: ana}", Err(RefusalCode::OutOfBounds));
+        check("{name: kafka}", Err(RefusalCode::OutOfBounds));
+        check("pa55", Err(RefusalCode::OutOfBounds));
+        let refused = setting(path("kafka.password"), b"pa55").unwrap_err();
+        assert!(refused.reason.starts_with("(not shown) is not allowed"), "{}", refused.reason);
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub enum Component {
     Game,
     /// The placement controller, in the operator.
     Placement,
+    /// The clients of Kafka.
+    Kafka,
+    /// The topics of Kafka, in the operator.
+    Topics,
 }
 
 /// One setting.

@@ -8,13 +8,14 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::between::conflicts;
 use crate::documents::{Refusal, RefusalCode};
 use crate::edit::{self, Edit, Refused, Signature, Target};
 use crate::field::FieldPath;
 use crate::lookup::fields;
 use crate::names::{Generation, NodeName, Revision};
-use crate::problem::excerpt;
-use crate::reading::{Resource, conflicts};
+use crate::problem::{HIDDEN, excerpt};
+use crate::reading::Resource;
 use crate::settings::{Config, Values};
 use crate::value::Value;
 
@@ -214,9 +215,11 @@ fn current(path: FieldPath, written: &Written, now: Timestamp) -> Result<Edit<Va
 pub(crate) fn refusal(rest: &str, written: &Written, refused: Refused) -> Refusal {
     // Bounded before it is decoded: a refused value may be a megabyte.
     let head = &written.bytes[..written.bytes.len().min(512)];
+    let hidden = matches!(edit::target(rest), Ok(Target::Setting { path, .. }) if path.field().kind.is_secret());
+    let found = if hidden { HIDDEN.to_owned() } else { excerpt(&String::from_utf8_lossy(head)) };
     Refusal {
         key: excerpt_key(&format!("override/{rest}")),
-        found: excerpt(&String::from_utf8_lossy(head)),
+        found,
         reason: refused.reason,
         code: refused.code,
         revision: written.revision,

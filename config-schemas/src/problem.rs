@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Characters of a person's value that a message repeats.
 const EXCERPT_CHARS_MAX: usize = 64;
 
+/// Stands where a value would that may be a secret.
+pub(crate) const HIDDEN: &str = "(not shown)";
+
 /// One thing that is wrong with what a person wrote.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Problem {

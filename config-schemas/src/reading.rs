@@ -3,13 +3,12 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::between::contradictions;
 use crate::field::Section;
 use crate::lookup::section;
 use crate::names::Generation;
-use crate::pin::Pin;
-use crate::problem::{Problem, excerpt};
-use crate::settings::{AT_MOST, Config, SECTIONS, Values};
-use crate::value::Value;
+use crate::problem::{HIDDEN, Problem, excerpt};
+use crate::settings::{SECTIONS, Values};
 
 /// What was read of a map `section: {field: value}`.
 #[derive(Debug, Default, PartialEq)]
@@ -51,7 +50,7 @@ pub fn read_sections(config: &Map<String, Json>) -> Read {
             }),
         }
     }
-    read.problems.extend(conflicts(&read.values));
+    read.problems.extend(contradictions(&read.values));
     read
 }
 
@@ -60,7 +59,7 @@ fn read_section(section: &'static Section, fields: &Map<String, Json>, read: &mu
         let Some(field) = section.fields.iter().find(|field| field.path.name() == name) else {
             read.unknown.push(Problem {
                 field: format!("{}.{}", section.name, excerpt(name)),
-                value: excerpt(&written.to_string()),
+                value: shown(written, section.fields.iter().any(|field| field.kind.is_secret())),
                 allowed: format!(
                     "one of the fields {}",
                     names(section.fields.iter().map(|field| field.path.name()))
@@ -77,44 +76,16 @@ fn read_section(section: &'static Section, fields: &Map<String, Json>, read: &mu
             }
             Err(allowed) => read.problems.push(Problem {
                 field: field.path.to_string(),
-                value: excerpt(&written.to_string()),
+                value: shown(written, field.kind.is_secret()),
                 allowed,
             }),
         }
     }
 }
 
-/// Which rules between two settings the values break; a setting that they do not name has its
-/// default.
-pub fn conflicts(values: &Values) -> Vec<Problem> {
-    let size = |path| {
-        let value = values.get(&path).cloned().unwrap_or_else(|| path.field().kind.default_value());
-        let number = match value {
-            Value::Count(number) | Value::Bytes(number) => number,
-            _ => 0,
-        };
-        (number, value)
-    };
-    let broken = AT_MOST.iter().filter_map(|(left, right)| {
-        let ((left_number, left_value), (right_number, right_value)) = (size(*left), size(*right));
-        (left_number > right_number).then(|| Problem {
-            field: left.to_string(),
-            value: left_value.to_string(),
-            allowed: format!("at most {right}, which is {right_value}"),
-        })
-    });
-    broken.chain(pinned_beyond(values)).collect()
-}
-
-/// Pins of partitions that the hunt does not have.
-fn pinned_beyond(values: &Values) -> Option<Problem> {
-    let partitions = Config::from_values(values).partitions;
-    let beyond = |pin: &&Pin| u64::from(pin.partition.0) >= partitions.count;
-    partitions.pins.iter().find(beyond).map(|pin| Problem {
-        field: "partitions.pins".to_owned(),
-        value: pin.to_string(),
-        allowed: format!("partitions below partitions.count, which is {}", partitions.count),
-    })
+/// What stands there, unless it may be a secret that somebody wrote where its name belongs.
+fn shown(written: &Json, secret: bool) -> String {
+    if secret { HIDDEN.to_owned() } else { excerpt(&written.to_string()) }
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -163,6 +134,14 @@ mod tests {
         check(json!({"buffers": {"events": 32}}), 1, &["workers.batch"], &[]);
         check(json!({"buffers": {"events": 32}, "workers": {"batch": 32}}), 2, &[], &[]);
         check(json!({"buffers": {"event": "1Mi", "bytes": "4Ki"}}), 2, &["buffers.event"], &[]);
+    }
+
+    #[test]
+    fn a_secret_that_stands_where_its_name_belongs_is_not_repeated() {
+        let config = json!({"kafka": {"password": "pa55", "passwd": "pa55", "user": "ana"}});
+        check(config.clone(), 1, &["kafka.password"], &["kafka.passwd"]);
+        let Json::Object(config) = config else { panic!("a map") };
+        assert!(!format!("{:?}", read_sections(&config)).contains("pa55"));
     }
 
     #[test]

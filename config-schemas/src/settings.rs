@@ -1,18 +1,26 @@
 //! Every setting of TreasureHunt, each in one place: type, bounds, default, unit, meaning, cost
 //! of change, whom it concerns. From this table come the typed `Config`, the JSON Schemas, the
-//! resource's bounds and the reference. Pure.
+//! resource's bounds and the reference. Rules between settings are in `between`. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::field::Component::{
-    Game, Gateway, Heartbeat as Lease, Log, Placement, Queues, Workers as Pool,
+    Game, Gateway, Heartbeat as Lease, Kafka as Clients, Log, Placement, Queues,
+    Topics as Reconciler, Workers as Pool,
 };
-use crate::field::Cost::{Drain, Fixed, Live};
+use crate::field::Cost::{Drain, Fixed, Live, Swap};
 use crate::field::Scope::{Hunt, Node};
 use crate::field::{Field, FieldPath, Section};
-use crate::pin::{Pin, is_pin};
+use crate::kinds::{
+    ADDRESSES, EVENT_KINDS, PINS, TOPIC, TOPIC_CONFIGS, USER, bytes, choice, count, days, duration,
+    ms, secs, switch,
+};
+use crate::pin::Pin;
+use crate::secret::SecretRef;
 use crate::table::settings;
+use crate::topics::TopicConfig;
+use crate::typed::{BrokerKind, Compression, SaslMechanism, typed};
 use crate::value::{Kind, Value};
 
 settings! {
@@ -61,7 +69,7 @@ settings! {
         count: u64 = count(16, 1, 4096, "partitions"), Fixed, Hunt, Placement;
         /// Partitions that are to run on a certain node, each written PARTITION=NODE. A pinned
         /// partition moves there when that node is ready, and is placed as any other when not.
-        pins: Vec<Pin> = list("PARTITION=NODE, such as 3=agent-1", "^[0-9]{1,4}=[a-z0-9]([-a-z0-9]*[a-z0-9])?$", is_pin), Drain, Hunt, Placement;
+        pins: Vec<Pin> = PINS, Drain, Hunt, Placement;
         /// No partition moves for balance, off a slow node or for a pin while this is true; the
         /// partitions of a node that is gone or draining still do.
         paused: bool = switch(false), Live, Hunt, Placement;
@@ -105,18 +113,139 @@ settings! {
         hot: u64 = count(500, 1, 1 << 20, "events"), Live, Node, Gateway;
         /// Kinds of events that keep their order, and so never leave their key's partition, although
         /// the game says that they need none. What the game says needs order keeps it in any case.
-        ordered: Vec<String> = list("a kind of event, such as sight", "^[a-z][a-z0-9._-]{0,63}$", is_kind), Live, Node, Gateway;
+        ordered: Vec<String> = EVENT_KINDS, Live, Node, Gateway;
     }
 
     /// Where events and outcomes are kept.
     broker: Broker {
-        /// What keeps the events: embedded is a log on the disk of one machine.
-        kind: BrokerKind = choice(&["embedded"]), Fixed, Hunt, Log;
-        /// Time that the log waits for more events before it writes a group to disk. 0s writes at
+        /// What keeps the events: embedded is a log on the disk of one machine, kafka a cluster, which
+        /// the section kafka says how to reach.
+        kind: BrokerKind = choice(&["embedded", "kafka"]), Fixed, Hunt, Log;
+        /// Time that the embedded log waits for more events before it writes a group to disk. 0s writes at
         /// once; more trades latency for fewer writes.
         linger: Duration = duration(ms(0), ms(0), ms(100)), Live, Node, Log;
-        /// Size at which a new segment file is begun.
+        /// Size at which the embedded log begins a new segment file.
         segment: u64 = bytes(64 << 20, 1 << 20, 1 << 30), Live, Node, Log;
+    }
+
+    /// Where the Kafka cluster is and who we are to it. Passwords, certificates and keys are named by
+    /// Secret and key, in the hunt's own namespace; their bytes stand nowhere else, and a Secret that
+    /// changes is taken over like an edit.
+    kafka: Kafka {
+        /// Brokers that are asked first for all others.
+        bootstrap: Vec<String> = ADDRESSES, Swap, Hunt, Clients;
+        /// Whether connections are encrypted. Certificates are always checked, names too.
+        tls: bool = switch(false), Swap, Hunt, Clients;
+        /// PEM of who must have signed the brokers' certificates; the system's own authorities when
+        /// there is none.
+        authority: Option<SecretRef> = Kind::Secret, Swap, Hunt, Clients;
+        /// PEM of the certificate that is shown to the brokers.
+        certificate: Option<SecretRef> = Kind::Secret, Swap, Hunt, Clients;
+        /// PEM of its private key, which has no password of its own.
+        privateKey: Option<SecretRef> = Kind::Secret, Swap, Hunt, Clients;
+        /// How the user is known to the brokers. plain sends the password as it is, so it needs tls.
+        mechanism: SaslMechanism = choice(&["none", "plain", "scram-sha-256", "scram-sha-512"]), Swap, Hunt, Clients;
+        /// Name of the user, wherever kafka.mechanism is not none.
+        user: String = USER, Swap, Hunt, Clients;
+        /// Password of that user.
+        password: Option<SecretRef> = Kind::Secret, Swap, Hunt, Clients;
+    }
+
+    /// The hunt's topics in Kafka, which the operator makes and keeps as they are written here. Each
+    /// has as many partitions as the hunt.
+    topics: Topics {
+        /// Topic that events come in by. When empty, NAMESPACE.HUNT.events.
+        events: String = TOPIC, Fixed, Hunt, Reconciler;
+        /// Topic of outcomes, which are the hunt's state. When empty, NAMESPACE.HUNT.outcomes.
+        outcomes: String = TOPIC, Fixed, Hunt, Reconciler;
+        /// Topic of snapshots, which spare most outcomes from being replayed. When empty,
+        /// NAMESPACE.HUNT.snapshots.
+        snapshots: String = TOPIC, Fixed, Hunt, Reconciler;
+        /// Topic of events that could not be played. When empty, NAMESPACE.HUNT.dead.
+        deadLetters: String = TOPIC, Fixed, Hunt, Reconciler;
+        /// Brokers that have a copy of each partition. A change moves copies step by step.
+        replicationFactor: u64 = count(3, 1, 7, "replicas"), Live, Hunt, Reconciler;
+        /// Copies that must have a record before it counts as kept: with fewer in sync, nothing is
+        /// taken in. At most topics.replicationFactor; with as many, one broker that is gone stops the
+        /// hunt.
+        minInSync: u64 = count(2, 1, 7, "replicas"), Live, Hunt, Reconciler;
+        /// Largest batch of records that the topics take. producer.message must not be above it.
+        message: u64 = bytes(1 << 20, 1 << 10, 64 << 20), Live, Hunt, Reconciler;
+        /// Time that events are kept. An event that has not been played by then is lost, so it must be
+        /// longer than the hunt may ever stand still.
+        eventsRetention: Duration = duration(days(7), secs(60), days(3650)), Live, Hunt, Reconciler;
+        /// Bytes of events that each partition keeps at most; 0 for any. What is above goes, oldest
+        /// first, played or not.
+        eventsBytes: u64 = bytes(0, 0, 16 << 40), Live, Hunt, Reconciler;
+        /// Time that outcomes are kept; 0s for ever. Outcomes are the state: what is not in a snapshot
+        /// is rebuilt from them, and a partition gets a snapshot only after many outcomes. So they must
+        /// outlive the snapshots, and a quiet partition may not have had one for months.
+        outcomesRetention: Duration = duration(secs(0), secs(0), days(3650)), Live, Hunt, Reconciler;
+        /// Time that dead letters are kept.
+        deadLettersRetention: Duration = duration(days(14), secs(60), days(3650)), Live, Hunt, Reconciler;
+        /// Bytes of dead letters that each partition keeps at most; what is above goes, oldest first.
+        deadLettersBytes: u64 = bytes(64 << 20, 1 << 20, 16 << 40), Live, Hunt, Reconciler;
+        /// More configuration of single topics, by Kafka's own keys. What other settings decide, they
+        /// decide; what Kafka refuses is reported.
+        configs: Vec<TopicConfig> = TOPIC_CONFIGS, Live, Hunt, Reconciler;
+    }
+
+    /// How records are sent to Kafka. Acknowledgement is no setting: an answer promises that all
+    /// in-sync copies have the record, and order needs idempotence, which asks for the same.
+    producer: Producer {
+        /// Time that a batch waits for more.
+        linger: Duration = duration(ms(2), ms(0), secs(1)), Swap, Node, Clients;
+        /// Bytes at which a batch is full; at most producer.message.
+        batch: u64 = bytes(256 << 10, 1 << 10, 16 << 20), Swap, Node, Clients;
+        /// Records at which a batch is full.
+        batchRecords: u64 = count(10_000, 1, 1_000_000, "records"), Swap, Node, Clients;
+        /// How batches are made smaller on their way: lz4 and snappy are quick, zstd gains most for
+        /// its time, gzip is for consumers that know nothing else.
+        compression: Compression = choice(&["none", "lz4", "snappy", "zstd", "gzip"]), Swap, Node, Clients;
+        /// Requests to one broker without an answer; with more than 5 there is no order.
+        inFlight: u64 = count(5, 1, 5, "requests"), Swap, Node, Clients;
+        /// Largest request; at most producer.queue and topics.message.
+        message: u64 = bytes(1 << 20, 1 << 10, 64 << 20), Swap, Node, Clients;
+        /// Bytes of all partitions that wait for acknowledgement; who appends more, waits. With the
+        /// rate, it says how long a broker may be gone before producers of events are told to wait.
+        queue: u64 = bytes(64 << 20, 1 << 20, 1 << 30), Swap, Node, Clients;
+        /// Time that a broker may take to have a batch on all in-sync copies.
+        requestTimeout: Duration = duration(secs(5), secs(1), secs(300)), Swap, Node, Clients;
+    }
+
+    /// How records are fetched from Kafka.
+    consumer: Consumer {
+        /// A broker answers when it has so many bytes, or after consumer.fetchWait; at most
+        /// consumer.fetchMax.
+        fetchMin: u64 = bytes(1, 1, 16 << 20), Swap, Node, Clients;
+        /// Most bytes of an answer.
+        fetchMax: u64 = bytes(16 << 20, 1 << 10, 256 << 20), Swap, Node, Clients;
+        /// Most bytes of one partition in an answer.
+        partitionMax: u64 = bytes(1 << 20, 1 << 10, 64 << 20), Swap, Node, Clients;
+        /// Time that a broker waits for consumer.fetchMin.
+        fetchWait: Duration = duration(ms(100), ms(1), secs(5)), Swap, Node, Clients;
+        /// Bytes that are fetched ahead for each reader, and about as many again by the client below.
+        queued: u64 = bytes(4 << 20, 64 << 10, 256 << 20), Swap, Node, Clients;
+    }
+
+    /// What holds for every client of Kafka: connections, and how one client follows another.
+    session: Session {
+        /// Time within which a connection must stand.
+        connectTimeout: Duration = duration(secs(5), secs(1), secs(60)), Swap, Node, Clients;
+        /// Time within which a request must be answered.
+        socketTimeout: Duration = duration(secs(10), secs(2), secs(300)), Swap, Node, Clients;
+        /// First wait before connecting again; at most session.reconnectMax.
+        reconnectMin: Duration = duration(ms(50), ms(10), secs(10)), Swap, Node, Clients;
+        /// Longest wait before connecting again.
+        reconnectMax: Duration = duration(secs(1), ms(10), secs(60)), Swap, Node, Clients;
+        /// How old the knowledge of who leads which partition may get.
+        metadataAge: Duration = duration(secs(60), secs(1), secs(900)), Swap, Node, Clients;
+        /// Time within which a new client must prove itself before it takes over; one that cannot is
+        /// rejected, and the old one goes on.
+        proof: Duration = duration(secs(5), secs(1), secs(60)), Swap, Node, Clients;
+        /// Time that an old client has after a swap to get its last records acknowledged; then they
+        /// are given up, and whoever appended them is told so.
+        drain: Duration = duration(secs(30), secs(1), secs(300)), Swap, Node, Clients;
     }
 
     /// The rules of the hunt.
@@ -132,23 +261,13 @@ settings! {
     }
 }
 
-/// Rules between two settings: the left one may be at most as large as the right one.
-pub static AT_MOST: &[(FieldPath, FieldPath)] = &[
-    (
-        FieldPath { section: "workers", name: "batch" },
-        FieldPath { section: "buffers", name: "events" },
-    ),
-    (
-        FieldPath { section: "buffers", name: "event" },
-        FieldPath { section: "buffers", name: "bytes" },
-    ),
-];
+/// The value of every setting.
+pub type Values = BTreeMap<FieldPath, Value>;
 
-/// What keeps the events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BrokerKind {
-    /// A log on the disk of one machine.
-    Embedded,
+impl Default for Config {
+    fn default() -> Config {
+        Config::from_values(&Values::new())
+    }
 }
 
 /// etcd grants no shorter lease than this with its default election time-out.
@@ -163,120 +282,6 @@ impl Heartbeat {
         let silent = self.interval.saturating_mul(misses).clamp(LEASE_MIN, LEASE_MAX);
         Duration::from_secs(silent.as_secs() + u64::from(silent.subsec_nanos() > 0))
     }
-}
-
-/// The value of every setting.
-pub type Values = BTreeMap<FieldPath, Value>;
-
-/// A type that a setting can have in `Config`.
-pub(crate) trait Typed: Sized {
-    /// `None` when the value is of another kind, which the table's test rules out.
-    fn from_value(value: &Value) -> Option<Self>;
-}
-
-impl Typed for u64 {
-    fn from_value(value: &Value) -> Option<u64> {
-        match value {
-            Value::Count(number) | Value::Bytes(number) => Some(*number),
-            _ => None,
-        }
-    }
-}
-
-impl Typed for Duration {
-    fn from_value(value: &Value) -> Option<Duration> {
-        match value {
-            Value::Duration(time) => Some(*time),
-            _ => None,
-        }
-    }
-}
-
-impl Typed for bool {
-    fn from_value(value: &Value) -> Option<bool> {
-        match value {
-            Value::Switch(on) => Some(*on),
-            _ => None,
-        }
-    }
-}
-
-impl Typed for BrokerKind {
-    fn from_value(value: &Value) -> Option<BrokerKind> {
-        matches!(value, Value::Choice("embedded")).then_some(BrokerKind::Embedded)
-    }
-}
-
-impl Typed for Vec<Pin> {
-    fn from_value(value: &Value) -> Option<Vec<Pin>> {
-        match value {
-            Value::List(texts) => texts.iter().map(|text| text.parse().ok()).collect(),
-            _ => None,
-        }
-    }
-}
-
-impl Typed for Vec<String> {
-    fn from_value(value: &Value) -> Option<Vec<String>> {
-        match value {
-            Value::List(texts) => Some(texts.clone()),
-            _ => None,
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config::from_values(&Values::new())
-    }
-}
-
-fn typed<T: Typed>(values: &Values, section: &'static str, name: &'static str) -> T {
-    let path = FieldPath { section, name };
-    let default = || path.field().kind.default_value();
-    let typed = T::from_value(&values.get(&path).cloned().unwrap_or_else(default));
-    // Values are read by the field's own kind, and a test walks the whole table.
-    typed.expect("a field's type fits its kind")
-}
-
-/// Whether the text may be the name of a kind of event; which there are, the game says.
-fn is_kind(text: &str) -> bool {
-    let inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
-    text.len() <= 64
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.bytes().all(inner)
-}
-
-const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
-
-const fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-const fn duration(default: Duration, min: Duration, max: Duration) -> Kind {
-    Kind::Duration { default, min, max }
-}
-
-const fn count(default: u64, min: u64, max: u64, unit: &'static str) -> Kind {
-    Kind::Count { default, min, max, unit }
-}
-
-const fn bytes(default: u64, min: u64, max: u64) -> Kind {
-    Kind::Bytes { default, min, max }
-}
-
-const fn switch(default: bool) -> Kind {
-    Kind::Switch { default }
-}
-
-const fn choice(words: &'static [&'static str]) -> Kind {
-    Kind::Choice { words }
-}
-
-const fn list(entry: &'static str, pattern: &'static str, is_entry: fn(&str) -> bool) -> Kind {
-    Kind::List { entry, pattern, is_entry }
 }
 
 #[cfg(test)]
@@ -298,6 +303,16 @@ mod tests {
         assert_eq!(config.heartbeat.interval, Duration::from_secs(1));
         assert_eq!(config.buffers.bytes, 16 << 20);
         assert_eq!(config.partitions.pins, []);
+    }
+
+    #[test]
+    fn every_word_of_a_choice_has_its_type() {
+        for field in fields() {
+            let Kind::Choice { words } = field.kind else { continue };
+            for word in words {
+                Config::from_values(&[(field.path, Value::Choice(word))].into());
+            }
+        }
     }
 
     #[test]

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::secret::SecretRef;
+
 /// Longest list that a setting may hold: each entry is looked at on every event.
 pub const LIST_LEN_MAX: usize = 256;
-/// Longest text in a list.
-pub const TEXT_LEN_MAX: usize = 128;
+/// Longest text in a list: a host's name of full length and a port.
+pub const TEXT_LEN_MAX: usize = 260;
 
 /// The value of one setting, known to be of its field's kind and within its bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +27,12 @@ pub enum Value {
     Switch(bool),
     /// One of a few words.
     Choice(&'static str),
+    /// A text; empty when nobody says anything.
+    Text(String),
     /// A list of texts, in the order that the person wrote.
     List(Vec<String>),
+    /// Where a secret is; never the secret.
+    Secret(Option<SecretRef>),
 }
 
 /// What values a setting takes, and the one that it has when nobody says otherwise.
@@ -47,10 +53,16 @@ pub enum Kind {
     /// One of `words`; the first one is the default.
     #[allow(missing_docs)]
     Choice { words: &'static [&'static str] },
-    /// Texts, each of which `is_entry` accepts; empty by default. `entry` says what an entry is,
-    /// `pattern` is the same as a regular expression.
+    /// A text that `is_text` accepts; empty by default. `what` says what it is, `pattern` is the
+    /// same as a regular expression.
     #[allow(missing_docs)]
-    List { entry: &'static str, pattern: &'static str, is_entry: fn(&str) -> bool },
+    Text { what: &'static str, pattern: &'static str, is_text: fn(&str) -> bool, len_max: usize },
+    /// At most `len_max` texts, each of which `is_entry` accepts; empty by default. `entry` says what
+    /// an entry is, `pattern` is the same as a regular expression.
+    #[allow(missing_docs)]
+    List { entry: &'static str, pattern: &'static str, is_entry: fn(&str) -> bool, len_max: usize },
+    /// A key of a Secret, written `{name: .., key: ..}`; none by default.
+    Secret,
 }
 
 impl Kind {
@@ -62,7 +74,9 @@ impl Kind {
             Kind::Bytes { default, .. } => Value::Bytes(default),
             Kind::Switch { default } => Value::Switch(default),
             Kind::Choice { words } => Value::Choice(words[0]),
+            Kind::Text { .. } => Value::Text(String::new()),
             Kind::List { .. } => Value::List(Vec::new()),
+            Kind::Secret => Value::Secret(None),
         }
     }
 
@@ -84,10 +98,20 @@ impl Kind {
             ),
             Kind::Switch { .. } => "true or false".to_owned(),
             Kind::Choice { words } => format!("one of {}", words.join(", ")),
-            Kind::List { entry, .. } => {
-                format!("a list of at most {LIST_LEN_MAX} entries, each {entry}")
+            Kind::Text { what, .. } => what.to_owned(),
+            Kind::List { entry, len_max, .. } => {
+                format!("a list of at most {len_max} entries, each {entry}")
+            }
+            Kind::Secret => {
+                "name and key of a Secret of this namespace, and nothing else: {name: .., key: ..}"
+                    .to_owned()
             }
         }
+    }
+
+    /// Whether what a person writes there by mistake may be a secret, and must not be repeated.
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self, Kind::Secret)
     }
 
     /// Reads what a person wrote. The error is [`Kind::allowed`], since nothing else helps.
@@ -113,8 +137,14 @@ impl Kind {
                 let text = written.as_str()?;
                 words.iter().find(|word| **word == text).map(|word| Value::Choice(word))
             }
-            Kind::List { is_entry, .. } => {
-                let entries = written.as_array().filter(|list| list.len() <= LIST_LEN_MAX)?;
+            Kind::Text { is_text, len_max, .. } => {
+                let text = written.as_str()?;
+                (text.len() <= len_max && is_text(text)).then(|| Value::Text(text.to_owned()))
+            }
+            Kind::Secret if written.is_null() => Some(Value::Secret(None)),
+            Kind::Secret => Some(Value::Secret(Some(SecretRef::read(written)?))),
+            Kind::List { is_entry, len_max, .. } => {
+                let entries = written.as_array().filter(|list| list.len() <= len_max)?;
                 let texts = entries.iter().map(|entry| {
                     let text = entry.as_str()?;
                     (text.len() <= TEXT_LEN_MAX && is_entry(text)).then(|| text.to_owned())
@@ -131,7 +161,9 @@ impl Value {
         match self {
             Value::Count(number) => Json::from(*number),
             Value::Switch(on) => Json::from(*on),
+            Value::Text(text) => Json::from(text.clone()),
             Value::List(texts) => Json::from(texts.clone()),
+            Value::Secret(reference) => reference.as_ref().map_or(Json::Null, SecretRef::to_json),
             Value::Duration(_) | Value::Bytes(_) | Value::Choice(_) => Json::from(self.to_string()),
         }
     }
@@ -142,7 +174,7 @@ impl Value {
             Value::Count(number) | Value::Bytes(number) => Some(*number as f64),
             Value::Duration(time) => Some(time.as_secs_f64()),
             Value::Switch(on) => Some(f64::from(u8::from(*on))),
-            Value::Choice(_) | Value::List(_) => None,
+            Value::Choice(_) | Value::Text(_) | Value::List(_) | Value::Secret(_) => None,
         }
     }
 }
@@ -155,7 +187,11 @@ impl fmt::Display for Value {
             Value::Bytes(bytes) => f.write_str(&format_bytes(*bytes)),
             Value::Switch(on) => on.fmt(f),
             Value::Choice(word) => f.write_str(word),
+            Value::Text(text) if text.is_empty() => f.write_str("\"\""),
+            Value::Text(text) => f.write_str(text),
             Value::List(texts) => write!(f, "[{}]", texts.join(", ")),
+            Value::Secret(Some(reference)) => reference.fmt(f),
+            Value::Secret(None) => f.write_str("none"),
         }
     }
 }
@@ -254,6 +290,16 @@ mod tests {
         check(SIZE, json!("1025"), Some("1025"));
         for wrong in [json!("16M"), json!("1Ti"), json!(1), json!("Ki"), json!("+5Ki"), json!(-1)] {
             check(SIZE, wrong, None);
+        }
+    }
+
+    #[test]
+    fn a_secret_is_a_reference_and_never_a_text() {
+        check(Kind::Secret, json!({"name": "kafka", "key": "password"}), Some("kafka/password"));
+        check(Kind::Secret, json!(null), Some("none"));
+        for wrong in [json!("pa55"), json!({"name": "kafka"}), json!({"value": "pa55"}), json!([])]
+        {
+            check(Kind::Secret, wrong, None);
         }
     }
 

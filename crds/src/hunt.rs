@@ -85,7 +85,8 @@ pub struct TreasureHuntSpec {
     /// Generations to keep; see [`HISTORY_DEFAULT`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<u32>,
-    /// What becomes of live edits when the hunt is deleted.
+    /// What becomes of live edits and topics when the hunt is deleted; see [`DeletionPolicy`]. Not the
+    /// same as its default: only a policy that is written down deletes topics.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// `section: {field: value}`, as written.
@@ -103,13 +104,14 @@ pub struct Agents {
     pub replicas: Option<i32>,
 }
 
-/// What becomes of live edits when the hunt is deleted.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What becomes of the hunt's live edits (the keys below override/) and of its topics in Kafka when
+/// it is deleted. Left out: live edits go, topics stay with all that was ever played. Delete: both go.
+/// Retain: both stay, and live edits hold again when a hunt of that name is made anew.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeletionPolicy {
-    /// They go with the hunt.
-    #[default]
+    /// Live edits and topics go with the hunt.
     Delete,
-    /// The keys below override/ stay, and hold again when a hunt of that name is made anew.
+    /// Live edits and topics stay.
     Retain,
 }
 
@@ -118,5 +120,16 @@ impl TreasureHuntSpec {
     pub fn kept(&self) -> usize {
         let history = self.history.unwrap_or(HISTORY_DEFAULT);
         history.clamp(HISTORY_MIN, HISTORY_MAX) as usize
+    }
+
+    /// Whether live edits outlive the hunt.
+    pub fn keeps_edits(&self) -> bool {
+        self.deletion_policy == Some(DeletionPolicy::Retain)
+    }
+
+    /// Whether the topics outlive the hunt: they do unless the resource says in so many words that
+    /// they go. What cannot be brought back is not deleted by default.
+    pub fn keeps_topics(&self) -> bool {
+        self.deletion_policy != Some(DeletionPolicy::Delete)
     }
 }

@@ -1,8 +1,8 @@
 //! Rules in CEL, generated from the table of settings: bounds of times and sizes, rules between
-//! two settings, settings that never change. Each message names field, value and what is
+//! settings, settings that never change. Each message names field, value and what is
 //! allowed, in the words of the operator's own check. Pure.
 
-use config_schemas::{Field, FieldPath, Kind, Value};
+use config_schemas::{Field, FieldPath, Kind, Rule, Value};
 use serde_json::{Value as Json, json};
 
 /// The bounds of a time or a size; `None` for what the schema itself can bound.
@@ -19,9 +19,12 @@ pub(crate) fn bounds(field: &Field) -> Option<Json> {
             Value::Bytes(min),
             Value::Bytes(max)
         ),
-        Kind::Count { .. } | Kind::Switch { .. } | Kind::Choice { .. } | Kind::List { .. } => {
-            return None;
-        }
+        Kind::Count { .. }
+        | Kind::Switch { .. }
+        | Kind::Choice { .. }
+        | Kind::Text { .. }
+        | Kind::List { .. }
+        | Kind::Secret => return None,
     };
     let allowed = field.kind.allowed();
     Some(json!({
@@ -53,6 +56,34 @@ pub(crate) fn at_most(left: FieldPath, right: FieldPath) -> Json {
     })
 }
 
+/// A rule between settings, where the API server can ask it.
+pub(crate) fn between(rule: &Rule) -> Option<Json> {
+    Some(json!({
+        "rule": expand(rule.cel?),
+        "message": format!("{}: allowed: {}", rule.field, rule.allowed),
+        "fieldPath": field_path(rule.field),
+    }))
+}
+
+/// `{section.field}` is the setting's value or default, `{?section.field}` whether it has one.
+fn expand(expression: &str) -> String {
+    let mut parts = expression.split('{');
+    let mut expanded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // A test has the API server take all of them.
+        let (name, rest) =
+            part.split_once('}').expect("a brace that opens a setting's name closes");
+        let (present, name) = match name.strip_prefix('?') {
+            Some(name) => (true, name),
+            None => (false, name),
+        };
+        let path = FieldPath::parse(name).expect("a rule names settings of the table");
+        expanded += &if present { is_there("self", path) } else { or_default("self", path) };
+        expanded += rest;
+    }
+    expanded
+}
+
 /// The setting keeps the value that it had when the hunt was made, named or by default.
 pub(crate) fn fixed(field: &Field) -> Json {
     let (now, before) = (or_default("self", field.path), or_default("oldSelf", field.path));
@@ -77,20 +108,28 @@ fn or_default(root: &str, path: FieldPath) -> String {
         value @ (Value::Count(_) | Value::Switch(_) | Value::List(_)) => {
             value.to_json().to_string()
         }
+        Value::Text(text) => format!("'{text}'"),
         value => format!("'{value}'"),
     };
-    format!(
-        "(has({root}.{section}) && has({root}.{section}.{name}) ? {root}.{section}.{name} : {default})"
-    )
+    format!("({} ? {root}.{section}.{name} : {default})", is_there(root, path))
+}
+
+/// Whether the spec says anything of the setting.
+fn is_there(root: &str, path: FieldPath) -> String {
+    let (section, name) = (path.section(), path.name());
+    format!("(has({root}.{section}) && has({root}.{section}.{name}))")
 }
 
 fn as_text(expression: &str, path: FieldPath) -> String {
     match path.field().kind {
         Kind::Count { max, .. } => digits(expression, max),
         Kind::Switch { .. } => format!("({expression} ? 'true' : 'false')"),
-        Kind::Duration { .. } | Kind::Bytes { .. } | Kind::Choice { .. } | Kind::List { .. } => {
-            expression.to_owned()
-        }
+        Kind::Duration { .. }
+        | Kind::Bytes { .. }
+        | Kind::Choice { .. }
+        | Kind::Text { .. }
+        | Kind::List { .. }
+        | Kind::Secret => expression.to_owned(),
     }
 }
 

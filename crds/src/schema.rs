@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use config_schemas::artefacts::section_schema;
-use config_schemas::{AT_MOST, Cost, SECTIONS, Section, fields};
+use config_schemas::{AT_MOST, Cost, RULES, SECTIONS, Section, fields};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value as Json, json};
 
@@ -28,6 +28,7 @@ impl JsonSchema for TreasureHuntSpec {
         let between: Vec<Json> = AT_MOST
             .iter()
             .map(|(left, right)| rules::at_most(*left, *right))
+            .chain(RULES.iter().filter_map(rules::between))
             .chain(fields().filter(|field| field.cost == Cost::Fixed).map(rules::fixed))
             .collect();
         json_schema!({
@@ -43,17 +44,25 @@ impl JsonSchema for TreasureHuntSpec {
 /// A section's schema with the bounds of times and sizes as rules.
 fn bounded(section: &Section) -> Json {
     let mut schema = section_schema(section);
-    if let Some(object) = schema.as_object_mut() {
-        // A structural schema names its properties or allows others, not both; the API server
-        // prunes or refuses what is unknown by itself.
-        object.remove("additionalProperties");
-    }
+    close(&mut schema);
     for field in section.fields {
+        let own = &mut schema["properties"][field.path.name()];
+        if own["properties"].is_object() {
+            close(own);
+        }
         if let Some(rule) = rules::bounds(field) {
             schema["properties"][field.path.name()]["x-kubernetes-validations"] = json!([rule]);
         }
     }
     schema
+}
+
+/// A structural schema names its properties or allows others, not both; the API server prunes or
+/// refuses what is unknown by itself.
+fn close(schema: &mut Json) {
+    if let Some(object) = schema.as_object_mut() {
+        object.remove("additionalProperties");
+    }
 }
 
 fn history() -> Json {

@@ -78,6 +78,92 @@ async fn the_api_server_takes_what_is_valid_and_says_what_is_wrong_with_the_rest
     api.bad(&"a".repeat(64), "{}", &["metadata.name", "63 lower-case letters"]).await;
 }
 
+/// Each breaks one rule between settings.
+const CONTRADICTIONS: &[(&str, &str)] = &[
+    ("{broker: {kind: kafka}}", "kafka.bootstrap"),
+    ("{broker: {kind: kafka}, kafka: {bootstrap: []}}", "kafka.bootstrap"),
+    ("{kafka: {mechanism: plain, user: ana, password: {name: a, key: b}}}", "kafka.mechanism"),
+    ("{kafka: {mechanism: scram-sha-512, user: ana}}", "kafka.mechanism"),
+    ("{kafka: {mechanism: scram-sha-256, password: {name: a, key: b}}}", "kafka.mechanism"),
+    ("{kafka: {tls: true, certificate: {name: a, key: b}}}", "kafka.certificate"),
+    ("{kafka: {tls: true, privateKey: {name: a, key: b}}}", "kafka.privateKey"),
+    ("{kafka: {authority: {name: a, key: b}}}", "kafka.tls"),
+    ("{topics: {events: a, deadLetters: a}}", "topics.events"),
+    ("{topics: {outcomesRetention: 59m}}", "topics.outcomesRetention"),
+    ("{topics: {configs: ['events:retention.ms=1']}}", "topics.configs"),
+    ("{topics: {configs: ['snapshots:cleanup.policy=delete']}}", "topics.configs"),
+    ("{topics: {configs: ['events:leader.replication.throttled.replicas=1']}}", "topics.configs"),
+    ("{topics: {replicationFactor: 1}}", "topics.minInSync"),
+    ("{topics: {minInSync: 4}}", "topics.minInSync"),
+    ("{topics: {message: 512Ki}}", "producer.message"),
+    ("{producer: {message: 64Ki}}", "producer.batch"),
+    ("{producer: {queue: 2Mi, message: 3Mi}, topics: {message: 3Mi}}", "producer.message"),
+    ("{consumer: {fetchMin: 2Mi, fetchMax: 1Mi}}", "consumer.fetchMin"),
+    ("{consumer: {fetchWait: 5s}, session: {socketTimeout: 5s}}", "consumer.fetchWait"),
+    ("{session: {reconnectMin: 2s}}", "session.reconnectMin"),
+];
+
+/// Each is at the edge of such a rule, on its good side.
+const CONSENTS: &[&str] = &[
+    "{broker: {kind: kafka}, kafka: {bootstrap: ['a:1']}}",
+    "{kafka: {tls: true, mechanism: plain, user: ana, password: {name: a, key: b}}}",
+    "{kafka: {mechanism: scram-sha-512, user: ana, password: {name: a.b, key: .c_d-e}}}",
+    "{kafka: {tls: true, certificate: {name: a, key: b}, privateKey: {name: a, key: c}}}",
+    "{kafka: {tls: true, authority: {name: a, key: b}}}",
+    "{topics: {events: a, outcomes: b, snapshots: c, deadLetters: d}}",
+    "{topics: {outcomesRetention: 1h, eventsBytes: 16384Gi}}",
+    "{topics: {outcomesRetention: 0s, replicationFactor: 1, minInSync: 1}}",
+    "{topics: {configs: ['events:segment.bytes=67108864', 'deadLetters:compression.type=zstd']}}",
+    "{consumer: {fetchWait: 5s}, session: {socketTimeout: 6s, reconnectMin: 1s}}",
+    "{producer: {compression: zstd, inFlight: 1, message: 64Mi}, topics: {message: 64Mi}}",
+];
+
+#[tokio::test]
+async fn the_api_server_and_the_operator_agree_on_what_goes_together() {
+    let api = api().await;
+    let problems = |spec: &str| {
+        let spec: serde_json::Map<_, _> = serde_yaml::from_str(spec).unwrap();
+        let read = config_schemas::read_sections(&spec);
+        assert_eq!(read.unknown, []);
+        read.problems
+    };
+    for (index, spec) in CONSENTS.iter().enumerate() {
+        assert_eq!(problems(spec), [], "{spec}");
+        // One hunt each: names of topics never change.
+        let done = api.apply(&format!("good-{index}"), spec).await;
+        assert!(done.is_ok(), "{spec}: {done:?}");
+    }
+    for (spec, field) in CONTRADICTIONS {
+        let ours: Vec<_> = problems(spec).into_iter().map(|problem| problem.field).collect();
+        assert_eq!(ours, [*field], "{spec}");
+        api.bad("a", spec, &[field, "allowed: "]).await;
+    }
+    let untold = config_schemas::RULES.iter().filter(|rule| {
+        let field = rule.field.to_string();
+        !CONTRADICTIONS.iter().any(|(_, told)| *told == field)
+    });
+    assert_eq!(untold.count(), 0, "a rule that no contradiction here breaks");
+}
+
+#[tokio::test]
+async fn a_secret_is_named_and_never_written_down() {
+    let api = api().await;
+    let password = "spec.kafka.password";
+    api.bad("a", "{kafka: {password: pa55}}", &[password, "must be of type object"]).await;
+    api.bad("a", "{kafka: {password: {name: a, key: b, value: c}}}", &["password.value"]).await;
+    api.bad("a", "{kafka: {password: {name: a}}}", &["password.key"]).await;
+    for wrong in ["{name: ../a, key: b}", "{name: a, key: ..}", "{name: a, key: b/c}"] {
+        api.bad("a", &format!("{{kafka: {{password: {wrong}}}}}"), &[password]).await;
+    }
+    for wrong in ["ssl://a:1", "a", "a:b", "::1:2"] {
+        let spec = format!("{{kafka: {{bootstrap: ['{wrong}']}}}}");
+        api.bad("a", &spec, &["spec.kafka.bootstrap"]).await;
+    }
+    for wrong in [".", "..", "a b"] {
+        api.bad("a", &format!("{{topics: {{events: '{wrong}'}}}}"), &["spec.topics.events"]).await;
+    }
+}
+
 #[tokio::test]
 async fn what_is_fixed_stays_whether_it_was_named_or_not() {
     let api = api().await;

@@ -4,8 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Addresses of a bootstrap list; more are of no use, as the cluster names the rest itself.
-const ADDRESSES_MAX: usize = 32;
+use config_schemas::{ADDRESSES_MAX, is_address};
 
 /// Text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,19 +57,6 @@ impl Bootstrap {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// Names, IPv4 and bracketed IPv6; a protocol before the name would go around our own choice.
-fn is_address(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let fits = match bare {
-        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-        }
-    };
-    fits && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// How a user is known to the cluster.
