@@ -40,7 +40,7 @@ pub use process::launch::{Launch, ProcessError};
 pub use process::server::ServerProcess;
 pub use process::stat::{ProcessStat, ProcessState};
 pub use programs::{
-    EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs, ProgramsError, Progress, Step,
-    Unavailable, Version,
+    EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs, ProgramsError, Progress,
+    PythonPrograms, Step, Unavailable, Version,
 };
 pub use proxy::{Direction, FaultProxy};

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use servers::{KafkaPrograms, Places, Programs, Progress, Step, Unavailable};
+use servers::{KafkaPrograms, Places, Programs, Progress, PythonPrograms, Step, Unavailable};
 
 /// In a log, where lines cannot be replaced, progress is told this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -37,7 +37,10 @@ fn main() -> ExitCode {
         let (jars, java) = (kafka.jars.display(), kafka.java.display());
         format!("kafka {}: {jars}\n  java {java}", kafka.version)
     });
-    let is_fault = [kube, kafka].into_iter().map(told).fold(false, |one, other| one | other);
+    let python = PythonPrograms::ensure(&Places::default(), &mut |now| shown.progress(now));
+    let python = python.map(|python| format!("python {}", python.python.display()));
+    let is_fault =
+        [kube, kafka, python].into_iter().map(told).fold(false, |one, other| one | other);
     tell(&format!("servers: done in {:.1} s", began.elapsed().as_secs_f64()));
     if is_fault { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -6,6 +6,8 @@ mod build;
 mod cache;
 mod debian;
 mod kafka;
+mod python;
+mod steps;
 mod version;
 
 use std::ffi::OsString;
@@ -19,6 +21,7 @@ use crate::poll::ServerError;
 use crate::process::launch::find_program;
 
 pub use kafka::KafkaPrograms;
+pub use python::PythonPrograms;
 pub use version::Version;
 
 /// Oldest etcd that is taken from PATH: 3.6 mends watches and restores that the tests rely on.
@@ -61,13 +64,13 @@ pub struct Programs {
     pub kube: Result<KubePrograms, Unavailable>,
 }
 
-/// Why Kubernetes or Kafka is left out, in one sentence.
+/// Why Kubernetes, Kafka or Python is left out, in one sentence.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{reason}")]
 pub struct Unavailable {
     /// The sentence.
     pub reason: String,
-    /// False: this machine has no Go or Java, which is no fault. True: the build failed.
+    /// False: this machine has no Go, Java or Python, which is no fault. True: the build failed.
     pub is_fault: bool,
 }
 
@@ -268,7 +271,7 @@ impl fmt::Display for Progress<'_> {
             Step::Building { packages, newest } => {
                 write!(f, "{program}: building, {seconds} s, {packages} packages, {newest}")
             }
-            Step::Fetching => write!(f, "{program}: fetching its package, {seconds} s"),
+            Step::Fetching => write!(f, "{program}: fetching its packages, {seconds} s"),
             Step::Archiving => write!(f, "{program}: making its class-data archive, {seconds} s"),
             Step::Built(path) => write!(f, "{program}: built in {seconds} s: {}", path.display()),
         }

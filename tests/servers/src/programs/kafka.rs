@@ -2,14 +2,14 @@
 //! pins, and beside them an archive of loaded classes, which halves the start of a broker. Comes
 //! in: PATH and a cache folder. Goes out: what to run Java with. I/O: runs Maven and a broker.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use super::steps::{at, attend, broken, remove};
 use super::{Places, ProgramsError, Progress, Step, Unavailable, Version, cache};
 use crate::kafka::{KafkaNode, KafkaOptions};
 use crate::poll::ServerError;
@@ -22,8 +22,6 @@ const KAFKA_VERSION: Version = Version { major: 4, minor: 3 };
 const JAVA_MIN: u32 = 17;
 /// What Maven is told, carried in the program: `hunt` works without its checkout.
 const POM: &str = include_str!("../../kafka/pom.xml");
-/// How often the caller hears of a running step.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// On a dead network Maven gives up by itself, but only after each file has had its turn.
 const FETCH_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// A broker that ends writes the archive: 5 s on a quiet machine.
@@ -70,17 +68,18 @@ impl KafkaPrograms {
             let Some(maven) = find_program(&places.path, Path::new("mvn")) else {
                 return Err(left_out("there is no Maven (mvn) on PATH to fetch it"));
             };
-            fetch(&folder, &jars, &maven, progress).map_err(|error| broken(&error))?;
+            fetch(&folder, &jars, &maven, progress).map_err(|error| broken("Kafka", &error))?;
         }
-        let flags = flags(&jars).map_err(|error| broken(&error))?;
+        let flags = flags(&jars).map_err(|error| broken("Kafka", &error))?;
         let key = cache::key(&[("java", &said), ("flags", &flags)]);
         let flags_file = folder.join(format!("java-{key}.flags"));
-        write_once(&flags_file, &flags).map_err(|error| broken(&error))?;
+        write_once(&flags_file, &flags).map_err(|error| broken("Kafka", &error))?;
         let bare =
             Self { java, jars, version: KAFKA_VERSION, flags_file, archive_flags: Vec::new() };
         let archive = folder.join(format!("classes-{key}.jsa"));
         if !archive.is_file() {
-            bare.make_archive(&folder, &archive, progress).map_err(|error| broken(&error))?;
+            bare.make_archive(&folder, &archive, progress)
+                .map_err(|error| broken("Kafka", &error))?;
         }
         let flag = format!("-XX:SharedArchiveFile={}", archive.display());
         Ok(Self { archive_flags: vec![flag, "-Xshare:auto".to_owned()], ..bare })
@@ -196,28 +195,6 @@ fn fetch(
     Ok(())
 }
 
-/// Does `work`, telling of it, on a runtime of its own: the caller blocks.
-fn attend<T>(
-    program: &str,
-    step: Step<'_>,
-    progress: &mut dyn FnMut(&Progress<'_>),
-    work: impl Future<Output = T>,
-) -> Result<T, ProgramsError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|source| ProgramsError::Run { program: program.to_owned(), source })?;
-    runtime.block_on(async {
-        let began = Instant::now();
-        let mut work = std::pin::pin!(work);
-        loop {
-            if let Ok(done) = timeout(PROGRESS_INTERVAL, &mut work).await {
-                return Ok(done);
-            }
-            progress(&Progress { program, elapsed: began.elapsed(), step });
-        }
-    })
-}
-
 /// Java on PATH that is new enough, and all that it says of itself: an archive fits no other.
 fn find_java(places: &Places) -> Option<(PathBuf, String)> {
     let java = find_program(&places.path, Path::new("java"))?;
@@ -254,31 +231,10 @@ fn write_once(path: &Path, text: &str) -> Result<(), ProgramsError> {
         .map_err(|source| at(path, source))
 }
 
-fn remove(path: &Path) -> Result<(), ProgramsError> {
-    match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(at(path, source)),
-        _ => Ok(()),
-    }
-}
-
-fn at(path: &Path, source: std::io::Error) -> ProgramsError {
-    ProgramsError::Cache { path: path.to_owned(), source }
-}
-
 fn left_out(lack: &str) -> Unavailable {
     let reason =
         format!("Kafka is left out: {lack} (Debian's packages: default-jre-headless and maven).");
     Unavailable { reason, is_fault: false }
-}
-
-fn broken(error: &ProgramsError) -> Unavailable {
-    let mut reason = format!("Kafka is left out: {error}");
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        reason += &format!(": {deeper}");
-        cause = deeper.source();
-    }
-    Unavailable { reason, is_fault: true }
 }
 
 #[cfg(test)]
