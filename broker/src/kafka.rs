@@ -7,6 +7,7 @@ mod believe;
 mod connection;
 mod settings;
 mod trouble;
+mod wanted;
 
 mod consumer;
 mod proof;
@@ -45,27 +46,31 @@ use producer::Producer;
 use proof::Expected;
 use sender::Sender;
 
+pub use config_schemas::Compression;
 pub use connection::{Bootstrap, Connection, Identity, Login, Mechanism, NoAddress, Secret, Tls};
 pub use cursor::Switched;
 pub use ground::{Ground, NoGround};
 pub use owned::{KafkaOwned, KafkaSubmitted};
 pub use producer::Swapped;
 pub use reader::KafkaReader;
-pub use settings::{
-    ClientSettings, Compression, ConsumerSettings, ProducerSettings, SessionSettings,
-};
+pub use settings::{ClientSettings, ConsumerSettings, ProducerSettings, SessionSettings};
 pub use trouble::KafkaTrouble;
+pub use wanted::{Secrets, connection, secret_refs};
 
 /// How long a take-over waits for its barrier; it may be tried again.
 const BARRIER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a hunt's events and outcomes are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaOptions {
     /// What comes in.
     pub events: String,
     /// What became of it; never compacted, and kept as long as there is no snapshot.
     pub outcomes: String,
+    /// States that the outcomes add up to.
+    pub snapshots: String,
+    /// Events that could not be played.
+    pub dead: String,
     /// So many partitions both topics must have, at least.
     pub partitions: u32,
     /// The cluster's id; that of whoever answers first when `None`.

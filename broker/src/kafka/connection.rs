@@ -127,8 +127,7 @@ impl Connection {
         }
         let login = self.login.iter().flat_map(|it| [it.user.as_str(), it.password.reveal()]);
         if login.clone().any(|text| text.is_empty() || text.contains('\0')) {
-            problems
-                .push("user and password must not be empty, nor hold a zero byte".to_owned());
+            problems.push("user and password must not be empty, nor hold a zero byte".to_owned());
         }
         let pems = self.tls.iter().flat_map(|tls| {
             let identity = tls.identity.iter();

@@ -1,129 +1,73 @@
-//! What may be set on our Kafka clients: each with its unit and bounds, and nothing else, so that
-//! no setting runs commands, loads libraries or reads files. In: typed values. Out: what is wrong
-//! with them, or librdkafka's properties. Changing any of them is a swap of the client. Pure.
+//! What may be set on our Kafka clients, and nothing else, so that no setting runs commands, loads
+//! libraries or reads files. In: the sections `producer`, `consumer` and `session`, whose bounds and
+//! defaults stand in their table. Out: librdkafka's properties. Changing any of them is a swap of
+//! the client. Pure.
 
 use std::time::Duration;
 
-use super::connection::{Connection, Property};
+use config_schemas::{Compression, Config, Consumer, FieldPath, Producer, Session, Value};
 
-/// How batches are made smaller on their way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// Quick, and small gains.
-    Lz4,
-    /// Quick, and small gains.
-    Snappy,
-    /// Best for its time.
-    Zstd,
-    /// Slow; for consumers that know nothing else.
-    Gzip,
-}
+use super::connection::{Connection, Property};
 
 /// How records are sent. Acknowledgement is not among it: an answer promises that all in-sync
 /// replicas have the record, and order needs idempotence, which asks for the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducerSettings {
-    /// How long a batch waits for more. 0 to 1 s.
+    /// How long a batch waits for more.
     pub linger: Duration,
-    /// Bytes at which a batch is full. 1 KiB to 16 MiB; not above what topics take.
+    /// Bytes at which a batch is full.
     pub batch_bytes: u32,
-    /// Records at which a batch is full. 1 to 1,000,000.
+    /// Records at which a batch is full.
     pub batch_records: u32,
     /// Of batches.
     pub compression: Compression,
-    /// Requests to one broker without an answer. 1 to 5, the most with which order is kept.
+    /// Requests to one broker without an answer.
     pub in_flight: u32,
-    /// Largest request. 1 KiB to 64 MiB; not above the topics' `max.message.bytes`.
+    /// Largest request, in bytes.
     pub message_bytes: u32,
-    /// Bytes of all partitions that wait for acknowledgement; who appends more, waits. 1 MiB to
-    /// 1 GiB. With the rate, it says how long a broker may be gone before producers wait.
+    /// Bytes of all partitions that wait for acknowledgement; who appends more, waits.
     pub queue_bytes: u32,
-    /// How long a broker may take to have a batch on all in-sync replicas. 1 to 300 s.
+    /// How long a broker may take to have a batch on all in-sync replicas.
     pub request_timeout: Duration,
-}
-
-impl Default for ProducerSettings {
-    fn default() -> Self {
-        ProducerSettings {
-            linger: Duration::from_millis(2),
-            batch_bytes: 256 << 10,
-            batch_records: 10_000,
-            compression: Compression::None,
-            in_flight: 5,
-            message_bytes: 1_048_588,
-            queue_bytes: 64 << 20,
-            request_timeout: Duration::from_secs(5),
-        }
-    }
 }
 
 /// How records are fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerSettings {
-    /// A broker answers when it has so many bytes. 1 B to 16 MiB.
+    /// A broker answers when it has so many bytes.
     pub fetch_bytes_min: u32,
-    /// Most bytes of an answer. 1 KiB to 256 MiB.
+    /// Most bytes of an answer.
     pub fetch_bytes_max: u32,
-    /// Most bytes of one partition in an answer. 1 KiB to 64 MiB.
+    /// Most bytes of one partition in an answer.
     pub partition_bytes_max: u32,
-    /// Or after so long. 1 ms to 5 s.
+    /// Or after so long.
     pub fetch_wait: Duration,
-    /// Fetched ahead for each reader, in bytes, and about as much again by the client below. 64 KiB
-    /// to 256 MiB.
+    /// Fetched ahead for each reader, in bytes, and about as much again by the client below.
     pub queued_bytes: u32,
-}
-
-impl Default for ConsumerSettings {
-    fn default() -> Self {
-        ConsumerSettings {
-            fetch_bytes_min: 1,
-            fetch_bytes_max: 16 << 20,
-            partition_bytes_max: 1 << 20,
-            fetch_wait: Duration::from_millis(100),
-            queued_bytes: 4 << 20,
-        }
-    }
 }
 
 /// What holds for every client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSettings {
-    /// A connection must stand within this. 1 to 60 s.
+    /// A connection must stand within this.
     pub connect_timeout: Duration,
-    /// A request must be answered within this. 1 to 300 s.
+    /// A request must be answered within this.
     pub socket_timeout: Duration,
-    /// First wait before connecting again. 10 ms to 10 s.
+    /// First wait before connecting again.
     pub reconnect_min: Duration,
-    /// Longest. 10 ms to 60 s.
+    /// Longest.
     pub reconnect_max: Duration,
-    /// How old the knowledge of leaders may get. 1 s to 15 min.
+    /// How old the knowledge of leaders may get.
     pub metadata_age: Duration,
-    /// Within this, a new client must prove itself. 1 to 60 s.
+    /// Within this, a new client must prove itself.
     pub proof: Duration,
     /// After a swap, how long the old client may take to have its last records acknowledged; then
-    /// they are given up, and whoever appended them is told so. 1 to 300 s.
+    /// they are given up, and whoever appended them is told so.
     pub drain: Duration,
 }
 
-impl Default for SessionSettings {
-    fn default() -> Self {
-        SessionSettings {
-            connect_timeout: Duration::from_secs(5),
-            socket_timeout: Duration::from_secs(10),
-            reconnect_min: Duration::from_millis(50),
-            reconnect_max: Duration::from_secs(1),
-            metadata_age: Duration::from_secs(60),
-            proof: Duration::from_secs(5),
-            drain: Duration::from_secs(30),
-        }
-    }
-}
-
-/// All settings of our clients.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// All settings of our clients; by default those of a hunt that names none.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSettings {
     /// Sending.
     pub producer: ProducerSettings,
@@ -133,72 +77,103 @@ pub struct ClientSettings {
     pub session: SessionSettings,
 }
 
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
+impl Default for ClientSettings {
+    fn default() -> ClientSettings {
+        ClientSettings::from(&Config::default())
+    }
+}
+
+impl From<&Config> for ClientSettings {
+    fn from(config: &Config) -> ClientSettings {
+        let Config { producer, consumer, session, .. } = config;
+        ClientSettings {
+            producer: producer.into(),
+            consumer: consumer.into(),
+            session: session.into(),
+        }
+    }
+}
+
+impl From<&Producer> for ProducerSettings {
+    fn from(from: &Producer) -> ProducerSettings {
+        ProducerSettings {
+            linger: from.linger,
+            batch_bytes: narrow(from.batch),
+            batch_records: narrow(from.batchRecords),
+            compression: from.compression,
+            in_flight: narrow(from.inFlight),
+            message_bytes: narrow(from.message),
+            queue_bytes: narrow(from.queue),
+            request_timeout: from.requestTimeout,
+        }
+    }
+}
+
+impl From<&Consumer> for ConsumerSettings {
+    fn from(from: &Consumer) -> ConsumerSettings {
+        ConsumerSettings {
+            fetch_bytes_min: narrow(from.fetchMin),
+            fetch_bytes_max: narrow(from.fetchMax),
+            partition_bytes_max: narrow(from.partitionMax),
+            fetch_wait: from.fetchWait,
+            queued_bytes: narrow(from.queued),
+        }
+    }
+}
+
+impl From<&Session> for SessionSettings {
+    fn from(from: &Session) -> SessionSettings {
+        SessionSettings {
+            connect_timeout: from.connectTimeout,
+            socket_timeout: from.socketTimeout,
+            reconnect_min: from.reconnectMin,
+            reconnect_max: from.reconnectMax,
+            metadata_age: from.metadataAge,
+            proof: from.proof,
+            drain: from.drain,
+        }
+    }
+}
+
+/// Every bound of the table is below 4 GiB, which a test looks after.
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
 
 impl ClientSettings {
-    /// What is out of bounds; empty when nothing is.
+    /// What is out of the bounds that the table of settings has; empty when nothing is.
     pub fn problems(&self) -> Vec<String> {
         let ClientSettings { producer, consumer, session } = self;
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let bounds: [(&str, u64, (u64, u64), &str); 19] = [
-            ("producer linger", millis(producer.linger), (0, 1_000), "ms"),
-            ("producer batch", producer.batch_bytes.into(), (KIB, 16 * MIB), "bytes"),
-            ("producer batch", producer.batch_records.into(), (1, 1_000_000), "records"),
-            ("producer requests in flight", producer.in_flight.into(), (1, 5), "requests"),
-            ("producer message", producer.message_bytes.into(), (KIB, 64 * MIB), "bytes"),
-            ("producer queue", producer.queue_bytes.into(), (MIB, KIB * MIB), "bytes"),
-            ("producer request timeout", millis(producer.request_timeout), (1_000, 300_000), "ms"),
-            ("consumer fetch minimum", consumer.fetch_bytes_min.into(), (1, 16 * MIB), "bytes"),
-            ("consumer fetch maximum", consumer.fetch_bytes_max.into(), (KIB, 256 * MIB), "bytes"),
-            (
-                "consumer partition fetch",
-                consumer.partition_bytes_max.into(),
-                (KIB, 64 * MIB),
-                "bytes",
-            ),
-            ("consumer fetch wait", millis(consumer.fetch_wait), (1, 5_000), "ms"),
-            ("consumer queue", consumer.queued_bytes.into(), (64 * KIB, 256 * MIB), "bytes"),
-            ("connect timeout", millis(session.connect_timeout), (1_000, 60_000), "ms"),
-            ("socket timeout", millis(session.socket_timeout), (1_000, 300_000), "ms"),
-            ("first reconnect", millis(session.reconnect_min), (10, 10_000), "ms"),
-            ("last reconnect", millis(session.reconnect_max), (10, 60_000), "ms"),
-            ("metadata age", millis(session.metadata_age), (1_000, 900_000), "ms"),
-            ("proof", millis(session.proof), (1_000, 60_000), "ms"),
-            ("drain", millis(session.drain), (1_000, 300_000), "ms"),
+        let count = |number: u32| Value::Count(number.into());
+        let bytes = |number: u32| Value::Bytes(number.into());
+        let time = Value::Duration;
+        let all = [
+            ("producer.linger", time(producer.linger)),
+            ("producer.batch", bytes(producer.batch_bytes)),
+            ("producer.batchRecords", count(producer.batch_records)),
+            ("producer.inFlight", count(producer.in_flight)),
+            ("producer.message", bytes(producer.message_bytes)),
+            ("producer.queue", bytes(producer.queue_bytes)),
+            ("producer.requestTimeout", time(producer.request_timeout)),
+            ("consumer.fetchMin", bytes(consumer.fetch_bytes_min)),
+            ("consumer.fetchMax", bytes(consumer.fetch_bytes_max)),
+            ("consumer.partitionMax", bytes(consumer.partition_bytes_max)),
+            ("consumer.fetchWait", time(consumer.fetch_wait)),
+            ("consumer.queued", bytes(consumer.queued_bytes)),
+            ("session.connectTimeout", time(session.connect_timeout)),
+            ("session.socketTimeout", time(session.socket_timeout)),
+            ("session.reconnectMin", time(session.reconnect_min)),
+            ("session.reconnectMax", time(session.reconnect_max)),
+            ("session.metadataAge", time(session.metadata_age)),
+            ("session.proof", time(session.proof)),
+            ("session.drain", time(session.drain)),
         ];
-        let mut problems: Vec<String> = bounds
-            .into_iter()
-            .filter(|(_, value, (min, max), _)| !(min..=max).contains(&value))
-            .map(|(what, value, (min, max), unit)| {
-                format!("{what} of {value} {unit} is not within {min} and {max}")
-            })
-            .collect();
-        let orders = [
-            (
-                producer.batch_bytes <= producer.message_bytes,
-                "a producer's batch is larger than its message",
-            ),
-            (
-                producer.message_bytes <= producer.queue_bytes,
-                "a producer's message is larger than its queue",
-            ),
-            (
-                consumer.fetch_bytes_min <= consumer.fetch_bytes_max,
-                "the consumer's fetch minimum is above its maximum",
-            ),
-            (
-                session.reconnect_min <= session.reconnect_max,
-                "the first reconnect is above the last",
-            ),
-            (
-                session.socket_timeout > consumer.fetch_wait,
-                "the consumer's fetch wait is not below the socket timeout",
-            ),
-        ];
-        problems
-            .extend(orders.iter().filter(|(holds, _)| !holds).map(|(_, why)| (*why).to_owned()));
-        problems
+        let problem = |(name, value): (&str, Value)| {
+            let kind = FieldPath::parse(name)?.field().kind;
+            let allowed = kind.read(&value.to_json()).err()?;
+            Some(format!("{name}: {value} is not allowed; allowed: {allowed}"))
+        };
+        all.into_iter().filter_map(problem).collect()
     }
 
     /// Everything that our producer is told.
@@ -294,6 +269,7 @@ fn millis(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use config_schemas::Kind;
     use rdkafka::ClientConfig;
 
     use super::super::connection::{Identity, Login, Mechanism, Secret, Tls};
@@ -357,18 +333,64 @@ mod tests {
         let mut settings = ClientSettings::default();
         settings.producer.linger = Duration::from_secs(2);
         settings.producer.in_flight = 6;
-        settings.producer.batch_bytes = 2 << 20;
         settings.consumer.fetch_wait = Duration::ZERO;
-        settings.session.reconnect_min = Duration::from_secs(5);
-        assert_eq!(
-            settings.problems(),
-            [
-                "producer linger of 2000 ms is not within 0 and 1000",
-                "producer requests in flight of 6 requests is not within 1 and 5",
-                "consumer fetch wait of 0 ms is not within 1 and 5000",
-                "a producer's batch is larger than its message",
-                "the first reconnect is above the last",
-            ]
-        );
+        let problems = settings.problems();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems[1].starts_with("producer.inFlight: 6 is not allowed"), "{problems:?}");
+    }
+
+    #[test]
+    fn every_setting_of_a_client_is_checked_by_its_own_row_of_the_table() {
+        let none = Duration::ZERO;
+        let mut settings = ClientSettings::default();
+        settings.producer = ProducerSettings {
+            linger: Duration::MAX,
+            batch_bytes: 0,
+            batch_records: 0,
+            compression: Compression::None,
+            in_flight: 0,
+            message_bytes: 0,
+            queue_bytes: 0,
+            request_timeout: none,
+        };
+        settings.consumer = ConsumerSettings {
+            fetch_bytes_min: 0,
+            fetch_bytes_max: 0,
+            partition_bytes_max: 0,
+            fetch_wait: none,
+            queued_bytes: 0,
+        };
+        settings.session = SessionSettings {
+            connect_timeout: none,
+            socket_timeout: none,
+            reconnect_min: none,
+            reconnect_max: none,
+            metadata_age: none,
+            proof: none,
+            drain: none,
+        };
+        let said = settings.problems();
+        let sections = ["producer", "consumer", "session"];
+        let rows = config_schemas::fields()
+            .filter(|field| sections.contains(&field.path.section()))
+            .map(|field| field.path.to_string())
+            // every word of a choice is one that there is
+            .filter(|row| row != "producer.compression");
+        for row in rows {
+            assert!(said.iter().any(|said| said.starts_with(&format!("{row}: "))), "{row}");
+        }
+    }
+
+    #[test]
+    fn the_largest_that_the_table_allows_is_not_cut() {
+        for field in config_schemas::fields() {
+            let clients = ["producer", "consumer", "session"].contains(&field.path.section());
+            let max = match field.kind {
+                Kind::Count { max, .. } | Kind::Bytes { max, .. } if clients => max,
+                _ => continue,
+            };
+            // fetches have room for one more message, and the room is doubled in kilobytes
+            assert!(max < u64::from(u32::MAX / 2), "{}", field.path);
+        }
     }
 }

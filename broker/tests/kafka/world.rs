@@ -42,6 +42,8 @@ pub(crate) fn options(cluster: &KafkaCluster, hunt: &str) -> KafkaOptions {
     KafkaOptions {
         events: format!("{hunt}.events"),
         outcomes: format!("{hunt}.outcomes"),
+        snapshots: format!("{hunt}.snapshots"),
+        dead: format!("{hunt}.dead"),
         partitions: PARTITIONS,
         cluster: None,
         client_id: "test".to_owned(),
