@@ -25,6 +25,7 @@ pub mod report;
 pub mod run;
 pub mod source;
 pub mod state;
+pub mod topics;
 
 pub use fuse::Fuse;
 pub use hunt::CLEAN_UP_WITHIN;

@@ -1,0 +1,204 @@
+//! What has to be remembered between two looks at a cluster, because the present one does not show
+//! it: what we had set, what was refused and when to try again, since when leaders are astray. A
+//! fold over looks and answers. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::seen::{Seen, Spot};
+use super::super::wanted::TopicsWanted;
+use super::Trouble;
+
+/// What was refused is tried again after this, then after twice as long, and so on: a person may
+/// have given a permission or added a broker meanwhile.
+const RETRY_MIN: Duration = Duration::from_secs(2);
+/// No longer than this.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Something that can be refused by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// A new topic.
+    Create(String),
+    /// More partitions.
+    Raise(String),
+    /// One setting of a topic.
+    Config(String, String),
+    /// Other replicas of a partition.
+    Move(Spot),
+    /// Another leader of a partition.
+    Elect(Spot),
+}
+
+/// Why something was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was tried, so that another try at something else need not wait.
+    pub tried: String,
+    /// It is about a setting.
+    pub of_setting: bool,
+    /// In the cluster's words.
+    pub why: String,
+}
+
+/// What is remembered of one hunt's topics.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Settings that stood as they were wanted, by topic and key.
+    stood: BTreeMap<(String, String), String>,
+    refused: BTreeMap<What, Refused>,
+    /// Topics of which a setting was refused among others: theirs go one by one.
+    singly: BTreeSet<String>,
+    /// Since when partitions could be led by who is to lead them, and are not.
+    astray: BTreeMap<Spot, Instant>,
+    /// Topics that were there.
+    known: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Refused {
+    refusal: Refusal,
+    times: u32,
+    again_at: Instant,
+}
+
+impl Memory {
+    /// Takes a look in, before a plan is made of it.
+    pub fn see(&mut self, wanted: &TopicsWanted, seen: &Seen, now: Instant) {
+        for topic in &wanted.topics {
+            let Some(found) = seen.topics.get(&topic.name) else { continue };
+            for (key, value) in
+                topic.configs.iter().filter(|(k, v)| found.configs.get(*k) == Some(v))
+            {
+                self.stood.insert((topic.name.clone(), key.clone()), value.clone());
+                self.refused.remove(&What::Config(topic.name.clone(), key.clone()));
+            }
+            self.refused.remove(&What::Create(topic.name.clone()));
+            if found.count() >= topic.partitions {
+                self.refused.remove(&What::Raise(topic.name.clone()));
+            }
+            self.known.insert(topic.name.clone());
+        }
+        let names: BTreeSet<&str> = wanted.names().collect();
+        let is_refused = |topic: &String| {
+            self.refused.keys().any(|what| matches!(what, What::Config(t, _) if t == topic))
+        };
+        self.singly.retain(|topic| !seen.topics.contains_key(topic) || is_refused(topic));
+        self.refused.retain(|what, _| names.contains(what.topic()));
+        self.stood.retain(|(topic, _), _| names.contains(topic.as_str()));
+        let astray = super::leaders::could_return(seen);
+        self.astray.retain(|spot, _| astray.contains(spot));
+        for spot in astray {
+            self.astray.entry(spot).or_insert(now);
+        }
+    }
+
+    /// Takes an answer in.
+    pub fn answered(&mut self, what: What, answer: Result<(), Refusal>, now: Instant) {
+        match answer {
+            Ok(()) => {
+                self.refused.remove(&what);
+            }
+            Err(refusal) => {
+                let before = self.refused.get(&what).filter(|r| r.refusal.tried == refusal.tried);
+                let times = before.map_or(0, |refused| refused.times) + 1;
+                let again_at = now + (RETRY_MIN * (1 << times.min(6) >> 1)).min(RETRY_MAX);
+                self.refused.insert(what, Refused { refusal, times, again_at });
+            }
+        }
+    }
+
+    /// One of several settings of the topic was refused, nobody knows which.
+    pub fn go_singly(&mut self, topic: &str) {
+        self.singly.insert(topic.to_owned());
+    }
+
+    /// Whether the topic's settings go one by one.
+    pub(super) fn is_singly(&self, topic: &str) -> bool {
+        self.singly.contains(topic)
+    }
+
+    /// Whether that may be tried now; something else than what was refused always may.
+    pub(super) fn may_try(&self, what: &What, tried: &str, now: Instant) -> bool {
+        let refused = self.refused.get(what).filter(|refused| refused.refusal.tried == tried);
+        refused.is_none_or(|refused| refused.again_at <= now)
+    }
+
+    /// The value with which a setting last stood as it was wanted.
+    pub(super) fn stood(&self, topic: &str, key: &str) -> Option<&str> {
+        self.stood.get(&(topic.to_owned(), key.to_owned())).map(String::as_str)
+    }
+
+    /// Settings of a topic that we had set, with their values.
+    pub(super) fn had_set<'a>(
+        &'a self,
+        topic: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let of_topic = self.stood.iter().filter(move |((t, _), _)| t == topic);
+        of_topic.map(|((_, key), value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Since when the partition could be led by its first replica, and is not.
+    pub(super) fn since_astray(&self, spot: &Spot) -> Option<Instant> {
+        self.astray.get(spot).copied()
+    }
+
+    /// Whether the topic was there before.
+    pub fn knows(&self, topic: &str) -> bool {
+        self.known.contains(topic)
+    }
+
+    /// When to try again what was refused, if anything was.
+    pub fn next_try(&self) -> Option<Instant> {
+        self.refused.values().map(|refused| refused.again_at).min()
+    }
+
+    /// What is refused and still wanted.
+    pub(super) fn troubles(&self, wanted: &TopicsWanted) -> Vec<Trouble> {
+        let told = self.refused.iter().filter(|(what, refused)| {
+            let What::Config(topic, key) = what else { return true };
+            let topic = wanted.topics.iter().find(|wanted| wanted.name == *topic);
+            let value = topic.and_then(|topic| topic.configs.get(key));
+            value.map(String::as_str).unwrap_or_default() == refused.refusal.tried
+        });
+        let trouble = |(what, refused): (&What, &Refused)| Trouble::Refused {
+            what: what.said(&refused.refusal.tried),
+            why: refused.refusal.why.clone(),
+        };
+        told.map(trouble).collect()
+    }
+}
+
+impl What {
+    /// The topic that it is about.
+    pub fn topic(&self) -> &str {
+        match self {
+            What::Create(topic) | What::Raise(topic) | What::Config(topic, _) => topic,
+            What::Move(spot) | What::Elect(spot) => &spot.topic,
+        }
+    }
+
+    fn said(&self, tried: &str) -> String {
+        match self {
+            What::Config(topic, key) if tried.is_empty() => format!("{topic}: {key} taken away"),
+            What::Config(topic, key) => format!("{topic}: {key}={tried}"),
+            What::Raise(topic) => format!("{topic}: {tried} partitions"),
+            What::Create(_) | What::Move(_) | What::Elect(_) => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Create(topic) => write!(f, "{topic}: to be made"),
+            What::Raise(topic) => write!(f, "{topic}: more partitions"),
+            What::Config(topic, key) => write!(f, "{topic}: {key}"),
+            What::Move(spot) => write!(f, "{spot}: other replicas"),
+            What::Elect(spot) => write!(f, "{spot}: its first replica to lead"),
+        }
+    }
+}
