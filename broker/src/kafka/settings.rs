@@ -342,8 +342,7 @@ mod tests {
     #[test]
     fn every_setting_of_a_client_is_checked_by_its_own_row_of_the_table() {
         let none = Duration::ZERO;
-        let mut settings = ClientSettings::default();
-        settings.producer = ProducerSettings {
+        let producer = ProducerSettings {
             linger: Duration::MAX,
             batch_bytes: 0,
             batch_records: 0,
@@ -353,14 +352,14 @@ mod tests {
             queue_bytes: 0,
             request_timeout: none,
         };
-        settings.consumer = ConsumerSettings {
+        let consumer = ConsumerSettings {
             fetch_bytes_min: 0,
             fetch_bytes_max: 0,
             partition_bytes_max: 0,
             fetch_wait: none,
             queued_bytes: 0,
         };
-        settings.session = SessionSettings {
+        let session = SessionSettings {
             connect_timeout: none,
             socket_timeout: none,
             reconnect_min: none,
@@ -369,6 +368,7 @@ mod tests {
             proof: none,
             drain: none,
         };
+        let settings = ClientSettings { producer, consumer, session };
         let said = settings.problems();
         let sections = ["producer", "consumer", "session"];
         let rows = config_schemas::fields()
