@@ -5,10 +5,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use config_schemas::{Config, TopicRole};
 use serde::{Deserialize, Serialize};
 use servers::{KafkaOptions, KafkaPorts, KafkaPrograms, Places};
 
-use super::layout::write;
+use super::layout::{Layout, write};
 use super::tell::Teller;
 use super::world::World;
 use crate::failure::Failure;
@@ -115,7 +116,38 @@ pub(super) fn write_tools(
     Ok(())
 }
 
+/// What a person may try with the hunt's topics, as in the distribution's own scripts.
+pub(super) fn commands(layout: &Layout) -> Vec<String> {
+    let topic = |role| Config::default().topics.name(role, &layout.hunt);
+    let (events, outcomes) = (topic(TopicRole::Events), topic(TopicRole::Outcomes));
+    vec![
+        format!("kafka-topics --describe --topic {events}"),
+        format!(
+            "echo 'ana|{{\"kind\": \"join\", \"player\": \"ana\"}}' | kafka-console-producer --topic \
+             {events} --reader-property parse.key=true --reader-property key.separator='|'"
+        ),
+        format!(
+            "kafka-console-consumer --topic {outcomes} --from-beginning --formatter-property \
+             print.headers=true --formatter-property print.value=false"
+        ),
+    ]
+}
+
 impl World {
+    /// Runs a tool of the distribution on the cluster; what it says.
+    pub(super) async fn kafka_tool(
+        &self,
+        name: &str,
+        args: &[&str],
+        input: Option<&str>,
+    ) -> Result<String, Failure> {
+        let Some((options, programs)) = self.kafka() else {
+            return Err(Failure::failed("there is no Kafka in this environment"));
+        };
+        let said = options.tool(programs, name, args, input).await;
+        said.map_err(|error| Failure::caused(&format!("running {name}"), &error))
+    }
+
     /// The cluster and its programs, if there is one.
     pub(super) fn kafka(&self) -> Option<(KafkaOptions, &KafkaPrograms)> {
         let options = self.layout.kafka.as_ref()?.options(&self.place.state);

@@ -35,7 +35,9 @@ impl Source {
     pub(super) fn apply_command(&self, file: &str) -> String {
         match self {
             Source::Kubernetes { .. } => format!("kubectl apply -f {file}"),
-            Source::Directory(folder) => format!("cp {file} {}", shown(folder)),
+            Source::Directory(folder) => {
+                format!("cp {file} {}", shown(&folder.join("harbour.yaml")))
+            }
         }
     }
 

@@ -290,6 +290,7 @@ mod tests {
         }
         let place = Place {
             state: folder.path().join("state"),
+            root: PathBuf::new(),
             example: PathBuf::new(),
             programs: folder.path().to_owned(),
             hunt: PathBuf::new(),

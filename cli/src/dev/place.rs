@@ -13,6 +13,8 @@ const EXAMPLE: &str = "examples/harbour.yaml";
 pub(super) struct Place {
     /// Holds everything that `up` makes.
     pub(super) state: PathBuf,
+    /// The checkout.
+    pub(super) root: PathBuf,
     /// The hunt that is applied.
     pub(super) example: PathBuf,
     /// Holds our own programs.
@@ -34,7 +36,7 @@ impl Place {
         })?;
         let named = std::env::var_os("TREASUREHUNT_DEV_DIR").filter(|dir| !dir.is_empty());
         let state = named.map(|dir| here.join(dir)).unwrap_or_else(|| root.join(".dev"));
-        Ok(Place { state, example: root.join(EXAMPLE), programs, hunt })
+        Ok(Place { state, example: root.join(EXAMPLE), root, programs, hunt })
     }
 
     /// The same, with its state below this one's.

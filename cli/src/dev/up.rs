@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::args::UpArgs;
 use super::game::Game;
+use super::kafka;
 use super::kube::shown;
 use super::layout::Layout;
 use super::place::Place;
@@ -123,10 +124,21 @@ async fn play(world: &World) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The first live retune, with its measured time, and back.
+/// The first live retunes, with their measured times, and back.
 async fn retune(world: &World) -> Result<(), Failure> {
     world.tell.head("the first live retune");
-    let rest = "hunt/heartbeat/interval";
+    let mut edits = vec![("hunt/heartbeat/interval", "250ms")];
+    if world.layout.kafka.is_some() {
+        // A client has this for life, so all agents swap theirs, under load or not.
+        edits.push(("hunt/producer/linger", "20ms"));
+    }
+    for (rest, value) in edits {
+        retune_one(world, rest, value).await?;
+    }
+    Ok(())
+}
+
+async fn retune_one(world: &World, rest: &str, value: &str) -> Result<(), Failure> {
     let etcd = world.etcd()?;
     let key = HuntKeys::new(&world.layout.hunt).key(&Key::Override(rest.to_owned()));
     let found = etcd.store.read(&key).await;
@@ -135,7 +147,7 @@ async fn retune(world: &World) -> Result<(), Failure> {
         return Ok(());
     }
     for (value, command) in [
-        (Some("250ms"), format!("etcdctl put {key} '250ms'")),
+        (Some(value), format!("etcdctl put {key} '{value}'")),
         (None, format!("etcdctl del {key}")),
     ] {
         let (progress, took) = edit(world, &etcd, rest, value, EDIT_LIMIT).await?;
@@ -164,11 +176,17 @@ pub(super) async fn edit(
         node: None,
         revision,
         key: format!("override/{rest}"),
-        section: None,
+        section: section_of(rest),
         generation: None,
     };
     let progress = acks.answered(&awaited, sent + limit).await;
     Ok((progress, sent.elapsed()))
+}
+
+/// The section of `hunt/SECTION/FIELD` or `node/NODE/SECTION/FIELD`.
+fn section_of(rest: &str) -> Option<&'static str> {
+    let name = rest.rsplit('/').nth(1)?;
+    config_schemas::section(name).map(|section| section.name)
 }
 
 /// Writes an edit whatever stood there, as etcdctl would; `None` deletes.
@@ -210,6 +228,9 @@ fn what_next(world: &World) -> Result<(), Failure> {
         "hunt set harbour workers.concurrency 8 --reason 'more players' --for 10m".to_owned(),
         "hunt status harbour".to_owned(),
     ];
+    if world.layout.kafka.is_some() {
+        lines.extend(kafka::commands(&world.layout));
+    }
     if world.layout.kubernetes.is_some() {
         let example = shown(&world.place.example);
         lines.push(format!("kubectl apply -f {example}; kubectl get th; kubectl get th -o yaml"));
@@ -219,9 +240,22 @@ fn what_next(world: &World) -> Result<(), Failure> {
         let folder = shown(&Layout::directory(&world.place.state));
         lines.push(format!("$EDITOR {folder}/harbour.yaml; cat {folder}/harbour.yaml.status.yaml"));
     }
-    lines.push("./dev status; ./dev demo; ./dev load".to_owned());
+    let demo =
+        if world.layout.kafka.is_some() { "./dev demo --broker kafka" } else { "./dev demo" };
+    lines.push(format!("./dev status; {demo}; ./dev load"));
     for line in lines {
         world.tell.line(&format!("  {line}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_belongs_to_a_section() {
+        let sections = ["hunt/producer/linger", "node/agent-1/buffers/events", "hunt/generation"];
+        assert_eq!(sections.map(section_of), [Some("producer"), Some("buffers"), None]);
+    }
 }

@@ -98,6 +98,7 @@ async fn an_agent_plays_it_as_it_plays_the_hunt() {
         uid: "5f3a".to_owned(),
         partitions: 1,
         hash: HASH_MURMUR2.to_owned(),
+        cluster: None,
     };
     let record = PartitionRecord::Own { owner: me.clone(), epoch: Epoch(1) };
     for (key, value) in [(Key::Meta, write(&meta)), (Key::Partition(P), write(&record))] {

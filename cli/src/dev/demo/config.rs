@@ -241,7 +241,7 @@ pub(super) async fn rollback(world: &World, tour: &mut Tour) {
     tour.step("a rollback to the previous generation", &command, work).await;
 }
 
-fn done(progress: Progress) -> Result<Vec<NodeName>, Failure> {
+pub(super) fn done(progress: Progress) -> Result<Vec<NodeName>, Failure> {
     match progress {
         Progress::Done(nodes) => Ok(nodes),
         other => Err(Failure::failed(format!("not confirmed by every agent: {other:?}"))),
@@ -265,7 +265,11 @@ async fn expect(
 }
 
 /// Every agent has one of the values.
-async fn expect_everywhere(world: &World, field: &str, allowed: &[&str]) -> Result<(), Failure> {
+pub(super) async fn expect_everywhere(
+    world: &World,
+    field: &str,
+    allowed: &[&str],
+) -> Result<(), Failure> {
     for (name, address) in world.layout.agents() {
         let mut found = Ok(());
         for expected in allowed {
@@ -280,7 +284,7 @@ async fn expect_everywhere(world: &World, field: &str, allowed: &[&str]) -> Resu
 }
 
 /// The hunt's status, as the source shows it.
-async fn status_of(source: &Source) -> Result<Json, Failure> {
+pub(super) async fn status_of(source: &Source) -> Result<Json, Failure> {
     let text = source.status().await?;
     let whole: Json = serde_yaml::from_str(&text)
         .map_err(|error| Failure::caused("reading the status", &error))?;
@@ -316,7 +320,11 @@ fn claim(claim: &Json) -> String {
 }
 
 /// The manifest with another value of one setting.
-fn with(manifest: &str, path: &[&str], value: &str) -> Result<String, Failure> {
+pub(super) fn with(
+    manifest: &str,
+    path: &[&str],
+    value: impl Into<Json>,
+) -> Result<String, Failure> {
     let mut whole: Json = serde_yaml::from_str(manifest)
         .map_err(|error| Failure::caused("reading the example", &error))?;
     let mut at = &mut whole["spec"];

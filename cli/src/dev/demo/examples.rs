@@ -31,7 +31,8 @@ pub(super) async fn back(world: &World) -> Result<(), Failure> {
     apply(world, &example(world)?).await.map(drop)
 }
 
-async fn apply(world: &World, manifest: &str) -> Result<Duration, Failure> {
+/// Applies a manifest, and waits until all agents run it.
+pub(super) async fn apply(world: &World, manifest: &str) -> Result<Duration, Failure> {
     let began = Instant::now();
     let newest = || async {
         let fleet = fleet(world).await?;

@@ -3,7 +3,8 @@
 //!
 //! `tour` keeps the score, `config` holds the steps about settings, `faults` those about servers
 //! and agents that die, `moves` those about agents that come and go as planned, `loads` those about
-//! load and health, `burst` the one about twenty times the load. They use `stream`, the players who
+//! load and health, `burst` the one about twenty times the load, `kafka` those about a cluster, which
+//! are a tour of their own. They use `stream`, the players who
 //! play meanwhile, `verdict`, which has what became of their events judged, `slow`, an agent that
 //! is slowed, and `examples`, which applies them. I/O.
 
@@ -11,6 +12,7 @@ mod burst;
 mod config;
 mod examples;
 mod faults;
+mod kafka;
 mod loads;
 mod moves;
 mod slow;
@@ -20,7 +22,7 @@ mod verdict;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::DemoArgs;
+use super::args::{Broker, DemoArgs};
 use super::kube::shown;
 use super::layout::Layout;
 use super::place::Place;
@@ -71,6 +73,10 @@ async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Fail
     let mut world = raise(place, wanted, tell).await?;
     tell.head("the tour");
     let mut tour = Tour::new(tell, world.layout.kubernetes.is_some());
+    if broker == Broker::Kafka {
+        of_kafka(&mut world, &mut tour).await?;
+        return Ok(tour);
+    }
     config::apply(&world, &mut tour).await?;
     config::live_edit(&world, &mut tour).await;
     config::node_override(&world, &mut tour).await;
@@ -87,6 +93,21 @@ async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Fail
     loads::hot_key(&world, &mut tour).await;
     loads::slowed(&world, &mut tour).await;
     Ok(tour)
+}
+
+/// The tour where events are kept by Kafka.
+async fn of_kafka(world: &mut World, tour: &mut Tour) -> Result<(), Failure> {
+    kafka::begin_small(world)?;
+    config::apply(world, tour).await?;
+    kafka::topics_declared(world, tour).await;
+    kafka::other_clients(world, tour).await;
+    kafka::retuned(world, tour).await;
+    kafka::refused_cluster(world, tour).await;
+    kafka::replicas_raised(world, tour).await;
+    kafka::broker_dies(world, tour).await;
+    let agent = faults::agent_dies(world, tour).await;
+    faults::nothing_lost(world, tour, &[agent]).await;
+    Ok(())
 }
 
 async fn interrupted() {

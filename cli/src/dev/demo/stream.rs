@@ -3,7 +3,7 @@
 //! it. In: addresses. Out: what producers were told, for the checker, and how long an event took at
 //! most. I/O.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -88,6 +88,11 @@ impl Stream {
         self.counts.accepted.load(Ordering::Relaxed)
     }
 
+    /// That moment on the clock of what producers were told.
+    pub(super) fn micros(&self, at: Instant) -> u64 {
+        self.counts.micros(at)
+    }
+
     /// Waits until `more` further events were acknowledged.
     pub(super) async fn accept_more(&self, more: usize, limit: Duration) -> Result<(), Failure> {
         let goal = self.accepted() + more;
@@ -116,6 +121,20 @@ impl Stream {
             refused: counts.refused.load(Ordering::Relaxed),
             unanswered: counts.unanswered.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Played {
+    /// After a fault at that moment: the longest that a partition took until it acknowledged an
+    /// event that was sent later, and how many partitions did.
+    pub(super) fn served_again(&self, fault: u64) -> (Duration, usize) {
+        let mut first = BTreeMap::<u32, u64>::new();
+        for told in self.told.iter().filter(|told| told.sent > fault) {
+            let heard = first.entry(told.event.partition).or_insert(told.heard);
+            *heard = told.heard.min(*heard);
+        }
+        let longest = first.values().max().map_or(0, |heard| heard - fault);
+        (Duration::from_micros(longest), first.len())
     }
 }
 
@@ -249,4 +268,29 @@ impl Producer {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_serves_again_with_the_first_event_that_was_sent_after_the_fault() {
+        let told = |partition, sent, heard| {
+            let (id, player) = (String::new(), String::new());
+            let event = Acked { id, player, partition, claim: false };
+            Told { event, sent, heard, ordered: true }
+        };
+        let played = Played {
+            of: String::new(),
+            told: vec![told(0, 5, 40), told(0, 12, 50), told(0, 11, 30), told(1, 15, 25)],
+            turned_away: Vec::new(),
+            longest: Duration::ZERO,
+            refused: 0,
+            unanswered: 0,
+        };
+        assert_eq!(played.served_again(10), (Duration::from_micros(20), 2));
+        assert_eq!(played.served_again(14), (Duration::from_micros(11), 1));
+        assert_eq!(played.served_again(60), (Duration::ZERO, 0));
+    }
 }

@@ -1,0 +1,299 @@
+//! The steps about Kafka: topics as declared, clients that are retuned and that refuse a cluster that
+//! is not there, more replicas, a broker that dies. Players play meanwhile, and everything they were
+//! told is judged. What the hunt's status claims is asked of the distribution's own tools as well.
+//! I/O; `described` reads the tools' answers, `clients` is the step about clients of others.
+
+mod clients;
+mod described;
+
+use std::time::Duration;
+
+use config_schemas::{Config, TopicRole};
+use serde_json::Value as Json;
+use tokio::time::Instant;
+
+use self::described::{Topics, declared};
+use super::config::{done, expect_everywhere, status_of, with};
+use super::examples;
+use super::faults::{EVENTS, EVENTS_LIMIT, begin, pid};
+use super::put_command;
+use super::tour::{Seen, Tour};
+use super::verdict::judged;
+use crate::dev::kube::shown;
+use crate::dev::layout::write;
+use crate::dev::up::{EDIT_LIMIT, edit, example, write_edit};
+use crate::dev::world::{World, until};
+use crate::failure::Failure;
+use crate::shown::elapsed;
+use crate::wait::Progress;
+
+pub(super) use clients::other_clients;
+
+/// Topics are made in a second; replicas are copied in some.
+const TOPICS_LIMIT: Duration = Duration::from_secs(60);
+/// Replicas with which the tour begins, so that there is one to add.
+const REPLICAS_FIRST: u64 = 2;
+/// The broker that dies.
+const VICTIM: &str = "kafka-2";
+/// Where nobody listens.
+const NOBODY: &str = r#"["127.0.0.1:1"]"#;
+const READY: &str = "TopicsReady";
+
+/// Has the tour begin with fewer replicas than the example: a copy that it applies instead.
+pub(super) fn begin_small(world: &mut World) -> Result<(), Failure> {
+    let all = example(world)?;
+    let (from, to) = replicas(&all)?;
+    let copy = world.place.state.join("first-harbour-kafka.yaml");
+    write(&copy, &all.replace(&from, &to))?;
+    let file = shown(&world.place.example);
+    let copy_shown = shown(&copy);
+    world.tell.line(&format!("  -- sed 's/{from}/{to}/' {file} > {copy_shown}"));
+    world.place.example = copy;
+    Ok(())
+}
+
+/// The line of the example that is changed, and what it becomes.
+fn replicas(manifest: &str) -> Result<(String, String), Failure> {
+    let factor = declared(manifest)?.topics.replicationFactor;
+    let line = |factor| format!("replicationFactor: {factor}");
+    if !manifest.contains(&line(factor)) {
+        return Err(Failure::failed("the example does not say how many replicas topics have"));
+    }
+    Ok((line(factor), line(REPLICAS_FIRST)))
+}
+
+/// What the status says of topics, the distribution's tools confirm.
+pub(super) async fn topics_declared(world: &World, tour: &mut Tour) {
+    let work = async {
+        let began = Instant::now();
+        topics_ready(world).await?;
+        let took = began.elapsed();
+        let what = confirmed(world, &declared(&example(world)?)?).await?;
+        Ok(Seen { what: format!("{READY}=True, and the tools say the same:\n{what}"), took })
+    };
+    tour.step("topics are as declared", &describe_command(world), work).await;
+}
+
+fn describe_command(world: &World) -> String {
+    let status = world.source().status_command();
+    let all = all_topics(world);
+    format!(
+        "{status}\nkafka-topics --describe --topic '{all}'; kafka-configs --describe --entity-type \
+         topics"
+    )
+}
+
+/// Producers are given another linger and another compression while players play.
+pub(super) async fn retuned(world: &World, tour: &mut Tour) {
+    let edits = [("linger", "20ms"), ("compression", "zstd")];
+    let rest = |name: &str| format!("hunt/producer/{name}");
+    let commands = edits.map(|(name, value)| put_command(world, &rest(name), value));
+    let stream = begin(world, "tour-retune");
+    let work = async {
+        let etcd = world.etcd()?;
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let (mut lines, mut slowest) = (Vec::new(), Duration::ZERO);
+        for (name, value) in edits {
+            let (progress, took) = edit(world, &etcd, &rest(name), Some(value), EDIT_LIMIT).await?;
+            let nodes = done(progress)?;
+            expect_everywhere(world, &format!("producer.{name}"), &[value]).await?;
+            slowest = slowest.max(took);
+            lines.push(format!("{name} {value} on {} agents after {}", nodes.len(), elapsed(took)));
+            stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        }
+        for (name, _) in edits {
+            write_edit(world, &etcd, &rest(name), None).await?;
+        }
+        let played = stream.finish().await;
+        lines.push(format!("the longest wait of an event meanwhile: {}", elapsed(played.longest)));
+        lines.push(judged(world, &played).await?);
+        Ok(Seen { what: lines.join("\n"), took: slowest })
+    };
+    tour.step("linger and compression are retuned under load", &commands.join("; "), work).await;
+}
+
+/// A cluster that nobody reaches is refused, and nobody notices.
+pub(super) async fn refused_cluster(world: &World, tour: &mut Tour) {
+    let rest = "hunt/kafka/bootstrap";
+    let stream = begin(world, "tour-refuse");
+    let source = world.source();
+    let work = async {
+        let etcd = world.etcd()?;
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let proof = declared(&example(world)?)?.session.proof;
+        let (progress, took) = edit(world, &etcd, rest, Some(NOBODY), proof + EDIT_LIMIT).await?;
+        let Progress::Refused(objections) = progress else {
+            return Err(Failure::failed(format!("not refused by the agents: {progress:?}")));
+        };
+        let reason = objections.first().map(|it| it.reason.clone()).unwrap_or_default();
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let told = || async {
+            let text = source.status().await?;
+            Ok(text.contains("bootstrap").then_some(()))
+        };
+        until(EDIT_LIMIT, "the refusal in the status", told).await?;
+        write_edit(world, &etcd, rest, None).await?;
+        let played = stream.finish().await;
+        if played.refused + played.unanswered > 0 {
+            let (refused, unanswered) = (played.refused, played.unanswered);
+            return Err(Failure::failed(format!("{refused} refused, {unanswered} unanswered")));
+        }
+        let what = format!(
+            "rejected by {} agents: {reason}\nno event was turned away meanwhile, the longest wait \
+             {}\n{}",
+            objections.len(),
+            elapsed(played.longest),
+            judged(world, &played).await?
+        );
+        Ok(Seen { what, took })
+    };
+    let command = format!("{}; {}", put_command(world, rest, NOBODY), source.status_command());
+    tour.step("brokers that are not there are refused", &command, work).await;
+}
+
+/// Every topic gets another replica under load.
+pub(super) async fn replicas_raised(world: &World, tour: &mut Tour) {
+    let stream = begin(world, "tour-replicas");
+    let file = shown(&world.place.root.join("examples").join(crate::dev::kafka::EXAMPLE));
+    let work = async {
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let now = example(world)?;
+        let more = REPLICAS_FIRST + 1;
+        let manifest = with(&now, &["topics", "replicationFactor"], more)?;
+        let wanted = declared(&manifest)?;
+        let began = Instant::now();
+        examples::apply(world, &manifest).await?;
+        let (confirmed, told) = raised(world, &wanted).await?;
+        let took = began.elapsed();
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let played = stream.finish().await;
+        if played.refused > 0 {
+            return Err(Failure::failed(format!("{} events were refused", played.refused)));
+        }
+        let what = format!(
+            "on the way the status said: {told}\n{confirmed}\nno event was refused, the longest \
+             wait {}\n{}",
+            elapsed(played.longest),
+            judged(world, &played).await?
+        );
+        Ok(Seen { what, took })
+    };
+    let command = format!("{}\n{}", world.source().apply_command(&file), describe_command(world));
+    tour.step("the replication factor is raised under load", &command, work).await;
+}
+
+/// Waits until the tools see what is wanted; what they say, and what the status said meanwhile.
+async fn raised(world: &World, wanted: &Config) -> Result<(String, String), Failure> {
+    let mut on_the_way = String::new();
+    let began = Instant::now();
+    loop {
+        if let Some(message) = unready(world).await? {
+            on_the_way = message;
+        }
+        match confirmed(world, wanted).await {
+            Ok(confirmed) => {
+                topics_ready(world).await?;
+                return Ok((confirmed, on_the_way));
+            }
+            Err(failure) if began.elapsed() > TOPICS_LIMIT => return Err(failure),
+            Err(_) => {}
+        }
+    }
+}
+
+/// A broker is killed while players play, and comes back.
+pub(super) async fn broker_dies(world: &World, tour: &mut Tour) {
+    let stream = begin(world, "tour-broker");
+    let mut command = format!("kill -9 {}", pid(world, VICTIM));
+    command += &format!("  # {VICTIM}; then `./dev up` starts it again");
+    let work = async {
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let process = world.process(VICTIM)?;
+        let killed = stream.micros(Instant::now());
+        process.kill().map_err(|error| Failure::caused("killing a broker", &error))?;
+        stream.accept_more(EVENTS * 2, EVENTS_LIMIT).await?;
+        let back = Instant::now();
+        world.start_kafka().await?;
+        let wanted = declared(&example(world)?)?;
+        let again = || async { Ok(lagging(&described(world).await?).is_none().then_some(())) };
+        until(TOPICS_LIMIT, "every replica in sync again", again).await?;
+        let recovered = back.elapsed();
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let played = stream.finish().await;
+        let (took, partitions) = played.served_again(killed);
+        let all = usize::try_from(wanted.partitions.count).unwrap_or(usize::MAX);
+        if partitions < all {
+            return Err(Failure::failed(format!("{partitions} of {all} partitions served again")));
+        }
+        let what = format!(
+            "every partition took events again after at most {}; every replica was in sync {} \
+             after the broker's start\n{}",
+            elapsed(took),
+            elapsed(recovered),
+            judged(world, &played).await?
+        );
+        Ok(Seen { what, took })
+    };
+    tour.step("a broker killed and back", &command, work).await;
+}
+
+/// What the tools say, if it is what is declared.
+async fn confirmed(world: &World, declared: &Config) -> Result<String, Failure> {
+    let seen = described(world).await?;
+    described::told(declared, &world.layout.hunt, &seen).map_err(Failure::failed)
+}
+
+async fn described(world: &World) -> Result<Topics, Failure> {
+    let all = all_topics(world);
+    let text = world.kafka_tool("kafka-topics", &["--describe", "--topic", &all], None).await?;
+    let mut topics = described::topics(&text);
+    let args = ["--describe", "--entity-type", "topics"];
+    described::configs(&world.kafka_tool("kafka-configs", &args, None).await?, &mut topics);
+    Ok(topics)
+}
+
+/// A topic with a replica that does not have all records.
+fn lagging(topics: &Topics) -> Option<&str> {
+    let lags = |topic: &described::Topic| topic.replicas != topic.in_sync;
+    topics.iter().find(|(_, topic)| lags(topic)).map(|(name, _)| name.as_str())
+}
+
+async fn topics_ready(world: &World) -> Result<(), Failure> {
+    let mut last = None;
+    let began = Instant::now();
+    while began.elapsed() < TOPICS_LIMIT {
+        match ready(world).await? {
+            Some((true, _)) => return Ok(()),
+            Some((false, message)) => last = Some(message),
+            None => {}
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let last = last.unwrap_or_else(|| "the status does not tell of topics".to_owned());
+    Err(Failure::failed(format!("{READY} is not True within {}: {last}", elapsed(TOPICS_LIMIT))))
+}
+
+/// What the status says of topics that are not as wanted yet.
+async fn unready(world: &World) -> Result<Option<String>, Failure> {
+    Ok(ready(world).await?.filter(|(ready, _)| !ready).map(|(_, message)| message))
+}
+
+/// Whether topics are ready as the status has it, and its words.
+async fn ready(world: &World) -> Result<Option<(bool, String)>, Failure> {
+    let status = status_of(&world.source()).await?;
+    let all = status["conditions"].as_array().cloned().unwrap_or_default();
+    let found = all.iter().find(|condition| condition["type"] == READY);
+    Ok(found.map(|condition: &Json| {
+        let message = condition["message"].as_str().unwrap_or_default().to_owned();
+        (condition["status"] == "True", message)
+    }))
+}
+
+fn topic(world: &World, role: TopicRole) -> String {
+    Config::default().topics.name(role, &world.layout.hunt)
+}
+
+/// A pattern of all topics of the hunt.
+fn all_topics(world: &World) -> String {
+    format!("{}[.]{}[.].*", world.layout.hunt.namespace, world.layout.hunt.name)
+}
