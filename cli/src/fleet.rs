@@ -298,6 +298,7 @@ pub(crate) mod sample {
             uid: "u".into(),
             partitions: 4,
             hash: HASH_MURMUR2.into(),
+            cluster: None,
         });
         let rollout =
             Rollout { format: FORMAT, stable: Generation(2), candidate: None, document: None };

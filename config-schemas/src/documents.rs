@@ -36,6 +36,10 @@ pub struct Meta {
     pub partitions: u32,
     /// How a key finds its partition.
     pub hash: String,
+    /// The id of the Kafka cluster that has the hunt's topics: the first one that was found where
+    /// the hunt says. No other is believed to have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
 }
 
 /// Kafka's default partitioner, so that ordinary clients agree with us.

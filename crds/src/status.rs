@@ -28,7 +28,7 @@ pub struct TreasureHuntStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub observed_generation: Option<i64>,
-    /// Accepted, Converged, Overridden, Degraded and Ready.
+    /// Accepted, Converged, Overridden, Degraded, Ready, and TopicsReady where events are in Kafka.
     #[serde(default)]
     #[schemars(
         length(max = 16),
@@ -132,16 +132,19 @@ pub enum ConditionKind {
     Degraded,
     /// Accepted and Converged.
     Ready,
+    /// The topics in Kafka are as declared; says what moves and how far, or what stands in the way.
+    TopicsReady,
 }
 
 impl ConditionKind {
     /// In the order of the status.
-    pub const ALL: [ConditionKind; 5] = [
+    pub const ALL: [ConditionKind; 6] = [
         ConditionKind::Accepted,
         ConditionKind::Converged,
         ConditionKind::Overridden,
         ConditionKind::Degraded,
         ConditionKind::Ready,
+        ConditionKind::TopicsReady,
     ];
 }
 

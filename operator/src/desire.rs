@@ -2,7 +2,7 @@
 //! has none. In: the resource and what is running. Out: what to run, or all that is wrong. Pure.
 
 use config_schemas::{Cost, Generation, Problem, Values, excerpt, fields, read_sections};
-use crds::{DeletionPolicy, HISTORY_MAX, HISTORY_MIN, TreasureHuntSpec};
+use crds::{HISTORY_MAX, HISTORY_MIN, TreasureHuntSpec};
 use serde_json::{Map, Value as Json};
 
 use crate::state::{HuntView, Observed};
@@ -18,6 +18,8 @@ pub enum Desire {
     Remove {
         /// Live edits stay.
         retain: bool,
+        /// Topics in Kafka go.
+        topics: bool,
     },
 }
 
@@ -53,8 +55,9 @@ pub struct Refusal {
 pub fn desire(observed: &Observed, view: &HuntView<'_>) -> Desire {
     let spec = observed.spec();
     if observed.deleting {
-        let retain = spec.is_ok_and(|s| s.deletion_policy == Some(DeletionPolicy::Retain));
-        return Desire::Remove { retain };
+        let topics = spec.as_ref().is_ok_and(|spec| !spec.keeps_topics());
+        let retain = spec.is_ok_and(|spec| spec.keeps_edits());
+        return Desire::Remove { retain, topics };
     }
     let spec = match spec {
         Ok(spec) => spec,

@@ -30,6 +30,10 @@ struct Flags {
     /// Where /metrics, /healthz, /readyz, /hunts, /config and /partitions are served.
     #[arg(long, env = "TREASUREHUNT_LISTEN", default_value = "127.0.0.1:9090")]
     listen: SocketAddr,
+    /// Where Secrets are, as DIRECTORY/NAME/KEY; without it, the Kubernetes API is asked for those
+    /// that hunts name.
+    #[arg(long, env = "TREASUREHUNT_SECRETS", value_name = "DIRECTORY")]
+    secrets: Option<PathBuf>,
     /// Who this operator is, for people; host and process by default.
     #[arg(long, env = "TREASUREHUNT_IDENTITY")]
     identity: Option<String>,
@@ -75,5 +79,6 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
         identity: format!("{identity}/{}", uuid::Uuid::new_v4().simple()),
         fuse: Fuse::default(),
         clean_up_within: CLEAN_UP_WITHIN,
+        secrets: flags.secrets,
     })
 }

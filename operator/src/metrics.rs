@@ -53,6 +53,12 @@ pub struct Metrics {
     pub unwell: IntGaugeVec,
     /// What the ordered key that fills a partition takes of its node, by hunt and partition.
     pub hot: GaugeVec,
+    /// Steps on Kafka topics, by kind and result.
+    pub topic_steps: IntCounterVec,
+    /// Time of one look at a hunt's topics.
+    pub topics_look_seconds: Histogram,
+    /// Partitions that are still to be copied to other brokers, by hunt.
+    pub topic_moves_left: IntGaugeVec,
     /// 1 while this operator leads.
     pub leader: IntGauge,
     /// Hunts known, by where from.
@@ -143,6 +149,20 @@ impl Metrics {
                 "treasurehunt_placement_hot_partition",
                 "What one ordered key takes of the node of its partition. No placement can lower it.",
                 &["hunt", "partition"],
+            )?,
+            topic_steps: make.counters(
+                "treasurehunt_operator_topic_steps_total",
+                "Steps on Kafka topics, by kind and whether the cluster took them.",
+                &["kind", "result"],
+            )?,
+            topics_look_seconds: make.histogram(
+                "treasurehunt_operator_topics_look_seconds",
+                "Time of one look at a hunt's topics in Kafka.",
+            )?,
+            topic_moves_left: make.gauges(
+                "treasurehunt_operator_topic_moves_left",
+                "Partitions of Kafka that are still to be copied to other brokers.",
+                &["hunt"],
             )?,
             leader: make.gauge("treasurehunt_operator_leader", "1 while this operator leads.")?,
             hunts: make.gauges("treasurehunt_operator_hunts", "Hunts known.", &["known_from"])?,

@@ -5,6 +5,7 @@
 mod degraded;
 mod hot;
 mod kept;
+mod topics;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ use crate::evaluate::{Evaluation, list};
 use crate::placement::Hot;
 use crate::plan::Note;
 use crate::state::HuntView;
+use crate::topics::Standing;
 
 /// What a status is made from.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub struct Findings<'a> {
     pub troubles: &'a BTreeMap<NodeName, Troubles>,
     /// Partitions that one ordered key fills.
     pub hot: &'a BTreeMap<PartitionId, Hot>,
+    /// How its topics stand, if it has any.
+    pub topics: Option<&'a Standing>,
     /// For stamps.
     pub now: Timestamp,
 }
@@ -98,7 +102,13 @@ pub fn notes(before: &TreasureHuntStatus, after: &TreasureHuntStatus) -> Vec<Not
     let not_accepted = accepted(after)
         .filter(|(truth, _)| *truth == Truth::False && accepted(before) != accepted(after))
         .map(|(_, message)| Note::warning("NotAccepted", "spec", message));
-    refused.chain(mended).chain(not_accepted).chain(hot::notes(before, after)).collect()
+    let topics = topics::notes(before, after);
+    refused
+        .chain(mended)
+        .chain(not_accepted)
+        .chain(hot::notes(before, after))
+        .chain(topics)
+        .collect()
 }
 
 fn conditions(
@@ -116,6 +126,7 @@ fn conditions(
         (ConditionKind::Degraded, degraded::degraded(findings, status)),
         (ConditionKind::Ready, ready),
     ];
+    let verdicts = verdicts.into_iter().chain(topics::condition(findings.topics));
     let condition = |(kind, verdict): (ConditionKind, Verdict)| {
         let was = before.condition(kind).filter(|was| was.status == verdict.truth);
         Condition {
@@ -127,7 +138,7 @@ fn conditions(
             last_transition_time: was.map_or(findings.now, |was| was.last_transition_time),
         }
     };
-    verdicts.into_iter().map(condition).collect()
+    verdicts.map(condition).collect()
 }
 
 /// The reason of `Degraded` and `Converged` while etcd does not answer.

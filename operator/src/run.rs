@@ -20,6 +20,7 @@ use crate::controller::{Controller, Parts};
 use crate::fuse::Fuse;
 use crate::metrics::Metrics;
 use crate::source::{EVENTS_WAITING_MAX, Outlet, SourceEvent, directory, kubernetes};
+use crate::topics::{Keeper, SecretStore};
 
 /// Without proof of etcd for this long, the operator is not ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -57,6 +58,9 @@ pub struct Options {
     /// How long a deleted resource waits for its keys to be removed; see
     /// [`crate::hunt::CLEAN_UP_WITHIN`].
     pub clean_up_within: Duration,
+    /// Where Secrets are, as `<directory>/<name>/<key>`; without it, the Kubernetes API is asked,
+    /// where there is one.
+    pub secrets: Option<PathBuf>,
 }
 
 /// The operator could not start.
@@ -110,7 +114,9 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
     let (to, events) = mpsc::channel(EVENTS_WAITING_MAX);
     let (ask, queries) = mpsc::channel(QUERIES_WAITING_MAX);
     let tasks = Tasks::default();
-    let outlet = source(&options, &store, &metrics, to, &tasks).await?;
+    let (outlet, secrets) = source(&options, &store, &metrics, to, &tasks).await?;
+    let secrets = options.secrets.clone().map_or(secrets, SecretStore::Directory);
+    let topics = Keeper::new(store.clone(), secrets, metrics.clone());
     let controller = Controller::new(Parts {
         store,
         identity: options.identity.clone(),
@@ -120,6 +126,7 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
         metrics: metrics.clone(),
         fuse: options.fuse.clone(),
         clean_up_within: options.clean_up_within,
+        topics: Some(topics),
     });
     let listener = listen(options.listen).await?;
     let address = listener
@@ -149,24 +156,25 @@ async fn source(
     metrics: &Metrics,
     to: mpsc::Sender<SourceEvent>,
     tasks: &Tasks,
-) -> Result<Outlet, RunError> {
+) -> Result<(Outlet, SecretStore), RunError> {
     let stop = tasks.stopping();
     match &options.from {
         From::Kubernetes { kubeconfig, namespace } => {
             let client = client(kubeconfig.as_ref()).await?;
             let (outlet, publish) =
                 kubernetes::Outlet::new(client.clone(), &options.identity, metrics.clone());
+            let secrets = SecretStore::Kubernetes(client.clone());
             let source = kubernetes::Source::new(client, namespace.clone(), metrics.clone());
             tasks.spawn("source", source.run(to, stop.clone()));
             tasks.spawn("events", async move {
                 tokio::select! { () = publish => {} () = stop.cancelled() => {} }
             });
-            Ok(Outlet::Kubernetes(outlet))
+            Ok((Outlet::Kubernetes(outlet), secrets))
         }
         From::Directory { path } => {
             let (outlet, source) = directory::open(path.clone(), store.clone(), metrics.clone());
             tasks.spawn("source", source.run(to, stop));
-            Ok(Outlet::Directory(outlet))
+            Ok((Outlet::Directory(outlet), SecretStore::None))
         }
     }
 }

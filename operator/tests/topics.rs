@@ -39,7 +39,7 @@ async fn topics_are_made_as_declared() {
     assert_eq!(plan1.steps.len(), 1, "{plan1:?}");
     for step in &plan1.steps {
         let answers = admin.carry_out(step).await.unwrap();
-        assert!(answers.iter().all(|answer| matches!(answer, Answer::Done(_))), "{answers:?}");
+        assert!(answers.iter().all(|answer| matches!(answer, Answer::Taken(..))), "{answers:?}");
     }
     let seen = admin.look(&["a.b.events"], None).await.unwrap();
     memory.see(&wanted, &seen, Instant::now());

@@ -124,6 +124,7 @@ impl World {
             uid: "5f3a".to_owned(),
             partitions: PARTITIONS,
             hash: "murmur2".to_owned(),
+            cluster: None,
         };
         self.put(&Key::Meta, &write(&meta));
     }

@@ -217,6 +217,7 @@ impl Whole {
             uid: "5f3a".to_owned(),
             partitions: 4,
             hash: "murmur2".to_owned(),
+            cluster: None,
         };
         let put = |key: &Key, value: &[u8]| {
             let value = std::str::from_utf8(value).unwrap();

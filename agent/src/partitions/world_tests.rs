@@ -82,6 +82,7 @@ impl World {
             uid: "5f3a".to_owned(),
             partitions: 1,
             hash: "murmur2".to_owned(),
+            cluster: None,
         };
         world.put(&Key::Meta, &write(&meta));
         world

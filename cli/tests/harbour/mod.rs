@@ -201,6 +201,7 @@ fn meta() -> Meta {
         uid: "u".into(),
         partitions: 0,
         hash: HASH_MURMUR2.into(),
+        cluster: None,
     }
 }
 

@@ -5,6 +5,7 @@
 mod act;
 mod kept;
 mod silence;
+mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::plan::Note;
 use crate::queue::Queue;
 use crate::source::{Outlet, Report, Reported, SourceEvent};
 use crate::state::HuntView;
+use crate::topics::Keeper;
 
 /// Plans and reports carried out at the same time, over all hunts: keeps both servers busy
 /// without flooding either.
@@ -84,6 +86,8 @@ pub struct Parts {
     pub fuse: Fuse,
     /// How long a deleted resource waits for its keys to be removed.
     pub clean_up_within: Duration,
+    /// Works on topics in Kafka; without it nobody does.
+    pub topics: Option<Keeper>,
 }
 
 /// The controller.
@@ -98,6 +102,7 @@ pub struct Controller {
     fuse: Fuse,
     clean_up_within: Duration,
     lead: Lead,
+    topics: Option<Keeper>,
     hunts: BTreeMap<HuntName, Kept>,
     queue: Queue,
     running: JoinSet<Done>,
@@ -128,6 +133,7 @@ impl Controller {
             fuse: parts.fuse,
             clean_up_within: parts.clean_up_within,
             lead: Lead::new(&parts.store, &parts.identity),
+            topics: parts.topics,
             store: parts.store,
             hunts: BTreeMap::new(),
             queue: Queue::default(),
@@ -155,6 +161,7 @@ impl Controller {
                 update = self.follower.next() => self.update(update),
                 Some(event) = self.events.recv() => self.take_events(event),
                 Some(query) = self.queries.recv() => self.query(query),
+                told = topics::next(&mut self.topics) => self.topics_told(told),
                 () = sleep_until(wake_at) => {}
             }
             self.look_at_due();
@@ -171,6 +178,8 @@ impl Controller {
         self.metrics.leader.set(i64::from(leads));
         if leads {
             self.mark_all();
+        } else {
+            self.topics.iter_mut().for_each(Keeper::end_all);
         }
     }
 
@@ -303,7 +312,7 @@ impl Controller {
         let Some(kept) = self.hunts.get_mut(name) else { return };
         let view = HuntView::of(name, self.follower.held());
         let refused_before = kept.hunt.refused.clone();
-        let look = kept.hunt.look(&view, &around);
+        let mut look = kept.hunt.look(&view, &around);
         let took = now.elapsed();
         kept.looked_at = Some(now);
         kept.pause = (took * 4).clamp(LOOK_PAUSE, LOOK_PAUSE_MAX);
@@ -323,6 +332,8 @@ impl Controller {
         {
             self.metrics.converge_seconds.observe(since.elapsed().as_secs_f64());
         }
+        self.assign_topics(name, look.topics.take());
+        let Some(kept) = self.hunts.get(name) else { return };
         if look.forget && !kept.committing && !kept.reporting {
             self.hunts.remove(name);
             self.queue.forget(name);

@@ -22,6 +22,8 @@ pub struct Fresh {
     pub store_epoch: String,
     /// For stamps.
     pub now: Timestamp,
+    /// The Kafka cluster that was found where the hunt says, if it is to be in one.
+    pub cluster: Option<String>,
 }
 
 /// The transaction that is missing, if any.
@@ -94,32 +96,38 @@ impl<'a> Draft<'a> {
     }
 
     fn meta(&mut self, wanted: &Wanted, memory: &Memory, life: &Life, fresh: &Fresh) {
-        let of = |store_epoch: String| Meta {
+        let found = self.view.meta.value().filter(|_| matches!(life, Life::Same));
+        let original = match life {
+            Life::MarkerGone(bytes) => documents::read::<Meta>(bytes).ok(),
+            Life::Same => memory.meta.as_ref().and_then(|bytes| {
+                documents::read::<Meta>(bytes).ok().filter(|meta| meta.uid == wanted.uid)
+            }),
+            Life::New | Life::Other => None,
+        };
+        let store_epoch = original.as_ref().or(found).map(|meta| meta.store_epoch.clone());
+        let bound = found.and_then(|meta| meta.cluster.clone());
+        let bound = bound.or_else(|| memory.cluster_of(&wanted.uid).map(str::to_owned));
+        let expected = Meta {
             format: FORMAT,
-            store_epoch,
+            store_epoch: store_epoch.unwrap_or_else(|| fresh.store_epoch.clone()),
             uid: wanted.uid.clone(),
             partitions: wanted.partitions,
             hash: HASH_MURMUR2.to_owned(),
+            cluster: bound.or_else(|| fresh.cluster.clone()),
         };
-        let expected = match (life, self.view.meta.value()) {
-            (Life::MarkerGone(bytes), _) => bytes.clone(),
-            (Life::Same, Some(found)) => {
-                let original = memory.meta.as_ref().and_then(|bytes| {
-                    documents::read::<Meta>(bytes).ok().filter(|meta| meta.uid == wanted.uid)
-                });
-                let epoch = original.map_or_else(|| found.store_epoch.clone(), |m| m.store_epoch);
-                let expected = of(epoch);
-                if *found == expected {
-                    return;
-                }
-                documents::write(&expected).into()
-            }
-            _ => documents::write(&of(fresh.store_epoch.clone())).into(),
-        };
-        if matches!(life, Life::Same | Life::MarkerGone(_)) {
+        if found == Some(&expected) {
+            return;
+        }
+        let binds = found.is_some_and(|found| {
+            found.cluster.is_none() && Meta { cluster: None, ..expected.clone() } == *found
+        });
+        if let (true, Some(cluster)) = (binds, &expected.cluster) {
+            let text = format!("the hunt's topics are in the Kafka cluster {cluster} from now on");
+            self.notes.push(Note::normal("ClusterBound", cluster.clone(), text));
+        } else if matches!(life, Life::Same | Life::MarkerGone(_)) {
             self.put_back(&Key::Meta, "put back");
         }
-        self.put(&Key::Meta, expected);
+        self.put(&Key::Meta, documents::write(&expected));
     }
 
     /// `desired/<generation>` of the generation that is wanted.

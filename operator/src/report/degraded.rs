@@ -45,6 +45,9 @@ pub(super) fn degraded(findings: &Findings<'_>, status: &TreasureHuntStatus) -> 
     if !findings.troubles.is_empty() {
         troubles.push(("LogTrouble", log_troubles(findings.troubles)));
     }
+    if let Some(topics) = findings.topics.filter(|topics| topics.is_trouble) {
+        troubles.push(("TopicsTrouble", format!("topics: {}", topics.message)));
+    }
     troubles.extend(hot::troubles(findings.hot));
     if let Some(unowned) = unowned(status) {
         troubles.push(("Unplaced", unowned));

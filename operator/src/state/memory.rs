@@ -46,6 +46,8 @@ pub struct Memory {
     pub edits: BTreeMap<String, Bytes>,
     /// The resource that the edits are of.
     pub edits_of: Option<String>,
+    /// The Kafka cluster that the marker named last, with the resource that it was named for.
+    cluster: Option<(String, String)>,
     /// The marker is gone, so what goes now is lost and not deleted.
     pub marker_gone: bool,
     /// Since when nodes are gone.
@@ -77,6 +79,11 @@ impl Memory {
         let doubled = 1 << times.checked_sub(2)?.min(10);
         let pause = PUT_BACK_MIN.checked_mul(doubled)?.min(PUT_BACK_MAX);
         last.checked_add(pause).ok().filter(|at| *at > now)
+    }
+
+    /// The Kafka cluster that the marker of that resource named last.
+    pub fn cluster_of(&self, uid: &str) -> Option<&str> {
+        self.cluster.as_ref().filter(|(of, _)| of == uid).map(|(_, cluster)| cluster.as_str())
     }
 
     fn note_broken(&mut self, id: PartitionId, now: Timestamp) {
@@ -149,6 +156,9 @@ impl Memory {
                 self.marker_gone = entry.is_none();
                 let meta = entry.and_then(|entry| documents::read::<Meta>(&entry.value).ok());
                 if let Some(meta) = meta {
+                    if let Some(cluster) = meta.cluster {
+                        self.cluster = Some((meta.uid.clone(), cluster));
+                    }
                     self.edits_of = Some(meta.uid);
                 }
             }

@@ -70,6 +70,8 @@ impl<'a, T> Slot<'a, T> {
 /// The keys of one hunt.
 #[derive(Debug)]
 pub struct HuntView<'a> {
+    /// Which hunt.
+    pub hunt: HuntName,
     /// Builds the hunt's keys.
     pub keys: HuntKeys,
     /// `meta`.
@@ -94,6 +96,7 @@ impl<'a> HuntView<'a> {
     /// Reads the hunt's share of what is held.
     pub fn of(hunt: &HuntName, held: &'a BTreeMap<String, Entry>) -> HuntView<'a> {
         let mut view = HuntView {
+            hunt: hunt.clone(),
             keys: HuntKeys::new(hunt),
             meta: Slot::Absent,
             rollout: Slot::Absent,

@@ -84,6 +84,7 @@ pub fn options(etcd: &Etcd, identity: &str, from: From) -> Options {
         identity: identity.to_owned(),
         fuse: Fuse::default(),
         clean_up_within: operator::CLEAN_UP_WITHIN,
+        secrets: None,
     }
 }
 

@@ -59,6 +59,7 @@ impl Operator {
             metrics,
             fuse: Fuse::default(),
             clean_up_within: CLEAN_UP_WITHIN,
+            topics: None,
         });
         let tell = async {
             loop {

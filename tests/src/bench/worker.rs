@@ -208,6 +208,7 @@ async fn play(data: &Path, hunt: &HuntName, count: usize) -> anyhow::Result<Cost
         uid: UID.to_owned(),
         partitions: 1,
         hash: HASH_MURMUR2.to_owned(),
+        cluster: None,
     };
     put(&Key::Meta, write(&meta)).await?;
     for (field, value) in [("clues", "1"), ("cooldown", "0s")] {

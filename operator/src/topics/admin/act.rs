@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use krafka::admin::{
     AlterPartitionReassignmentsOptions, ConfigOp, ConfigResource, CreatePartitionsOptions,
-    CreateTopicsOptions, ElectLeadersOptions, ElectionType, IncrementalAlterConfigsOptions,
-    NewTopic, TopicPartition,
+    CreateTopicsOptions, DeleteTopicsOptions, ElectLeadersOptions, ElectionType,
+    IncrementalAlterConfigsOptions, NewTopic, TopicPartition,
 };
 use krafka::error::{ErrorCode, KrafkaError};
 
@@ -17,8 +17,8 @@ use super::{Admin, AdminError, of};
 /// What became of a part of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The cluster took it.
-    Done(What),
+    /// The cluster took what was tried.
+    Taken(What, String),
     /// The cluster said no.
     Refused(What, Refusal),
     /// One setting of several was refused, nobody knows which: none of them was taken.
@@ -39,6 +39,20 @@ impl Admin {
         }
     }
 
+    /// Deletes these topics. Deleting what is gone is no error.
+    pub async fn remove(&self, names: &[&str]) -> Result<(), AdminError> {
+        let gone = self.client.delete_topics(names, DeleteTopicsOptions::default()).await;
+        for result in gone.map_err(of)?.into_values() {
+            match result {
+                Err(error) if !is(&error, ErrorCode::UnknownTopicOrPartition) => {
+                    return Err(of(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     async fn create(
         &self,
         name: &str,
@@ -55,7 +69,7 @@ impl Admin {
         let what = What::Create(name.to_owned());
         let made = one(made.map_err(of)?)?;
         if made.as_ref().is_err_and(|error| is(error, ErrorCode::TopicAlreadyExists)) {
-            return Ok(vec![Answer::Done(what)]);
+            return Ok(vec![Answer::Taken(what, format!("{configs:?}"))]);
         }
         let mut answers = vec![answer(what, made, format!("{configs:?}"))?];
         if let [Answer::Refused(_, refusal)] = &answers[..]
@@ -85,12 +99,12 @@ impl Admin {
         let altered = self.client.incremental_alter_configs(altered, options).await;
         let altered = one(altered.map_err(of)?)?;
         let what = |change: &Change| What::Config(name.to_owned(), change.key.clone());
+        let tried = |change: &Change| change.to.clone().unwrap_or_default();
         match (altered, changes) {
-            (Ok(()), changes) => Ok(changes.iter().map(|c| Answer::Done(what(c))).collect()),
-            (Err(error), [change]) => {
-                let tried = change.to.clone().unwrap_or_default();
-                Ok(vec![answer(what(change), Err(error), tried)?])
+            (Ok(()), changes) => {
+                Ok(changes.iter().map(|c| Answer::Taken(what(c), tried(c))).collect())
             }
+            (Err(error), [change]) => Ok(vec![answer(what(change), Err(error), tried(change))?]),
             (Err(error), _) => match of(error) {
                 AdminError::Refused { .. } => Ok(vec![Answer::Singly(name.to_owned())]),
                 error => Err(error),
@@ -151,7 +165,7 @@ fn answer(
     tried: String,
 ) -> Result<Answer, AdminError> {
     match result.map_err(of) {
-        Ok(()) => Ok(Answer::Done(what)),
+        Ok(()) => Ok(Answer::Taken(what, tried)),
         Err(AdminError::Refused { of_setting, why }) => {
             Ok(Answer::Refused(what, Refusal { tried, of_setting, why }))
         }

@@ -10,13 +10,16 @@ use tokio::time::Instant;
 
 use super::super::seen::{Seen, Spot};
 use super::super::wanted::TopicsWanted;
-use super::Trouble;
+use super::{Trouble, said};
 
 /// What was refused is tried again after this, then after twice as long, and so on: a person may
 /// have given a permission or added a broker meanwhile.
 const RETRY_MIN: Duration = Duration::from_secs(2);
 /// No longer than this.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// What the cluster has taken shows at the next look, or a little later: brokers hear of it at
+/// different times, and each look may ask another one. After so long it is done again.
+const ECHO_WITHIN: Duration = Duration::from_secs(3);
 
 /// Something that can be refused by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,12 +53,12 @@ pub struct Memory {
     /// Settings that stood as they were wanted, by topic and key.
     stood: BTreeMap<(String, String), String>,
     refused: BTreeMap<What, Refused>,
+    /// What was taken and has not been seen yet: what, and when.
+    taken: BTreeMap<What, (String, Instant)>,
     /// Topics of which a setting was refused among others: theirs go one by one.
     singly: BTreeSet<String>,
     /// Since when partitions could be led by who is to lead them, and are not.
     astray: BTreeMap<Spot, Instant>,
-    /// Topics that were there.
-    known: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,25 +73,26 @@ impl Memory {
     pub fn see(&mut self, wanted: &TopicsWanted, seen: &Seen, now: Instant) {
         for topic in &wanted.topics {
             let Some(found) = seen.topics.get(&topic.name) else { continue };
-            for (key, value) in
-                topic.configs.iter().filter(|(k, v)| found.configs.get(*k) == Some(v))
-            {
+            let as_wanted =
+                |(key, value): &(&String, &String)| found.configs.get(*key) == Some(value);
+            for (key, value) in topic.configs.iter().filter(as_wanted) {
                 self.stood.insert((topic.name.clone(), key.clone()), value.clone());
-                self.refused.remove(&What::Config(topic.name.clone(), key.clone()));
             }
-            self.refused.remove(&What::Create(topic.name.clone()));
-            if found.count() >= topic.partitions {
-                self.refused.remove(&What::Raise(topic.name.clone()));
-            }
-            self.known.insert(topic.name.clone());
         }
         let names: BTreeSet<&str> = wanted.names().collect();
+        self.stood.retain(|(topic, _), _| names.contains(topic.as_str()));
+        self.refused.retain(|what, refused| {
+            names.contains(what.topic()) && !shows(seen, what, &refused.refusal.tried)
+        });
+        self.taken.retain(|what, (tried, at)| {
+            names.contains(what.topic())
+                && !shows(seen, what, tried)
+                && now.saturating_duration_since(*at) < ECHO_WITHIN
+        });
         let is_refused = |topic: &String| {
             self.refused.keys().any(|what| matches!(what, What::Config(t, _) if t == topic))
         };
         self.singly.retain(|topic| !seen.topics.contains_key(topic) || is_refused(topic));
-        self.refused.retain(|what, _| names.contains(what.topic()));
-        self.stood.retain(|(topic, _), _| names.contains(topic.as_str()));
         let astray = super::leaders::could_return(seen);
         self.astray.retain(|spot, _| astray.contains(spot));
         for spot in astray {
@@ -96,19 +100,18 @@ impl Memory {
         }
     }
 
-    /// Takes an answer in.
-    pub fn answered(&mut self, what: What, answer: Result<(), Refusal>, now: Instant) {
-        match answer {
-            Ok(()) => {
-                self.refused.remove(&what);
-            }
-            Err(refusal) => {
-                let before = self.refused.get(&what).filter(|r| r.refusal.tried == refusal.tried);
-                let times = before.map_or(0, |refused| refused.times) + 1;
-                let again_at = now + (RETRY_MIN * (1 << times.min(6) >> 1)).min(RETRY_MAX);
-                self.refused.insert(what, Refused { refusal, times, again_at });
-            }
-        }
+    /// The cluster took it.
+    pub fn taken(&mut self, what: What, tried: String, now: Instant) {
+        self.refused.remove(&what);
+        self.taken.insert(what, (tried, now));
+    }
+
+    /// The cluster said no.
+    pub fn refused(&mut self, what: What, refusal: Refusal, now: Instant) {
+        let before = self.refused.get(&what).filter(|r| r.refusal.tried == refusal.tried);
+        let times = before.map_or(0, |refused| refused.times) + 1;
+        let again_at = now + (RETRY_MIN * (1 << times.min(6) >> 1)).min(RETRY_MAX);
+        self.refused.insert(what, Refused { refusal, times, again_at });
     }
 
     /// One of several settings of the topic was refused, nobody knows which.
@@ -121,10 +124,17 @@ impl Memory {
         self.singly.contains(topic)
     }
 
-    /// Whether that may be tried now; something else than what was refused always may.
+    /// Whether that may be tried now: not while it was just taken, nor soon after it was refused.
+    /// Something else than what was tried always may.
     pub(super) fn may_try(&self, what: &What, tried: &str, now: Instant) -> bool {
         let refused = self.refused.get(what).filter(|refused| refused.refusal.tried == tried);
         refused.is_none_or(|refused| refused.again_at <= now)
+            && self.taken.get(what).is_none_or(|(taken, _)| taken != tried)
+    }
+
+    /// Things that were taken and are not seen yet.
+    pub(super) fn unseen(&self) -> usize {
+        self.taken.len()
     }
 
     /// The value with which a setting last stood as it was wanted.
@@ -146,14 +156,9 @@ impl Memory {
         self.astray.get(spot).copied()
     }
 
-    /// Whether the topic was there before.
-    pub fn knows(&self, topic: &str) -> bool {
-        self.known.contains(topic)
-    }
-
-    /// When to try again what was refused, if anything was.
-    pub fn next_try(&self) -> Option<Instant> {
-        self.refused.values().map(|refused| refused.again_at).min()
+    /// Whether something is about to be done that only time is wanting for.
+    pub fn is_restless(&self) -> bool {
+        !self.astray.is_empty()
     }
 
     /// What is refused and still wanted.
@@ -169,6 +174,24 @@ impl Memory {
             why: refused.refusal.why.clone(),
         };
         told.map(trouble).collect()
+    }
+}
+
+/// Whether the cluster shows what was tried.
+fn shows(seen: &Seen, what: &What, tried: &str) -> bool {
+    let Some(topic) = seen.topics.get(what.topic()) else { return false };
+    match what {
+        What::Create(_) => true,
+        What::Raise(_) => tried.parse().is_ok_and(|wanted: u32| topic.count() >= wanted),
+        What::Config(_, key) if tried.is_empty() => !topic.configs.contains_key(key),
+        What::Config(_, key) => topic.configs.get(key).is_some_and(|value| value == tried),
+        What::Move(spot) => {
+            let replicas = seen.partition(spot).map(|partition| said(&partition.replicas));
+            seen.moving.contains_key(spot) || replicas.as_deref() == Some(tried)
+        }
+        What::Elect(spot) => {
+            seen.partition(spot).is_some_and(|partition| partition.leader == partition.preferred())
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Plan {
     pub progress: Vec<Progress>,
     /// Settings of the hunt's topics that somebody made and the hunt does not name: left alone.
     pub strays: Vec<Stray>,
+    /// Things that the cluster has taken and does not show yet.
+    pub unseen: usize,
 }
 
 /// One thing to do.
@@ -194,7 +196,10 @@ impl Step {
 impl Plan {
     /// Whether all is as wanted.
     pub fn is_settled(&self) -> bool {
-        self.steps.is_empty() && self.troubles.is_empty() && self.progress.is_empty()
+        self.steps.is_empty()
+            && self.troubles.is_empty()
+            && self.progress.is_empty()
+            && self.unseen == 0
     }
 }
 
@@ -221,6 +226,7 @@ pub fn plan(wanted: &TopicsWanted, seen: &Seen, memory: &Memory, now: Instant) -
         plan.steps.push(Step::Elect(elect));
     }
     plan.troubles.extend(memory.troubles(wanted));
+    plan.unseen = memory.unseen();
     plan
 }
 

@@ -1,0 +1,40 @@
+//! The controller's dealings with the tasks that work on topics: assigns them while it leads, takes
+//! in what they say. I/O only in that it passes words on.
+
+use config_schemas::HuntName;
+use tokio::time::Instant;
+
+use super::{Controller, act};
+use crate::topics::{Asked, Keeper, Told};
+
+/// What the next task says; never where there are none.
+pub(super) async fn next(topics: &mut Option<Keeper>) -> Told {
+    if let Some(keeper) = topics
+        && let Some(told) = keeper.next().await
+    {
+        return told;
+    }
+    std::future::pending().await
+}
+
+impl Controller {
+    pub(super) fn topics_told(&mut self, told: Told) {
+        let Some(kept) = self.hunts.get_mut(&told.hunt) else { return };
+        if kept.hunt.topics.is_some() {
+            kept.hunt.topics = Some(told.standing);
+        }
+        let target = kept.hunt.target(&told.hunt);
+        for note in &told.notes {
+            act::tell(&self.outlet, &self.metrics, &target, note);
+        }
+        self.queue.mark(&told.hunt, Instant::now());
+    }
+
+    /// Nothing is done without the lead.
+    pub(super) fn assign_topics(&mut self, name: &HuntName, asked: Option<Asked>) {
+        let leader = self.lead.guard();
+        if let Some(keeper) = &mut self.topics {
+            keeper.assign(name, asked.zip(leader));
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The loop of one hunt's topics: looks at the cluster every few seconds and at once when something
+//! else is wanted, carries out what the plan says, looks again. In: assignments. Out: how the topics
+//! stand, and notes. Ends with its assignments. I/O, and no decisions about topics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::kafka::{Connection, connection, secret_refs};
+use config_schemas::{Config, HuntName};
+use store::{Guard, Store, Txn, Verdict};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use super::access::SecretStore;
+use super::admin::{Admin, AdminError, Answer};
+use super::plan::{Memory, Plan, Step, plan};
+use super::seen::{Seen, Sizes};
+use super::standing::{Standing, told};
+use super::wanted::TopicsWanted;
+use crate::metrics::Metrics;
+use crate::plan::Note;
+
+/// At rest, the cluster is looked at this often: what somebody changes by hand is found so soon.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// While partitions move, or something is about to change by itself.
+const MOVING_EVERY: Duration = Duration::from_millis(500);
+/// After a step, until the cluster shows it.
+const ECHO_EVERY: Duration = Duration::from_millis(50);
+/// Pauses after a look that failed: doubled each time.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long sizes on disks are believed: asking for them costs the brokers most.
+const SIZES_FOR: Duration = Duration::from_secs(60);
+
+/// What a hunt's task has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// What is asked for.
+    pub asked: Asked,
+    /// Holds only while this operator leads.
+    pub leader: Guard,
+}
+
+/// What a hunt asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Which hunt.
+    pub hunt: HuntName,
+    /// Where its cluster is and who we are to it.
+    pub config: Arc<Config>,
+    /// Its topics.
+    pub wanted: TopicsWanted,
+    /// The cluster that has them; nothing is done before it is known.
+    pub bound: Option<String>,
+    /// They are to be deleted.
+    pub remove: bool,
+}
+
+/// What a task says.
+#[derive(Debug)]
+pub struct Told {
+    /// Which hunt.
+    pub hunt: HuntName,
+    /// How its topics stand.
+    pub standing: Standing,
+    /// What to tell people.
+    pub notes: Vec<Note>,
+}
+
+/// The loop of one hunt's topics.
+pub struct Task {
+    store: Store,
+    secrets: SecretStore,
+    metrics: Metrics,
+    to: mpsc::Sender<Told>,
+    link: Option<(Connection, Admin)>,
+    memory: Memory,
+    sizes: Option<(Instant, Sizes)>,
+    last: Option<Standing>,
+    failures: u32,
+}
+
+impl Task {
+    /// Nothing is known yet.
+    pub fn new(
+        store: Store,
+        secrets: SecretStore,
+        metrics: Metrics,
+        to: mpsc::Sender<Told>,
+    ) -> Task {
+        Task {
+            store,
+            secrets,
+            metrics,
+            to,
+            link: None,
+            memory: Memory::default(),
+            sizes: None,
+            last: None,
+            failures: 0,
+        }
+    }
+
+    /// Runs as long as somebody assigns.
+    pub async fn run(mut self, mut assigned: watch::Receiver<Assignment>) {
+        loop {
+            let assignment = assigned.borrow_and_update().clone();
+            let Assignment { asked, leader } = &assignment;
+            // A look can be left at any time, and hangs for seconds where nobody answers.
+            let looked = tokio::select! {
+                looked = self.look(asked) => looked,
+                changed = assigned.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            };
+            let pause = match looked {
+                Ok(seen) if asked.remove => self.remove(asked, leader, &seen).await,
+                Ok(seen) => self.bring_about(asked, leader, seen).await,
+                Err(standing) => self.failed(asked, standing).await,
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                changed = assigned.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// The hunt's cluster as it stands, or why it cannot be worked on.
+    async fn look(&mut self, asked: &Asked) -> Result<Seen, Standing> {
+        let begun = Instant::now();
+        self.connect(asked).await?;
+        let Some((_, admin)) = &self.link else {
+            return Err(Standing::no_access("there is no client".to_owned()));
+        };
+        let names: Vec<&str> = asked.wanted.names().collect();
+        let seen = admin.look(&names, asked.bound.as_deref()).await;
+        let mut seen = seen.map_err(|error| {
+            self.lose_link_on(&error);
+            Standing::unreachable(&error)
+        })?;
+        self.metrics.topics_look_seconds.observe(begun.elapsed().as_secs_f64());
+        match &asked.bound {
+            None => return Err(Standing::unbound(&seen.cluster)),
+            Some(bound) if *bound != seen.cluster => {
+                let standing = Standing::wrong_cluster(&seen.cluster, bound);
+                self.link = None;
+                return Err(standing);
+            }
+            Some(_) => {}
+        }
+        self.measure(&mut seen).await;
+        Ok(seen)
+    }
+
+    /// A client for what the hunt says now; the present one if it says nothing new.
+    async fn connect(&mut self, asked: &Asked) -> Result<(), Standing> {
+        let wanted = secret_refs(&asked.config);
+        let secrets = self.secrets.read(asked.hunt.namespace.as_str(), &wanted).await;
+        let secrets = secrets.map_err(|error| Standing::no_access(chain(&error)))?;
+        let connection = connection(&asked.config, &secrets)
+            .map_err(|problems| Standing::no_access(problems.join("; ")))?;
+        if self.link.as_ref().is_some_and(|(known, _)| *known == connection) {
+            return Ok(());
+        }
+        self.link = None;
+        let admin = Admin::connect(&connection).await;
+        self.link = Some((connection, admin.map_err(|error| Standing::unreachable(&error))?));
+        Ok(())
+    }
+
+    async fn measure(&mut self, seen: &mut Seen) {
+        let fresh = |(at, _): &&(Instant, Sizes)| at.elapsed() < SIZES_FOR;
+        if self.sizes.as_ref().filter(fresh).is_none()
+            && let Some((_, admin)) = &self.link
+            && !seen.topics.is_empty()
+        {
+            self.sizes = Some((Instant::now(), admin.sizes(seen).await));
+        }
+        if let Some((_, sizes)) = &self.sizes {
+            seen.sizes = sizes.clone();
+        }
+    }
+
+    /// One plan, carried out. How long to wait for the next look.
+    async fn bring_about(&mut self, asked: &Asked, leader: &Guard, seen: Seen) -> Duration {
+        self.failures = 0;
+        let now = Instant::now();
+        self.memory.see(&asked.wanted, &seen, now);
+        let plan = plan(&asked.wanted, &seen, &self.memory, now);
+        let count = asked.wanted.topics.len();
+        let standing = Standing::of(&seen.cluster, count, &plan);
+        if plan.steps.is_empty() {
+            self.tell(asked, standing, Vec::new()).await;
+            return self.pause(&plan);
+        }
+        if !self.leads(leader).await {
+            return RETRY_MIN;
+        }
+        let mut notes = Vec::new();
+        for step in &plan.steps {
+            match self.step(step).await {
+                Ok(told) => notes.extend(told),
+                Err(error) => {
+                    self.lose_link_on(&error);
+                    self.tell(asked, Standing::unreachable(&error), notes).await;
+                    return RETRY_MIN;
+                }
+            }
+        }
+        self.tell(asked, standing, notes).await;
+        ECHO_EVERY
+    }
+
+    fn pause(&self, plan: &Plan) -> Duration {
+        if plan.unseen > 0 {
+            ECHO_EVERY
+        } else if plan.progress.is_empty() && !self.memory.is_restless() {
+            LOOK_EVERY
+        } else {
+            MOVING_EVERY
+        }
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<Vec<Note>, AdminError> {
+        let Some((_, admin)) = &self.link else {
+            return Err(AdminError::Unreachable { why: "there is no client".to_owned() });
+        };
+        let answers = admin.carry_out(step).await;
+        let now = Instant::now();
+        let mut refused = answers.is_err();
+        for answer in answers.iter().flatten().cloned() {
+            match answer {
+                Answer::Taken(what, tried) => self.memory.taken(what, tried, now),
+                Answer::Refused(what, refusal) => {
+                    refused = true;
+                    self.memory.refused(what, refusal, now);
+                }
+                Answer::Singly(topic) => {
+                    refused = true;
+                    self.memory.go_singly(&topic);
+                }
+            }
+        }
+        let result = if refused { "refused" } else { "taken" };
+        self.metrics.topic_steps.with_label_values(&[step.kind(), result]).inc();
+        answers?;
+        Ok(if refused { Vec::new() } else { told(step) })
+    }
+
+    /// Deletes the topics that are still there. Only of the cluster that has them.
+    async fn remove(&mut self, asked: &Asked, leader: &Guard, seen: &Seen) -> Duration {
+        let left: Vec<&str> = seen.topics.keys().map(String::as_str).collect();
+        let standing = Standing::removing(&seen.cluster, left.is_empty());
+        if !left.is_empty()
+            && self.leads(leader).await
+            && let Some((_, admin)) = &self.link
+        {
+            if let Err(error) = admin.remove(&left).await {
+                self.lose_link_on(&error);
+                return self.failed(asked, Standing::unreachable(&error)).await;
+            }
+        }
+        self.tell(asked, standing, Vec::new()).await;
+        ECHO_EVERY
+    }
+
+    async fn failed(&mut self, asked: &Asked, standing: Standing) -> Duration {
+        let pause = RETRY_MIN.saturating_mul(1 << self.failures.min(4)).min(RETRY_MAX);
+        self.failures = if standing.is_trouble { self.failures.saturating_add(1) } else { 0 };
+        self.tell(asked, standing, Vec::new()).await;
+        pause
+    }
+
+    fn lose_link_on(&mut self, error: &AdminError) {
+        if error.ends_client() {
+            self.link = None;
+        }
+    }
+
+    /// Whether this operator leads, by the store's word: one that was paused may not know that
+    /// another one acts by now.
+    async fn leads(&self, leader: &Guard) -> bool {
+        let ask = Txn { guards: vec![leader.clone()], writes: Vec::new() };
+        matches!(self.store.commit(&ask).await, Ok(Verdict::Committed(_)))
+    }
+
+    /// Says what is new.
+    async fn tell(&mut self, asked: &Asked, standing: Standing, notes: Vec<Note>) {
+        let hunt = asked.hunt.clone();
+        let left = i64::try_from(standing.moves_left).unwrap_or(i64::MAX);
+        self.metrics.topic_moves_left.with_label_values(&[&hunt.to_string()]).set(left);
+        if self.last.as_ref() == Some(&standing) && notes.is_empty() {
+            return;
+        }
+        self.last = Some(standing.clone());
+        // Whoever listens may be gone; then so are the assignments.
+        let _ = self.to.send(Told { hunt, standing, notes }).await;
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
