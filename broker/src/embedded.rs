@@ -46,12 +46,12 @@ use crate::embedded::tuning::LiveTuning;
 use crate::embedded::watcher::{Following, Watcher};
 use crate::embedded::writer::{Storage, Writer};
 use crate::error::Error;
+use crate::snapshot::Snapshot;
 use crate::traits::{Broker, LogKind};
 
 pub(crate) use crate::embedded::files::Files;
 pub use crate::embedded::owned::{EmbeddedOwned, EmbeddedSubmitted};
 pub use crate::embedded::reader::EmbeddedReader;
-pub use crate::embedded::snapshots::Snapshot;
 pub use crate::embedded::tuning::Tuning;
 
 /// How many reads and take-overs use a blocking thread at once.
@@ -177,37 +177,6 @@ impl Embedded {
     pub fn retune(&self, tuning: Tuning) {
         self.shared.tuning.set(tuning);
     }
-
-    /// Lays files ready for [`Broker::take`], which then waits less for the disk. Claims nothing:
-    /// the partition may be somebody else's.
-    pub async fn prepare(&self, partition: PartitionId) -> Result<(), Error> {
-        let shared = Arc::clone(&self.shared);
-        self.shared.blocking(move || shared.prepare(partition)).await
-    }
-
-    /// Keeps what was made of a partition's outcomes, next to its logs: durable under its name or
-    /// not there at all, and in nobody's way. Refused if no reader believes the outcomes that it
-    /// is about. Any process may keep one; it states a fact, and needs no ownership.
-    pub async fn keep_snapshot(
-        &self,
-        partition: PartitionId,
-        snapshot: Snapshot,
-    ) -> Result<(), Error> {
-        let snapshots = self.shared.snapshots(partition);
-        self.shared.blocking(move || snapshots.keep(&snapshot)).await
-    }
-
-    /// The newest kept snapshot that can be believed and that `read` understands. Damaged ones,
-    /// those of another build and those that are not about this log are named in the log of the
-    /// process and left out: the outcomes themselves say the same.
-    pub async fn kept_snapshot<T: Send + 'static>(
-        &self,
-        partition: PartitionId,
-        read: impl Fn(Snapshot) -> Result<T, String> + Send + 'static,
-    ) -> Result<Option<T>, Error> {
-        let snapshots = self.shared.snapshots(partition);
-        self.shared.blocking(move || Ok(snapshots.newest(read))).await
-    }
 }
 
 impl Broker for Embedded {
@@ -221,6 +190,26 @@ impl Broker for Embedded {
 
     fn reader(&self, partition: PartitionId, log: LogKind) -> EmbeddedReader {
         EmbeddedReader::new(Arc::clone(&self.shared), partition, log)
+    }
+
+    /// Lays files ready, so that taking waits less for the disk.
+    async fn prepare(&self, partition: PartitionId) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.blocking(move || shared.prepare(partition)).await
+    }
+
+    async fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> Result<(), Error> {
+        let snapshots = self.shared.snapshots(partition);
+        self.shared.blocking(move || snapshots.keep(&snapshot)).await
+    }
+
+    async fn kept_snapshot<T: Send + 'static>(
+        &self,
+        partition: PartitionId,
+        read: impl Fn(Snapshot) -> Result<T, String> + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        let snapshots = self.shared.snapshots(partition);
+        self.shared.blocking(move || Ok(snapshots.newest(read))).await
     }
 }
 

@@ -26,6 +26,8 @@ mod consumers;
 mod cursor;
 mod ground;
 mod reader;
+mod snapshots;
+mod topics;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -36,6 +38,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::claim::Claim;
 use crate::error::Error;
+use crate::snapshot::Snapshot;
 use crate::traits::{Broker, LogKind};
 use believe::{Mark, Take};
 use checkpoints::Checkpoints;
@@ -44,7 +47,8 @@ use flight::{Flight, Ticket};
 use ownership::Ownership;
 use producer::Producer;
 use proof::Expected;
-use sender::Sender;
+use sender::{Outgoing, Sender};
+use topics::{Topic, Topics};
 
 pub use config_schemas::Compression;
 pub use connection::{Bootstrap, Connection, Identity, Login, Mechanism, NoAddress, Secret, Tls};
@@ -57,8 +61,9 @@ pub use settings::{ClientSettings, ConsumerSettings, ProducerSettings, SessionSe
 pub use trouble::KafkaTrouble;
 pub use wanted::{Secrets, connection, secret_refs};
 
-/// How long a take-over waits for its barrier; it may be tried again.
-const BARRIER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a record that belongs to no holding is waited for, such as a barrier; it may be tried
+/// again.
+const APPEND_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a hunt's events and outcomes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +72,11 @@ pub struct KafkaOptions {
     pub events: String,
     /// What became of it; never compacted, and kept as long as there is no snapshot.
     pub outcomes: String,
-    /// States that the outcomes add up to.
+    /// What was made of the outcomes; compacted.
     pub snapshots: String,
-    /// Events that could not be played.
+    /// Events that could not be played, for people.
     pub dead: String,
-    /// So many partitions both topics must have, at least.
+    /// So many partitions each of the topics must have, at least.
     pub partitions: u32,
     /// The cluster's id; that of whoever answers first when `None`.
     pub cluster: Option<String>,
@@ -81,6 +86,12 @@ pub struct KafkaOptions {
     pub connection: Connection,
     /// How it is used.
     pub settings: ClientSettings,
+}
+
+impl KafkaOptions {
+    fn topics(&self) -> Topics {
+        Topics::new([&self.events, &self.outcomes, &self.snapshots, &self.dead])
+    }
 }
 
 /// The Kafka broker of one hunt. Clones share everything.
@@ -93,13 +104,28 @@ pub(crate) struct Shared {
     options: Mutex<KafkaOptions>,
     cluster: String,
     producer: Producer,
-    consumers: [Arc<Consumers>; 2],
+    consumers: [Arc<Consumers>; Topic::READ.len()],
     checkpoints: Checkpoints,
     /// Per topic and partition, how far it reaches, as far as this process knows.
-    ends: Mutex<HashMap<(PartitionId, LogKind), watch::Sender<u64>>>,
+    ends: Mutex<HashMap<(PartitionId, Topic), watch::Sender<u64>>>,
     /// Per partition, the last holding of this process.
     held: Mutex<HashMap<PartitionId, Weak<Ownership>>>,
     retuning: Semaphore,
+}
+
+/// An event that cannot be played.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLetter<'a> {
+    /// Where it stands.
+    pub partition: PartitionId,
+    /// And at which place there.
+    pub offset: Offset,
+    /// Its bytes.
+    pub payload: &'a [u8],
+    /// Why, for a person.
+    pub why: &'a str,
+    /// What it was tried under.
+    pub config_revision: u64,
 }
 
 /// What changing settings took.
@@ -118,28 +144,28 @@ impl KafkaBroker {
     /// [`SessionSettings::proof`], roughly.
     pub async fn connect(options: KafkaOptions) -> Result<KafkaBroker, Error> {
         check(&options.connection, &options.settings)?;
-        let topics: [Arc<str>; 2] =
-            [options.events.as_str().into(), options.outcomes.as_str().into()];
+        let topics = options.topics();
         let expected = expected(&options);
         let properties = producer_properties(&options);
         let (proven, cluster) =
             Sender::prove(properties, expected.clone()).await.map_err(Error::Kafka)?;
         let expected = Expected { cluster: Some(cluster.clone()), ..expected };
-        let consumers = async |log: LogKind, topic: &Arc<str>| {
+        let consumers = async |topic: Topic| {
+            let name = topics.name(topic);
             let fetched = (consumer_properties(&options), queued_bytes(&options.settings));
-            let expected = Expected { topics: vec![topic.to_string()], ..expected.clone() };
-            Consumers::connect(Arc::clone(topic), log, fetched, expected)
-                .await
-                .map_err(Error::Kafka)
+            let expected = Expected { topics: vec![name.to_string()], ..expected.clone() };
+            let connected = Consumers::connect(Arc::clone(name), topic, fetched, expected).await;
+            connected.map(Arc::new).map_err(Error::Kafka)
         };
-        let events = consumers(LogKind::Events, &topics[0]).await?;
-        let outcomes = consumers(LogKind::Outcomes, &topics[1]).await?;
+        // side by side: each waits for its own connection
+        let [events, outcomes, snapshots] = Topic::READ.map(consumers);
+        let (events, outcomes, snapshots) = tokio::try_join!(events, outcomes, snapshots)?;
         let sender = proven.used().ok_or(Error::Closed)?;
         let shared = Shared {
             producer: Producer::new(topics, sender, options.settings.producer.queue_bytes),
             options: Mutex::new(options),
             cluster,
-            consumers: [Arc::new(events), Arc::new(outcomes)],
+            consumers: [events, outcomes, snapshots],
             checkpoints: Checkpoints::default(),
             ends: Mutex::default(),
             held: Mutex::default(),
@@ -177,12 +203,12 @@ impl KafkaBroker {
         let fetches_change = consumer_properties(&old) != consumer_properties(&new);
         let sends_change = producer_properties(&old) != producer_properties(&new)
             || old.settings.producer != new.settings.producer;
-        let mut next_lanes = Vec::new();
+        let mut next_consumers = Vec::new();
         for consumers in shared.consumers.iter().filter(|_| fetches_change) {
             let topics = vec![consumers.topic().to_owned()];
             let expected = Expected { topics, ..expected.clone() };
             let proven = consumers.prove(&consumer_properties(&new), expected).await;
-            next_lanes.push(proven.map_err(Error::Kafka)?);
+            next_consumers.push(proven.map_err(Error::Kafka)?);
         }
         let sender = if sends_change {
             let proven = Sender::prove(producer_properties(&new), expected).await;
@@ -191,7 +217,7 @@ impl KafkaBroker {
             None
         };
         let proof = began.elapsed();
-        for (consumers, next) in shared.consumers.iter().zip(next_lanes) {
+        for (consumers, next) in shared.consumers.iter().zip(next_consumers) {
             consumers.swap(next, consumer_properties(&new), queued_bytes(&new.settings));
         }
         *shared.options() = new.clone();
@@ -207,6 +233,21 @@ impl KafkaBroker {
 }
 
 impl KafkaBroker {
+    /// Leaves an event that cannot be played where people find it: its bytes and key, and beside it
+    /// why, where it stands, and under which configuration that was found. `why` is the reason for
+    /// a person.
+    pub async fn bury(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
+        let DeadLetter { partition, offset, payload, why, config_revision } = letter;
+        let headers = [
+            ("treasurehunt-cause", why.to_owned()),
+            ("treasurehunt-partition", partition.to_string()),
+            ("treasurehunt-offset", offset.to_string()),
+            ("treasurehunt-config-revision", config_revision.to_string()),
+        ];
+        let record = Outgoing { key: None, payload: Some(payload), headers: &headers };
+        self.0.append(Topic::Dead, partition, record, "leave a dead letter").await.map(drop)
+    }
+
     /// What is believed in a partition's outcomes right before `offset`, which somebody has read: to
     /// be kept with a snapshot that ends there.
     pub async fn ground(&self, partition: PartitionId, offset: Offset) -> Result<Ground, Error> {
@@ -258,7 +299,13 @@ impl Broker for KafkaBroker {
         let incarnation: Arc<str> = claim.incarnation.replace(char::is_whitespace, "_").into();
         let owner = claim.owner.as_str().into();
         let barrier = Mark::Barrier { epoch: claim.epoch, take, incarnation, owner };
-        let at = shared.append_barrier(partition, &barrier).await?;
+        if shared.checkpoints.is_empty(partition) {
+            // whom to believe, without all outcomes there ever were
+            snapshots::newest_grounded(shared, partition).await?;
+        }
+        let headers = [barrier.header()];
+        let record = Outgoing { key: None, payload: Some(&[]), headers: &headers };
+        let at = shared.append(Topic::Outcomes, partition, record, "append a barrier").await?;
         let mut reader = KafkaReader::new(Arc::clone(shared), partition, LogKind::Outcomes);
         let belief = reader.belief_before(at + 1).await?;
         match belief.holder() {
@@ -270,8 +317,8 @@ impl Broker for KafkaBroker {
             None => return Err(Error::Superseded { holds: Epoch(0), owner: String::new() }),
         }
         // also how far the events reach now, so that nothing that is there is taken for the end
-        let (_, events) = shared.consumers(LogKind::Events).bounds(partition).await?;
-        shared.note_end(partition, LogKind::Events, events);
+        let (_, events) = shared.consumers(Topic::Events).bounds(partition).await?;
+        shared.note_end(partition, Topic::Events, events);
         let ownership = Arc::new(Ownership::new(claim.epoch, take, belief, at));
         shared.held().insert(partition, Arc::downgrade(&ownership));
         Ok(KafkaOwned::new(Arc::clone(shared), partition, ownership))
@@ -280,14 +327,33 @@ impl Broker for KafkaBroker {
     fn reader(&self, partition: PartitionId, log: LogKind) -> KafkaReader {
         KafkaReader::new(Arc::clone(&self.0), partition, log)
     }
+
+    async fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> Result<(), Error> {
+        snapshots::keep(&self.0, partition, &snapshot).await
+    }
+
+    async fn kept_snapshot<T: Send + 'static>(
+        &self,
+        partition: PartitionId,
+        read: impl Fn(Snapshot) -> Result<T, String> + Send + 'static,
+    ) -> Result<Option<T>, Error> {
+        let Some(snapshot) = snapshots::kept(&self.0, partition).await? else { return Ok(None) };
+        let outcomes = snapshot.outcomes;
+        let understood = tokio::task::spawn_blocking(move || read(snapshot)).await;
+        match understood.map_err(|_| Error::Closed)? {
+            Ok(read) => Ok(Some(read)),
+            Err(why) => {
+                tracing::warn!(%partition, %outcomes, why, "a snapshot is left out");
+                Ok(None)
+            }
+        }
+    }
 }
 
 impl Shared {
-    pub(crate) fn consumers(&self, log: LogKind) -> &Arc<Consumers> {
-        match log {
-            LogKind::Events => &self.consumers[0],
-            LogKind::Outcomes => &self.consumers[1],
-        }
+    /// Of a topic that we read.
+    pub(crate) fn consumers(&self, topic: Topic) -> &Arc<Consumers> {
+        &self.consumers[topic as usize]
     }
 
     /// Largest request.
@@ -296,27 +362,33 @@ impl Shared {
     }
 
     /// How far a topic's partition reaches, as far as this process knows.
-    pub(crate) fn end_of(&self, partition: PartitionId, log: LogKind) -> watch::Sender<u64> {
+    pub(crate) fn end_of(&self, partition: PartitionId, topic: Topic) -> watch::Sender<u64> {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.entry((partition, log)).or_insert_with(|| watch::Sender::new(0)).clone()
+        ends.entry((partition, topic)).or_insert_with(|| watch::Sender::new(0)).clone()
     }
 
-    pub(crate) fn known_end(&self, partition: PartitionId, log: LogKind) -> u64 {
-        *self.end_of(partition, log).borrow()
+    pub(crate) fn known_end(&self, partition: PartitionId, topic: Topic) -> u64 {
+        *self.end_of(partition, topic).borrow()
     }
 
-    pub(crate) fn note_end(&self, partition: PartitionId, log: LogKind, seen: u64) {
-        self.end_of(partition, log).send_if_modified(|end| {
+    pub(crate) fn note_end(&self, partition: PartitionId, topic: Topic, seen: u64) {
+        self.end_of(partition, topic).send_if_modified(|end| {
             let grows = *end < seen;
             *end = (*end).max(seen);
             grows
         });
     }
 
-    /// Out: where the barrier lies.
-    async fn append_barrier(&self, partition: PartitionId, barrier: &Mark) -> Result<u64, Error> {
-        let gate = self.producer.gate(LogKind::Outcomes, partition);
-        let end = self.end_of(partition, LogKind::Outcomes);
+    /// Appends one record that belongs to no holding. Out: its place.
+    pub(crate) async fn append(
+        &self,
+        topic: Topic,
+        partition: PartitionId,
+        outgoing: Outgoing<'_>,
+        act: &'static str,
+    ) -> Result<u64, Error> {
+        let gate = self.producer.gate(topic, partition);
+        let end = self.end_of(partition, topic);
         let appended = async {
             let (reply, answer) = oneshot::channel();
             let mut reply = Some(reply);
@@ -325,9 +397,9 @@ impl Shared {
                     let Some(reply) = reply.take() else { return (0, None) };
                     let flight = Flight::new(1, None, end.clone(), Vec::new(), reply);
                     let (flight, gate) = (Arc::new(flight), Arc::clone(&gate));
-                    let (topic, number) = (gate.topic().to_owned(), gate.partition());
+                    let (name, number) = (gate.topic().to_owned(), gate.partition());
                     let ticket = Box::new(Ticket { gate, flight, index: 0 });
-                    match sender.send(&topic, number, &[], Some(barrier), ticket) {
+                    match sender.send(&name, number, outgoing, ticket) {
                         Ok(()) => (1, None),
                         Err((error, _)) => (0, Some(error)),
                     }
@@ -338,8 +410,8 @@ impl Shared {
                 None => answer.await.unwrap_or(Err(Error::Closed)),
             }
         };
-        let late = KafkaTrouble::Late { act: "append a barrier" };
-        match tokio::time::timeout(BARRIER_LIMIT, appended).await {
+        let late = KafkaTrouble::Late { act };
+        match tokio::time::timeout(APPEND_LIMIT, appended).await {
             Ok(offsets) => offsets?.first().map(|offset| offset.0).ok_or(Error::Closed),
             Err(_) => Err(Error::Kafka(self.producer.trouble().unwrap_or(late))),
         }
@@ -362,7 +434,7 @@ fn check(connection: &Connection, settings: &ClientSettings) -> Result<(), Error
 fn expected(options: &KafkaOptions) -> Expected {
     Expected {
         cluster: options.cluster.clone(),
-        topics: vec![options.events.clone(), options.outcomes.clone()],
+        topics: Topic::ALL.map(|topic| options.topics().name(topic).to_string()).to_vec(),
         partitions: options.partitions,
         within: options.settings.session.proof,
     }

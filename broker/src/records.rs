@@ -11,6 +11,9 @@ pub const RECORD_BYTES_MAX: usize = 1 << 20;
 pub struct Records {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Back to back; as many ends as records, if any of them has a key.
+    keys: Vec<u8>,
+    key_ends: Vec<usize>,
 }
 
 impl Records {
@@ -28,6 +31,24 @@ impl Records {
     pub fn push_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) {
         encode(&mut self.bytes);
         self.ends.push(self.bytes.len());
+    }
+
+    /// The same with the key by which ordinary clients of a broker choose the partition; brokers
+    /// that keep no keys leave it out.
+    pub fn push_keyed(&mut self, key: &[u8], encode: impl FnOnce(&mut Vec<u8>)) {
+        // those before it that have none have an empty one
+        self.key_ends.resize(self.ends.len(), self.keys.len());
+        self.push_with(encode);
+        self.keys.extend_from_slice(key);
+        self.key_ends.push(self.keys.len());
+    }
+
+    /// The key of the record at `index`, if it has one.
+    pub(crate) fn key(&self, index: usize) -> Option<&[u8]> {
+        let start =
+            index.checked_sub(1).map_or(Some(0), |before| self.key_ends.get(before).copied());
+        let key = self.keys.get(start?..*self.key_ends.get(index)?)?;
+        (!key.is_empty()).then_some(key)
     }
 
     /// How many records.
@@ -71,4 +92,21 @@ pub struct Chunk {
     pub records: Vec<Record>,
     /// Where to read on.
     pub next: Offset,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_the_key_that_it_was_given() {
+        let mut records = Records::new();
+        records.push(b"a");
+        records.push_keyed(b"ana", |into| into.push(b'b'));
+        records.push_keyed(b"bob", |into| into.push(b'c'));
+        records.push(b"d");
+        let keys: Vec<Option<&[u8]>> = (0..5).map(|index| records.key(index)).collect();
+        assert_eq!(keys, [None, Some(&b"ana"[..]), Some(&b"bob"[..]), None, None]);
+        assert_eq!(records.iter().collect::<Vec<_>>(), [b"a", b"b", b"c", b"d"]);
+    }
 }

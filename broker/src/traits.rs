@@ -8,6 +8,7 @@ use config_schemas::{Epoch, Offset, PartitionId};
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::records::{Chunk, Records};
+use crate::snapshot::Snapshot;
 
 /// Which of a partition's two logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,7 +35,7 @@ impl LogKind {
 /// A broker: takes partitions over, opens readers.
 pub trait Broker: Clone + Send + Sync + 'static {
     /// The owner's handle.
-    type Owned: Owned;
+    type Owned: Owned<Reader = Self::Reader>;
     /// A reader's handle.
     type Reader: Reader;
 
@@ -48,12 +49,38 @@ pub trait Broker: Clone + Send + Sync + 'static {
 
     /// A reader of one log. Cheap: no I/O before the first call on it.
     fn reader(&self, partition: PartitionId, log: LogKind) -> Self::Reader;
+
+    /// Lays ready what makes [`Broker::take`] quicker, if there is anything. Claims nothing: the
+    /// partition may be somebody else's.
+    fn prepare(&self, _partition: PartitionId) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Keeps what was made of a partition's outcomes, next to its logs: durable as a whole or not
+    /// there at all, and in nobody's way. Refused if no reader believes the outcomes that it is
+    /// about. Any process may keep one; it states a fact, and needs no ownership.
+    fn keep_snapshot(
+        &self,
+        partition: PartitionId,
+        snapshot: Snapshot,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The newest kept snapshot that can be believed and that `read` understands. Damaged ones,
+    /// those of another build and those that are not about this log are named in the log of the
+    /// process and left out: the outcomes themselves say the same.
+    fn kept_snapshot<T: Send + 'static>(
+        &self,
+        partition: PartitionId,
+        read: impl Fn(Snapshot) -> Result<T, String> + Send + 'static,
+    ) -> impl Future<Output = Result<Option<T>, Error>> + Send;
 }
 
 /// A partition held under an epoch. Clones are the same holding.
 pub trait Owned: Clone + Send + Sync + 'static {
     /// An append that is in line.
     type Submitted: Future<Output = Result<Vec<Offset>, Error>> + Send + Unpin + 'static;
+    /// As the broker's.
+    type Reader: Reader;
 
     /// Which partition.
     fn partition(&self) -> PartitionId;
@@ -79,8 +106,27 @@ pub trait Owned: Clone + Send + Sync + 'static {
         records: Records,
     ) -> impl Future<Output = Result<Self::Submitted, Error>> + Send;
 
-    /// The offset that the next durable record will have.
+    /// The end of what is durable, as far as this process knows. Of outcomes nobody knows more, as
+    /// nobody else writes them; of events others may have written more.
     fn end(&self, log: LogKind) -> Offset;
+
+    /// Returns when the outcome at `offset` is durable; once another owns the partition, perhaps
+    /// never.
+    fn outcomes_beyond(&self, offset: Offset) -> impl Future<Output = ()> + Send;
+
+    /// Returns when `reader` can read the event at `offset`, whoever wrote it. Cancelling it loses
+    /// nothing.
+    fn events_beyond(
+        &self,
+        reader: &mut Self::Reader,
+        offset: Offset,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The records that became durable last, if they begin at `from` and are in memory still: what
+    /// a reader who keeps up need not read again. Given once.
+    fn fresh(&self, _log: LogKind, _from: Offset) -> Option<Chunk> {
+        None
+    }
 
     /// Lets appends under way finish, then closes: later ones get [`Error::Closed`].
     fn release(&self) -> impl Future<Output = ()> + Send;

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::embedded::Shared;
 use crate::embedded::format::{Frame, frame, frame_at, framed_len};
 use crate::embedded::log::{Answer, Log};
+use crate::embedded::reader::EmbeddedReader;
 use crate::error::Error;
 use crate::records::{Chunk, RECORD_BYTES_MAX, Record, Records};
 use crate::traits::{LogKind, Owned};
@@ -51,25 +52,11 @@ impl EmbeddedOwned {
     /// Returns when the record at `offset` is durable. Nobody else writes while this process owns
     /// the partition, so there is nothing to look at in between; once another owns it, this waits
     /// for ever.
-    pub async fn wait_beyond(&self, log: LogKind, offset: Offset) {
+    async fn wait_beyond(&self, log: LogKind, offset: Offset) {
         let mut end = self.logs[place(log)].watch();
         if end.wait_for(|end| *end > offset.0).await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
-
-    /// The records of the group that became durable last, if they begin at `from`: what a reader
-    /// who keeps up need not read from the disk. Given once.
-    pub fn fresh(&self, log: LogKind, from: Offset) -> Option<Chunk> {
-        let bytes = Bytes::from(self.logs[place(log)].take_fresh(from.0)?);
-        let (mut records, mut at) = (Vec::new(), 0);
-        while let Frame::Whole(payload) = frame_at(&bytes, at) {
-            at = payload.end;
-            let offset = Offset(from.0 + records.len() as u64);
-            records.push(Record { offset, epoch: self.epoch, payload: bytes.slice(payload) });
-        }
-        let next = Offset(from.0 + records.len() as u64);
-        Some(Chunk { records, next })
     }
 
     /// Has the log written, at once or when the linger is over.
@@ -125,6 +112,7 @@ impl Future for EmbeddedSubmitted {
 
 impl Owned for EmbeddedOwned {
     type Submitted = EmbeddedSubmitted;
+    type Reader = EmbeddedReader;
 
     fn partition(&self) -> PartitionId {
         self.partition
@@ -157,6 +145,27 @@ impl Owned for EmbeddedOwned {
 
     fn end(&self, log: LogKind) -> Offset {
         self.logs[place(log)].end()
+    }
+
+    async fn outcomes_beyond(&self, offset: Offset) {
+        self.wait_beyond(LogKind::Outcomes, offset).await;
+    }
+
+    async fn events_beyond(&self, _: &mut EmbeddedReader, offset: Offset) -> Result<(), Error> {
+        self.wait_beyond(LogKind::Events, offset).await;
+        Ok(())
+    }
+
+    fn fresh(&self, log: LogKind, from: Offset) -> Option<Chunk> {
+        let bytes = Bytes::from(self.logs[place(log)].take_fresh(from.0)?);
+        let (mut records, mut at) = (Vec::new(), 0);
+        while let Frame::Whole(payload) = frame_at(&bytes, at) {
+            at = payload.end;
+            let offset = Offset(from.0 + records.len() as u64);
+            records.push(Record { offset, epoch: self.epoch, payload: bytes.slice(payload) });
+        }
+        let next = Offset(from.0 + records.len() as u64);
+        Some(Chunk { records, next })
     }
 
     async fn release(&self) {

@@ -34,25 +34,13 @@ use crate::embedded::format::{FRAME_LEN, u32_at, u64_at};
 use crate::embedded::index::Index;
 use crate::embedded::read::{LogView, Position};
 use crate::error::Error;
+use crate::snapshot::Snapshot;
 use crate::traits::LogKind;
 
 const MAGIC: &[u8; 8] = b"THUNTSNP";
 const FORMAT: u32 = 1;
 /// Where the body begins.
 const HEAD_LEN: usize = 84;
-
-/// What was made of a partition's outcomes up to some place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The ownership under which it was made.
-    pub epoch: Epoch,
-    /// The first outcome that is not in it; not 0.
-    pub outcomes: Offset,
-    /// The first event whose outcome is not in it.
-    pub events: Offset,
-    /// What was made of them.
-    pub body: Vec<u8>,
-}
 
 /// The snapshots of one partition.
 pub(crate) struct Snapshots {

@@ -45,6 +45,11 @@ impl fmt::Display for Mark {
 }
 
 impl Mark {
+    /// As it goes with a record.
+    pub(crate) fn header(&self) -> (&'static str, String) {
+        (HEADER, self.to_string())
+    }
+
     /// `None` for anything that no owner wrote.
     pub(crate) fn parse(text: &[u8]) -> Option<Mark> {
         let mut words = std::str::from_utf8(text).ok()?.splitn(5, ' ');

@@ -32,6 +32,12 @@ impl Checkpoints {
         }
     }
 
+    /// Whether nothing is known yet.
+    pub(crate) fn is_empty(&self, partition: PartitionId) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        !all.contains_key(&partition)
+    }
+
     /// The last place that is not behind `offset`: the beginning, if there is none.
     pub(crate) fn before(&self, partition: PartitionId, offset: u64) -> (u64, Belief) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,8 +18,8 @@ use super::believe::{self, Mark};
 use super::buffer::{Buffer, Flow, Raw, Wish};
 use super::connection::Property;
 use super::proof::{Expected, Pulse, config};
+use super::topics::Topic;
 use super::trouble::KafkaTrouble;
-use crate::traits::LogKind;
 
 /// How long one look for records waits; so late a reader that has made room is fetched for again.
 const POLL: Duration = Duration::from_millis(10);
@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct KafkaConsumer {
     consumer: BaseConsumer<ConsumerCallbacks>,
     topic: Arc<str>,
-    log: LogKind,
+    kind: Topic,
     pulse: Arc<Pulse>,
     buffers: Mutex<HashMap<i32, Arc<Buffer>>>,
     retired: AtomicBool,
@@ -70,7 +70,7 @@ impl KafkaConsumer {
     pub(crate) fn make(
         properties: Vec<Property>,
         topic: &Arc<str>,
-        log: LogKind,
+        kind: Topic,
     ) -> Result<Arc<KafkaConsumer>, KafkaTrouble> {
         let pulse = Arc::new(Pulse::default());
         let context = ConsumerCallbacks { pulse: Arc::clone(&pulse) };
@@ -78,7 +78,7 @@ impl KafkaConsumer {
             .map_err(|error| KafkaTrouble::of_making(&error))?;
         let (topic, buffers, retired) =
             (Arc::clone(topic), Mutex::default(), AtomicBool::new(false));
-        let consumer = Arc::new(KafkaConsumer { consumer, topic, log, pulse, buffers, retired });
+        let consumer = Arc::new(KafkaConsumer { consumer, topic, kind, pulse, buffers, retired });
         let served = Arc::clone(&consumer);
         let spawned =
             thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || serve(&served));
@@ -199,9 +199,9 @@ impl KafkaConsumer {
     }
 
     fn raw(&self, message: &BorrowedMessage<'_>) -> Raw {
-        let mark = match self.log {
-            LogKind::Events => None,
-            LogKind::Outcomes => message.headers().and_then(|headers| {
+        let mark = match self.kind {
+            Topic::Events | Topic::Snapshots | Topic::Dead => None,
+            Topic::Outcomes => message.headers().and_then(|headers| {
                 let ours = headers.iter().find(|header| header.key == believe::HEADER);
                 ours.and_then(|header| Mark::parse(header.value?))
             }),

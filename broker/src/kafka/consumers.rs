@@ -11,9 +11,9 @@ use super::buffer::Buffer;
 use super::connection::Property;
 use super::consumer::KafkaConsumer;
 use super::proof::Expected;
+use super::topics::Topic;
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
-use crate::traits::LogKind;
 
 /// Most clients, and so most readers of one partition in this process: its worker, its snapshots, a
 /// load for a move, and a few who follow it. Each client costs about five threads.
@@ -28,7 +28,7 @@ const LEAVING: Duration = Duration::from_millis(5);
 /// The consumers of one topic.
 pub(crate) struct Consumers {
     topic: Arc<str>,
-    log: LogKind,
+    kind: Topic,
     state: Mutex<State>,
     /// Which generation is the newest; readers of older ones move over.
     generation: watch::Sender<u64>,
@@ -59,15 +59,15 @@ impl Consumers {
     /// With a first consumer that has proven itself.
     pub(crate) async fn connect(
         topic: Arc<str>,
-        log: LogKind,
+        kind: Topic,
         (properties, queued_bytes): (Vec<Property>, usize),
         expected: Expected,
     ) -> Result<Consumers, KafkaTrouble> {
-        let consumer = proven(&topic, log, &properties, expected).await?.used();
+        let consumer = proven(&topic, kind, &properties, expected).await?.used();
         let consumer = consumer.ok_or(KafkaTrouble::Late { act: "proving a client" })?;
         let state = Mutex::new(State { consumers: vec![consumer], properties, queued_bytes });
         let blocking = Semaphore::new(BLOCKING_MAX);
-        Ok(Consumers { topic, log, state, generation: watch::Sender::new(0), blocking })
+        Ok(Consumers { topic, kind, state, generation: watch::Sender::new(0), blocking })
     }
 
     pub(crate) fn topic(&self) -> &str {
@@ -90,7 +90,7 @@ impl Consumers {
         properties: &[Property],
         expected: Expected,
     ) -> Result<ProvenConsumer, KafkaTrouble> {
-        proven(&self.topic, self.log, properties, expected).await
+        proven(&self.topic, self.kind, properties, expected).await
     }
 
     /// New readers use consumers with these properties, and those that are there move over as soon
@@ -155,7 +155,7 @@ impl Consumers {
         }
         let properties = state.properties.clone();
         let consumer =
-            KafkaConsumer::make(properties, &self.topic, self.log).map_err(Error::Kafka)?;
+            KafkaConsumer::make(properties, &self.topic, self.kind).map_err(Error::Kafka)?;
         state.consumers.push(Arc::clone(&consumer));
         Ok(Some((consumer, bytes)))
     }
@@ -204,13 +204,13 @@ impl Drop for ProvenConsumer {
 /// A new consumer that has shown what it can.
 async fn proven(
     topic: &Arc<str>,
-    log: LogKind,
+    kind: Topic,
     properties: &[Property],
     expected: Expected,
 ) -> Result<ProvenConsumer, KafkaTrouble> {
     let (topic, properties) = (Arc::clone(topic), properties.to_vec());
     let joined = tokio::task::spawn_blocking(move || {
-        let on_trial = ProvenConsumer(Some(KafkaConsumer::make(properties, &topic, log)?));
+        let on_trial = ProvenConsumer(Some(KafkaConsumer::make(properties, &topic, kind)?));
         if let Some(consumer) = &on_trial.0 {
             consumer.prove(&expected)?;
         }

@@ -15,9 +15,12 @@ use super::barrier::first_barrier;
 use super::flight::{Answer, Flight, Ticket};
 use super::gate::Gate;
 use super::ownership::{Ownership, Standing};
+use super::reader::KafkaReader;
+use super::sender::Outgoing;
+use super::topics::Topic;
 use crate::error::Error;
 use crate::records::{RECORD_BYTES_MAX, Records};
-use crate::traits::{LogKind, Owned};
+use crate::traits::{LogKind, Owned, Reader as _};
 
 /// Most bytes of one partition's topic that wait for acknowledgement; also the largest batch.
 const ROOM_BYTES: u32 = 8 << 20;
@@ -51,7 +54,7 @@ impl KafkaOwned {
         partition: PartitionId,
         ownership: Arc<Ownership>,
     ) -> KafkaOwned {
-        let gates = LogKind::ALL.map(|log| shared.producer.gate(log, partition));
+        let gates = LogKind::ALL.map(|log| shared.producer.gate(log.into(), partition));
         let room = [(); 2].map(|()| Arc::new(Semaphore::new(ROOM_BYTES as usize)));
         let released = AtomicBool::new(false);
         KafkaOwned(Arc::new(Inner { shared, partition, ownership, gates, room, released }))
@@ -96,15 +99,18 @@ impl KafkaOwned {
         gate.try_send(|sender| {
             let Some((room, reply)) = fare.take() else { return (0, Vec::new()) };
             let held = first.map(|first| (Arc::clone(ownership), first));
-            let end = self.0.shared.end_of(self.0.partition, log);
+            let end = self.0.shared.end_of(self.0.partition, log.into());
             let flight = Arc::new(Flight::new(records.len(), held, end, room, reply));
             let mut failed = Vec::new();
             for (index, payload) in records.iter().enumerate() {
-                let mark = first.map(|first| ownership.mark(first + index as u64));
+                let mark = first.map(|first| ownership.mark(first + index as u64).header());
+                let headers = mark.as_ref().map_or(&[][..], std::slice::from_ref);
+                let key = records.key(index);
+                let outgoing = Outgoing { key, payload: Some(payload), headers };
                 let (gate, flight) = (Arc::clone(gate), Arc::clone(&flight));
                 let ticket = Box::new(Ticket { gate, flight, index });
                 let (topic, partition) = (ticket.gate.topic().to_owned(), ticket.gate.partition());
-                let sent = sender.send(&topic, partition, payload, mark.as_ref(), ticket);
+                let sent = sender.send(&topic, partition, outgoing, ticket);
                 failed.extend(sent.err());
             }
             (records.len() - failed.len(), failed)
@@ -148,7 +154,7 @@ impl Inner {
             let _turn = self.ownership.looking.acquire().await.map_err(|_| Error::Closed)?;
             let Standing::Doubtful(place) = self.ownership.standing(last.0) else { continue };
             let belief = self.ownership.belief();
-            let consumers = self.shared.consumers(LogKind::Outcomes);
+            let consumers = self.shared.consumers(Topic::Outcomes);
             let barrier = first_barrier(consumers, self.partition, &place, belief).await?;
             self.ownership.looked(&place, barrier);
         }
@@ -175,6 +181,7 @@ impl Future for KafkaSubmitted {
 
 impl Owned for KafkaOwned {
     type Submitted = KafkaSubmitted;
+    type Reader = KafkaReader;
 
     fn partition(&self) -> PartitionId {
         self.0.partition
@@ -207,9 +214,19 @@ impl Owned for KafkaOwned {
 
     fn end(&self, log: LogKind) -> Offset {
         match log {
-            LogKind::Events => Offset(self.0.shared.known_end(self.0.partition, log)),
+            LogKind::Events => Offset(self.0.shared.known_end(self.0.partition, Topic::Events)),
             LogKind::Outcomes => self.0.ownership.end(),
         }
+    }
+
+    async fn outcomes_beyond(&self, offset: Offset) {
+        let mut end = self.0.shared.end_of(self.0.partition, Topic::Outcomes).subscribe();
+        // the sender is kept beside the partition's clients, for as long as this handle
+        let _ = end.wait_for(|end| *end > offset.0).await;
+    }
+
+    async fn events_beyond(&self, reader: &mut KafkaReader, offset: Offset) -> Result<(), Error> {
+        reader.wait_beyond(offset).await
     }
 
     async fn release(&self) {

@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 use super::gate::Gate;
 use super::sender::Sender;
+use super::topics::{Topic, Topics};
 use super::trouble::KafkaTrouble;
-use crate::traits::LogKind;
 
 /// All ways into the hunt's topics.
 pub(crate) struct Producer {
-    topics: [Arc<str>; 2],
+    topics: Topics,
     state: Mutex<State>,
     /// One swap at a time.
     swapping: Semaphore,
@@ -27,7 +27,7 @@ pub(crate) struct Producer {
 
 struct State {
     sender: Arc<Sender>,
-    gates: HashMap<(LogKind, PartitionId), Arc<Gate>>,
+    gates: HashMap<(Topic, PartitionId), Arc<Gate>>,
     room_bytes: u32,
 }
 
@@ -41,22 +41,19 @@ pub struct Swapped {
 }
 
 impl Producer {
-    pub(crate) fn new(topics: [Arc<str>; 2], sender: Arc<Sender>, room_bytes: u32) -> Producer {
+    pub(crate) fn new(topics: Topics, sender: Arc<Sender>, room_bytes: u32) -> Producer {
         let room = Arc::new(Semaphore::new(room_bytes as usize));
         let state = Mutex::new(State { sender, gates: HashMap::new(), room_bytes });
         Producer { topics, state, swapping: Semaphore::new(1), room }
     }
 
     /// The way into one partition of one topic; always the same.
-    pub(crate) fn gate(&self, log: LogKind, partition: PartitionId) -> Arc<Gate> {
+    pub(crate) fn gate(&self, topic: Topic, partition: PartitionId) -> Arc<Gate> {
         let mut state = self.state();
         let sender = Arc::clone(&state.sender);
-        let topic = match log {
-            LogKind::Events => &self.topics[0],
-            LogKind::Outcomes => &self.topics[1],
-        };
-        let gate = state.gates.entry((log, partition));
-        let new = || Arc::new(Gate::new(Arc::clone(topic), partition, sender));
+        let name = self.topics.name(topic);
+        let gate = state.gates.entry((topic, partition));
+        let new = || Arc::new(Gate::new(Arc::clone(name), partition, sender));
         Arc::clone(gate.or_insert_with(new))
     }
 

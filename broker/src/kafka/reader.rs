@@ -80,16 +80,16 @@ impl KafkaReader {
     async fn begin(&mut self, from: u64) -> Result<(), Error> {
         self.cursor = None;
         self.pending.clear();
-        let (low, high) = self.shared.consumers(self.log).bounds(self.partition).await?;
+        let (low, high) = self.shared.consumers(self.log.into()).bounds(self.partition).await?;
         let (start, belief) = match self.log {
             LogKind::Events => (from, Belief::default()),
             LogKind::Outcomes => self.shared.checkpoints.before(self.partition, from),
         };
         if start < low {
-            return Err(trimmed(self.shared.consumers(self.log), self.partition, low));
+            return Err(trimmed(self.shared.consumers(self.log.into()), self.partition, low));
         }
         self.belief = belief;
-        let consumers = self.shared.consumers(self.log);
+        let consumers = self.shared.consumers(self.log.into());
         self.cursor = Some(Cursor::open(consumers, self.partition, start.min(high)).await?);
         (self.from, self.noted) = (from, start);
         Ok(())
@@ -109,7 +109,7 @@ impl KafkaReader {
             self.shared.checkpoints.note(self.partition, next, &self.belief);
             self.noted = next;
         }
-        self.shared.note_end(self.partition, self.log, next);
+        self.shared.note_end(self.partition, self.log.into(), next);
         Ok(poured.at_end)
     }
 
@@ -153,7 +153,7 @@ impl KafkaReader {
 
     fn late(&self) -> Error {
         let late = KafkaTrouble::Late { act: "read on" };
-        Error::Kafka(self.shared.consumers(self.log).trouble().unwrap_or(late))
+        Error::Kafka(self.shared.consumers(self.log.into()).trouble().unwrap_or(late))
     }
 
     async fn read_on(&mut self, from: Offset, bytes_max: usize) -> Result<Chunk, Error> {
@@ -166,7 +166,7 @@ impl KafkaReader {
             if self.pending.is_empty() && at_end {
                 // What this process got acknowledged is there, also where a new leader does not
                 // know it yet.
-                if self.cursor()?.next() >= self.shared.known_end(self.partition, self.log) {
+                if self.cursor()?.next() >= self.shared.known_end(self.partition, self.log.into()) {
                     return Ok(self.chunk(bytes_max));
                 }
                 self.cursor()?.grown().await?;
@@ -184,8 +184,8 @@ impl Reader for KafkaReader {
     }
 
     async fn end(&mut self) -> Result<Offset, Error> {
-        let (_, high) = self.shared.consumers(self.log).bounds(self.partition).await?;
-        self.shared.note_end(self.partition, self.log, high);
+        let (_, high) = self.shared.consumers(self.log.into()).bounds(self.partition).await?;
+        self.shared.note_end(self.partition, self.log.into(), high);
         Ok(Offset(high))
     }
 

@@ -14,7 +14,6 @@ use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use serde::Deserialize;
 
-use super::believe::{self, Mark};
 use super::connection::Property;
 use super::flight::Ticket;
 use super::proof::{Expected, Pulse, config};
@@ -25,6 +24,16 @@ use crate::error::Error;
 const POLL: Duration = Duration::from_millis(100);
 /// The same while it waits for the last ones who hold it.
 const POLL_RETIRED: Duration = Duration::from_millis(10);
+
+/// A record to be sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Outgoing<'a> {
+    /// What ordinary clients choose a partition by, and compaction what is newer.
+    pub(crate) key: Option<&'a [u8]>,
+    /// `None` says that what stood under the key is gone.
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(&'static str, String)],
+}
 
 /// A producer and the thread that serves it.
 pub(crate) struct Sender {
@@ -120,22 +129,23 @@ impl Sender {
         &self,
         topic: &str,
         partition: i32,
-        payload: &[u8],
-        mark: Option<&Mark>,
+        outgoing: Outgoing<'_>,
         ticket: Box<Ticket>,
     ) -> Result<(), (Error, Box<Ticket>)> {
-        let mut record = BaseRecord::<(), [u8], _>::with_opaque_to(topic, ticket)
-            .partition(partition)
-            .payload(payload);
-        if let Some(mark) = mark {
-            let value = mark.to_string();
-            let header = Header { key: believe::HEADER, value: Some(value.as_bytes()) };
-            record = record.headers(OwnedHeaders::new_with_capacity(1).insert(header));
+        let mut record =
+            BaseRecord::<[u8], [u8], _>::with_opaque_to(topic, ticket).partition(partition);
+        (record.key, record.payload) = (outgoing.key, outgoing.payload);
+        if !outgoing.headers.is_empty() {
+            let all = OwnedHeaders::new_with_capacity(outgoing.headers.len());
+            let all = outgoing.headers.iter().fold(all, |all, (key, value)| {
+                all.insert(Header { key, value: Some(value.as_bytes()) })
+            });
+            record = record.headers(all);
         }
         self.producer.send(record).map_err(|(error, record)| {
             let code = error.rdkafka_error_code();
             let code = code.unwrap_or(rdkafka::types::RDKafkaErrorCode::Unknown);
-            (of_delivery(code, payload.len()), record.delivery_opaque)
+            (of_delivery(code, outgoing.payload.map_or(0, <[u8]>::len)), record.delivery_opaque)
         })
     }
 
