@@ -299,6 +299,7 @@ pub(crate) mod sample {
             partitions: 4,
             hash: HASH_MURMUR2.into(),
             cluster: None,
+            broker: Default::default(),
         });
         let rollout =
             Rollout { format: FORMAT, stable: Generation(2), candidate: None, document: None };

@@ -13,6 +13,7 @@ use crate::names::{Epoch, Generation, NodeName, Revision};
 use crate::problem::Problem;
 use crate::reading::read_sections;
 use crate::settings::Values;
+use crate::typed::BrokerKind;
 
 /// The format that this build writes. A document of a higher format is refused.
 pub const FORMAT: u32 = 1;
@@ -40,6 +41,14 @@ pub struct Meta {
     /// the hunt says. No other is believed to have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// What keeps the hunt's events, for its whole life.
+    #[serde(default, skip_serializing_if = "is_embedded")]
+    pub broker: BrokerKind,
+}
+
+/// Left out, as before there was another one.
+fn is_embedded(broker: &BrokerKind) -> bool {
+    *broker == BrokerKind::Embedded
 }
 
 /// Kafka's default partitioner, so that ordinary clients agree with us.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::field::FieldPath;
 use crate::pin::Pin;
 use crate::secret::SecretRef;
@@ -10,9 +12,11 @@ use crate::topics::TopicConfig;
 use crate::value::Value;
 
 /// What keeps the events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BrokerKind {
     /// A log on the disk of one machine.
+    #[default]
     Embedded,
     /// A Kafka cluster.
     Kafka,

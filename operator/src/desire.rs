@@ -1,7 +1,9 @@
 //! What a resource asks for, checked again: rules of the API server can be off, and a directory
 //! has none. In: the resource and what is running. Out: what to run, or all that is wrong. Pure.
 
-use config_schemas::{Cost, Generation, Problem, Values, excerpt, fields, read_sections};
+use config_schemas::{
+    BrokerKind, Cost, Generation, Problem, Values, excerpt, fields, read_sections,
+};
 use crds::{HISTORY_MAX, HISTORY_MIN, TreasureHuntSpec};
 use serde_json::{Map, Value as Json};
 
@@ -34,6 +36,8 @@ pub struct Wanted {
     pub values: Values,
     /// Partitions of the hunt.
     pub partitions: u32,
+    /// What keeps its events.
+    pub broker: BrokerKind,
     /// Generations to keep.
     pub history: usize,
     /// Agents that the hunt is planned for, if it says so.
@@ -78,6 +82,7 @@ pub fn desire(observed: &Observed, view: &HuntView<'_>) -> Desire {
         generation: observed.generation,
         uid: observed.uid.clone(),
         partitions: partitions(&read.values),
+        broker: config_schemas::Config::from_values(&read.values).broker.kind,
         history: spec.kept(),
         agents: planned_agents(&spec),
         values: read.values,

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use broker::{EmbeddedReader, Reader as _, Record};
+use broker::{AnyReader, Reader as _, Record};
 use config_schemas::{Offset, PartitionId};
 use events::{Cursor, DecodeError, OutcomeRecord};
 use futures::stream::{BoxStream, FuturesUnordered, SelectAll};
@@ -157,7 +157,7 @@ pub(crate) fn follow(
 }
 
 struct Follower {
-    reader: EmbeddedReader,
+    reader: AnyReader,
     partition: PartitionId,
     next: Offset,
     /// Read at once, or one record if that is more.
@@ -189,7 +189,7 @@ impl Follower {
     }
 }
 
-fn reader(plane: &Plane, partition: PartitionId) -> Result<EmbeddedReader, OutcomesError> {
+fn reader(plane: &Plane, partition: PartitionId) -> Result<AnyReader, OutcomesError> {
     plane.outcomes(partition).ok_or(OutcomesError::Unknown)
 }
 

@@ -125,6 +125,7 @@ impl World {
             partitions: PARTITIONS,
             hash: "murmur2".to_owned(),
             cluster: None,
+            broker: Default::default(),
         };
         self.put(&Key::Meta, &write(&meta));
     }

@@ -218,6 +218,7 @@ impl Whole {
             partitions: 4,
             hash: "murmur2".to_owned(),
             cluster: None,
+            broker: Default::default(),
         };
         let put = |key: &Key, value: &[u8]| {
             let value = std::str::from_utf8(value).unwrap();

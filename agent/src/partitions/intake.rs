@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::{EmbeddedOwned, EmbeddedSubmitted, LogKind, Owned as _, Records};
+use broker::{AnyOwned, AnySubmitted, LogKind, Owned as _, Records};
 use config_schemas::Offset;
-use events::Event;
+use events::{Event, Vocabulary};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -34,15 +34,17 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Intake(Arc<Inner>);
 
 struct Inner {
-    owned: EmbeddedOwned,
+    owned: AnyOwned,
     credits: Credits,
     live: Live,
     metrics: PlaneMetrics,
+    /// Says by what key an event is known.
+    vocabulary: Vocabulary,
     /// Whether new events are taken in, and how many appends are under way.
     gate: watch::Sender<Gate>,
     queue: Mutex<Queue>,
     /// Appends that nobody waits for any more. Their credits bound them.
-    left: Mutex<Left<EmbeddedSubmitted, Permit>>,
+    left: Mutex<Left<AnySubmitted, Permit>>,
     meter: Meter,
     /// Everything before this offset of the event log has its outcome.
     played: watch::Sender<Offset>,
@@ -74,7 +76,7 @@ struct Waiting {
 
 /// Events of one append that are being written.
 struct Written {
-    answer: EmbeddedSubmitted,
+    answer: AnySubmitted,
     /// None for those that need no credits.
     permit: Option<Permit>,
     arrived: Instant,
@@ -122,10 +124,11 @@ impl Drop for Passage<'_> {
 
 impl Intake {
     pub(crate) fn new(
-        owned: EmbeddedOwned,
+        owned: AnyOwned,
         credits: Credits,
         live: Live,
         metrics: PlaneMetrics,
+        vocabulary: Vocabulary,
     ) -> Intake {
         let meter = metrics.meters.join(owned.partition());
         Intake(Arc::new(Inner {
@@ -134,6 +137,7 @@ impl Intake {
             credits,
             live,
             metrics,
+            vocabulary,
             gate: watch::Sender::new(Gate { open: true, under_way: 0 }),
             queue: Mutex::default(),
             left: Mutex::default(),
@@ -186,7 +190,8 @@ impl Intake {
         let mut records = Records::new();
         let count = events.len();
         for event in events {
-            records.push_with(|into| event.encode(into));
+            let key = self.0.vocabulary.key(&event).unwrap_or_default().to_owned();
+            records.push_keyed(key.as_bytes(), |into| event.encode(into));
         }
         let size = Size { events: count as u64, bytes: records.bytes() as u64 };
         let running = self.0.live.snapshot();
@@ -329,7 +334,7 @@ impl Intake {
         NotTaken::Full { retry_after: over.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX) }
     }
 
-    fn left(&self) -> std::sync::MutexGuard<'_, Left<EmbeddedSubmitted, Permit>> {
+    fn left(&self) -> std::sync::MutexGuard<'_, Left<AnySubmitted, Permit>> {
         self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::{Broker as _, Claim, Embedded, EmbeddedOwned, LogKind, Owned as _, Reader as _};
+use broker::{AnyBroker, AnyOwned, Broker as _, Claim, LogKind, Owned as _, Reader as _};
 use config_schemas::documents::{self, Owner, PartitionRecord};
 use config_schemas::keys::Key;
 use config_schemas::{Epoch, PartitionId, Revision};
@@ -43,7 +43,7 @@ pub(crate) struct Keeper<M: Machine> {
     keeping: Mutex<Option<Keeping>>,
     /// Taken over, and not open: its log could not be read. Trying again need not take it again,
     /// which leaves files behind each time.
-    taken: Mutex<Option<EmbeddedOwned>>,
+    taken: Mutex<Option<AnyOwned>>,
     /// The epoch in which it was taken last: one far above it was never granted.
     served: Mutex<Option<Epoch>>,
     /// The event on which the machine failed last.
@@ -214,7 +214,7 @@ impl<M: Machine> Keeper<M> {
         &self,
         loaded: Option<Rebuilt<M>>,
         epoch: Epoch,
-    ) -> Result<(EmbeddedOwned, Rebuilt<M>), OpenError> {
+    ) -> Result<(AnyOwned, Rebuilt<M>), OpenError> {
         self.believe(epoch)?;
         let log = self.log()?;
         let me = &self.context.me;
@@ -318,9 +318,9 @@ impl<M: Machine> Keeper<M> {
         self.context.metrics.meters.troubles()
     }
 
-    fn log(&self) -> Result<Embedded, OpenError> {
+    fn log(&self) -> Result<AnyBroker, OpenError> {
         let log = &self.context.log;
-        log.embedded().ok_or_else(|| log.trouble().map_or(OpenError::NoLog, OpenError::LogFailed))
+        log.broker().ok_or_else(|| log.trouble().map_or(OpenError::NoLog, OpenError::LogFailed))
     }
 
     /// The agent stops and nobody else took the partition: the next start is to be quick.
@@ -347,7 +347,7 @@ impl<M: Machine> Keeper<M> {
     }
 
     /// Out: what was there before.
-    fn set_taken(&self, taken: Option<EmbeddedOwned>) -> Option<EmbeddedOwned> {
+    fn set_taken(&self, taken: Option<AnyOwned>) -> Option<AnyOwned> {
         let mut held = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *held, taken)
     }

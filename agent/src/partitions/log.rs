@@ -1,16 +1,19 @@
-//! The log of this hunt, as soon as the hunt is known. In: the data directory, the resource's id,
-//! live settings. Out: an open log. A hunt that was deleted and made anew under its old name has
-//! another id and so another directory: nothing of the old one is played again. I/O at opening.
+//! The log of this hunt, as soon as it can be had: embedded below the data directory, or a Kafka
+//! cluster. In: the resource's id and kind, live settings. Out: an open log. A hunt with an embedded
+//! log that was deleted and made anew under its old name has another id and so another directory:
+//! nothing of the old one is played again. Topics in Kafka are known by name. I/O at opening.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::{Embedded, EmbeddedOptions, Tuning};
-use config_schemas::{Broker, HuntName};
+use broker::{AnyBroker, Embedded, EmbeddedOptions, KafkaBroker, KafkaOptions, Tuning};
+use config_schemas::{Broker, BrokerKind, HuntName};
+use futures::FutureExt as _;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::config::components::RetuneLog;
+use crate::config::components::{RetuneKafka, RetuneLog};
 use crate::config::road::chain;
 
 /// Characters of the id in the directory's name: enough to tell lives of a hunt apart.
@@ -33,15 +36,24 @@ struct Inner {
     hunt: HuntName,
     opener: Opener,
     state: Mutex<State>,
+    /// Whoever connects to Kafka or changes how: one after the other.
+    connecting: Semaphore,
 }
 
 #[derive(Default)]
 struct State {
     tuning: Tuning,
     /// Whose log is open, or could not be opened.
-    uid: Option<String>,
-    open: Option<Embedded>,
+    life: Option<Life>,
+    open: Option<AnyBroker>,
     failed: Option<Failed>,
+}
+
+/// One life of a hunt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Life {
+    uid: String,
+    kind: BrokerKind,
 }
 
 /// A log that could not be opened.
@@ -52,35 +64,70 @@ struct Failed {
 }
 
 impl Log {
-    /// The log of `hunt` below `data_dir`.
+    /// The log of `hunt`: below `data_dir`, if it is embedded.
     pub fn new(data_dir: PathBuf, hunt: HuntName) -> Log {
         Log::opened_by(data_dir, hunt, Arc::new(Embedded::open))
     }
 
     /// The same, opened in a way of its own.
     pub fn opened_by(data_dir: PathBuf, hunt: HuntName, opener: Opener) -> Log {
-        Log(Arc::new(Inner { data_dir, hunt, opener, state: Mutex::default() }))
+        let (state, connecting) = (Mutex::default(), Semaphore::new(1));
+        Log(Arc::new(Inner { data_dir, hunt, opener, state, connecting }))
     }
 
-    /// What takes the log's settings over, live.
+    /// What takes the embedded log's settings over, live.
     pub fn retune(&self) -> RetuneLog {
         let log = self.clone();
         Arc::new(move |settings: &Broker| {
             let mut state = log.state();
             state.tuning = Tuning { linger: settings.linger, segment_bytes: settings.segment };
-            if let Some(open) = &state.open {
+            if let Some(AnyBroker::Embedded(open)) = &state.open {
                 open.retune(state.tuning);
             }
         })
     }
 
-    /// The resource's id is known. Out: when to call again, if the log cannot be opened. Calls
-    /// before that change nothing.
-    pub(crate) fn know(&self, uid: &str, now: Instant) -> Option<Instant> {
+    /// What takes the settings of Kafka's clients over, live.
+    pub fn retune_kafka(&self) -> RetuneKafka {
+        let log = self.clone();
+        Arc::new(move |wanted| {
+            let log = log.clone();
+            async move { log.take_over(wanted).await }.boxed()
+        })
+    }
+
+    /// The resource's id and kind are known. Out: when to call again, if the log cannot be opened.
+    /// Calls before that change nothing. Kafka is opened by its settings, as soon as they are known.
+    pub(crate) fn know(&self, uid: &str, kind: BrokerKind, now: Instant) -> Option<Instant> {
         let mut state = self.state();
-        if state.uid.as_deref() != Some(uid) {
-            *state = State { tuning: state.tuning, uid: Some(uid.to_owned()), ..State::default() };
+        let life = Life { uid: uid.to_owned(), kind };
+        if state.life.as_ref() != Some(&life) {
+            // a cluster is known by its settings, which may have come before
+            let kafka = state
+                .open
+                .take()
+                .filter(|open| kind == BrokerKind::Kafka && matches!(open, AnyBroker::Kafka(_)));
+            let tuning = state.tuning;
+            *state = State { tuning, life: Some(life), open: kafka, failed: None };
         }
+        match kind {
+            BrokerKind::Embedded => self.open(&mut state, uid, now),
+            BrokerKind::Kafka => None,
+        }
+    }
+
+    /// Why the log is not open, if that was tried.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.state().failed.as_ref().map(|failed| failed.why.clone())
+    }
+
+    /// The open log; `None` while the hunt is unknown or the log cannot be opened.
+    pub fn broker(&self) -> Option<AnyBroker> {
+        let state = self.state();
+        state.life.as_ref().and(state.open.clone())
+    }
+
+    fn open(&self, state: &mut State, uid: &str, now: Instant) -> Option<Instant> {
         let again = state.failed.as_ref().map(|failed| failed.again);
         if state.open.is_some() || again.is_some_and(|again| again > now) {
             return again;
@@ -91,7 +138,7 @@ impl Log {
         match (self.0.opener)(EmbeddedOptions::new(directory, self.0.hunt.clone())) {
             Ok(open) => {
                 open.retune(state.tuning);
-                state.open = Some(open);
+                state.open = Some(AnyBroker::Embedded(open));
                 state.failed = None;
             }
             Err(error) => {
@@ -105,17 +152,56 @@ impl Log {
         state.failed.as_ref().map(|failed| failed.again)
     }
 
-    /// Why the log is not open, if that was tried.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.state().failed.as_ref().map(|failed| failed.why.clone())
-    }
-
-    /// The open log; `None` while the hunt is unknown or the log cannot be opened.
-    pub fn embedded(&self) -> Option<Embedded> {
-        self.state().open.clone()
+    /// Connects, or changes how the cluster is used while all goes on. The error says why nothing
+    /// has changed; it is tried again by whoever wants it.
+    async fn take_over(&self, wanted: Result<KafkaOptions, Vec<String>>) -> Result<(), String> {
+        let _one = self.0.connecting.acquire().await.map_err(|error| error.to_string())?;
+        let running = match &self.state().open {
+            Some(AnyBroker::Kafka(running)) => Some(running.clone()),
+            _ => None,
+        };
+        let done = match (wanted, &running) {
+            (Err(problems), _) => Err(problems.join("; ")),
+            (Ok(options), Some(running)) => {
+                let retuned = running.retune(options.connection, options.settings).await;
+                retuned.map(|_| None).map_err(|error| chain(&error))
+            }
+            (Ok(options), None) => {
+                KafkaBroker::connect(options).await.map(Some).map_err(|error| chain(&error))
+            }
+        };
+        let mut state = self.state();
+        match done {
+            Ok(connected) => {
+                if let Some(kafka) = connected {
+                    tracing::info!(cluster = kafka.cluster(), "connected to Kafka");
+                    state.open = Some(AnyBroker::Kafka(kafka));
+                }
+                state.failed = None;
+                Ok(())
+            }
+            Err(why) => {
+                if running.is_none() {
+                    let (pause, again) = (RETRY_MAX, Instant::now() + RETRY_MAX);
+                    state.failed = Some(Failed { why: why.clone(), pause, again });
+                }
+                Err(why)
+            }
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Log {
+    /// The open log, where it is embedded.
+    pub(crate) fn embedded(&self) -> Option<Embedded> {
+        match self.broker() {
+            Some(AnyBroker::Embedded(embedded)) => Some(embedded),
+            _ => None,
+        }
     }
 }

@@ -5,6 +5,7 @@
 pub mod answer;
 mod backlog;
 mod flight;
+mod foreign;
 mod intake;
 mod keeper;
 mod lanes;

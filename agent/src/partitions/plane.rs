@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use broker::{Broker as _, Embedded, EmbeddedReader, LogKind};
+use broker::{AnyReader, Broker as _, LogKind};
 use config_schemas::documents::Owner;
 use config_schemas::keys::HuntKeys;
 use config_schemas::{HuntName, PartitionId};
@@ -122,8 +122,8 @@ impl Plane {
     }
 
     /// A reader of a partition's outcomes, whoever owns it. `None` while the hunt is unknown.
-    pub fn outcomes(&self, partition: PartitionId) -> Option<EmbeddedReader> {
-        self.0.log.embedded().map(|log: Embedded| log.reader(partition, LogKind::Outcomes))
+    pub fn outcomes(&self, partition: PartitionId) -> Option<AnyReader> {
+        self.0.log.broker().map(|log| log.reader(partition, LogKind::Outcomes))
     }
 
     /// Serves partitions by the records until the tasks stop. `forward` carries events to other
@@ -182,13 +182,15 @@ impl Plane {
         let mut view = self.0.view.clone();
         loop {
             let me = &self.0.options.me;
-            let (uid, routes, orders) = {
+            let (life, routes, orders) = {
                 let view = view.read();
-                let uid = view.meta.as_ref().map(|meta| meta.record.uid.clone());
+                let meta = view.meta.as_ref().map(|meta| &meta.record);
+                let life = meta.map(|meta| (meta.uid.clone(), meta.broker));
                 let before = self.0.routes.borrow().clone();
-                (uid, routes(&view, me, &before), orders(&view.partitions, &view.warm, me))
+                (life, routes(&view, me, &before), orders(&view.partitions, &view.warm, me))
             };
-            let again = uid.and_then(|uid| self.0.log.know(&uid, Instant::now()));
+            let now = Instant::now();
+            let again = life.and_then(|(uid, kind)| self.0.log.know(&uid, kind, now));
             // first who takes events in, then where they go
             self.order(&context, &orders);
             self.0.routes.send_if_modified(|held| {

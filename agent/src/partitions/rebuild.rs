@@ -1,7 +1,7 @@
 //! A partition's state from its outcome log: the newest snapshot that can be believed, and the fold
 //! of all that came after. Needs no ownership: it only reads. I/O, thin.
 
-use broker::{Embedded, Reader};
+use broker::{AnyBroker, Broker as _, Reader};
 use config_schemas::{Offset, PartitionId};
 use events::{DecodeError, Machine, OutcomeRecord, Panicked, PartitionState};
 
@@ -51,7 +51,7 @@ pub(crate) struct Rebuilt<M: Machine> {
 impl<M: Machine> Rebuilt<M> {
     /// As the newest snapshot says, or the beginning.
     pub(crate) async fn begin(
-        log: &Embedded,
+        log: &AnyBroker,
         partition: PartitionId,
     ) -> Result<Rebuilt<M>, RebuildError> {
         let read = |snapshot: broker::Snapshot| {
@@ -81,7 +81,7 @@ impl<M: Machine> Rebuilt<M> {
         while self.next < end {
             let at = self.next;
             let chunk = outcomes.read(at, READ_BYTES).await.map_err(RebuildError::Read)?;
-            if chunk.records.is_empty() {
+            if chunk.next <= at {
                 return Err(RebuildError::Short { at, end });
             }
             for record in &chunk.records {
@@ -91,6 +91,8 @@ impl<M: Machine> Rebuilt<M> {
                 folded.map_err(|source| RebuildError::Fold { at: record.offset, source })?;
                 self.next = record.offset.next();
             }
+            // a barrier, or what nobody believes
+            self.next = chunk.next;
         }
         Ok(())
     }
@@ -109,7 +111,7 @@ impl<M: Machine> Rebuilt<M> {
         }
         while at < end {
             let chunk = events.read(at, READ_BYTES).await.map_err(RebuildError::Events)?;
-            if chunk.records.is_empty() {
+            if chunk.next <= at {
                 return Err(RebuildError::Short { at, end });
             }
             at = chunk.next;

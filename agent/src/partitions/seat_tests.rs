@@ -1,7 +1,8 @@
 //! Appends that come while the partition is being opened, on a paused clock.
 
-use broker::{Broker as _, Claim, Embedded, EmbeddedOptions};
+use broker::{AnyBroker, Broker as _, Claim, Embedded, EmbeddedOptions};
 use config_schemas::{Config, Epoch, HuntName, Revision};
+use events::{HuntGame, Machine as _};
 use prometheus::Registry;
 use tokio::time::Instant;
 
@@ -21,11 +22,15 @@ async fn way_in() -> (Intake, tempfile::TempDir) {
     let data = tempfile::tempdir().unwrap();
     let hunt = HuntName::new("default", "harbour").unwrap();
     let log = Embedded::open(EmbeddedOptions::new(data.path(), hunt)).unwrap();
+    let log = AnyBroker::Embedded(log);
     let claim = Claim { epoch: Epoch(1), owner: "a".into(), incarnation: "a-1".into() };
     let owned = log.take(PartitionId(0), claim).await.unwrap();
     let credits = Credits::new(Size { events: 10, bytes: 1000 });
     let metrics = PlaneMetrics::register(&Registry::new(), Meters::default()).unwrap();
-    (Intake::new(owned, credits, channel(Config::default()).1, metrics), data)
+    (
+        Intake::new(owned, credits, channel(Config::default()).1, metrics, HuntGame::vocabulary()),
+        data,
+    )
 }
 
 /// What becomes of an append when after so long the door opens, or another order comes, and after

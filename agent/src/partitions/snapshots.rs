@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use broker::{Broker as _, Embedded, EmbeddedOwned, LogKind, Owned as _, Reader as _};
+use broker::{AnyBroker, AnyOwned, Broker as _, LogKind, Owned as _, Reader as _};
 use config_schemas::{Epoch, Offset, PartitionId};
 use events::{Machine, PartitionState, SnapshotError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -55,8 +55,8 @@ enum KeepError {
 /// A worker's state.
 pub(crate) struct Copied<M: Machine> {
     pub(crate) state: PartitionState<M>,
-    /// It is the fold of every outcome before this, durable or on its way.
-    pub(crate) outcomes: Offset,
+    /// It is the fold of every outcome before this; told when all of them are durable.
+    pub(crate) outcomes: oneshot::Receiver<Offset>,
 }
 
 /// A worker is asked for its state.
@@ -65,7 +65,7 @@ pub(crate) type Asked<M> = oneshot::Sender<Copied<M>>;
 /// What a partition's snapshots are made from and how far they reach.
 #[derive(Clone)]
 pub(crate) struct Keeping {
-    log: Embedded,
+    log: AnyBroker,
     partition: PartitionId,
     epoch: Epoch,
     /// The first outcome that is not in the last snapshot.
@@ -74,11 +74,7 @@ pub(crate) struct Keeping {
 }
 
 impl Keeping {
-    pub(crate) fn new<M: Machine>(
-        log: &Embedded,
-        owned: &EmbeddedOwned,
-        from: &Rebuilt<M>,
-    ) -> Keeping {
+    pub(crate) fn new<M: Machine>(log: &AnyBroker, owned: &AnyOwned, from: &Rebuilt<M>) -> Keeping {
         Keeping {
             log: log.clone(),
             partition: owned.partition(),
@@ -91,17 +87,17 @@ impl Keeping {
     /// Keeps snapshots until dropped, `one` at a time on this node.
     pub(crate) async fn run<M: Machine>(
         mut self,
-        owned: &EmbeddedOwned,
+        owned: &AnyOwned,
         worker: mpsc::Sender<Asked<M>>,
         one: &Semaphore,
     ) {
         loop {
             let every = OUTCOMES.max(self.bytes / BYTES_PER_OUTCOME);
-            owned.wait_beyond(LogKind::Outcomes, Offset(self.since.0 + every - 1)).await;
+            owned.outcomes_beyond(Offset(self.since.0 + every - 1)).await;
             let kept = {
                 let Ok(_turn) = one.acquire().await else { return };
                 if self.bytes <= COPIED_BYTES_MAX {
-                    self.keep_copy(owned, &worker).await
+                    self.keep_copy(&worker).await
                 } else {
                     self.keep_folded::<M>().await
                 }
@@ -125,11 +121,9 @@ impl Keeping {
         }
     }
 
-    /// From the worker's own state. Nothing that is not durable gets into a snapshot: once another
-    /// owns the partition this waits for ever.
+    /// From the worker's own state. Nothing that is not durable gets into a snapshot.
     async fn keep_copy<M: Machine>(
         &mut self,
-        owned: &EmbeddedOwned,
         worker: &mpsc::Sender<Asked<M>>,
     ) -> Result<(), KeepError> {
         let (asked, copied) = oneshot::channel();
@@ -139,11 +133,10 @@ impl Keeping {
         };
         // the worker has ended, and whoever runs both is about to end this too
         let Some(Copied { state, outcomes }) = copied else { return Ok(()) };
-        if outcomes > self.since {
-            owned.wait_beyond(LogKind::Outcomes, Offset(outcomes.0 - 1)).await;
-            self.keep(state, outcomes).await?;
+        match outcomes.await {
+            Ok(outcomes) if outcomes > self.since => self.keep(state, outcomes).await,
+            Ok(_) | Err(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// From the log, as any reader finds it.

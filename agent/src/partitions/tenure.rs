@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use broker::{Broker as _, EmbeddedOwned, LogKind, Owned as _};
+use broker::{AnyOwned, Broker as _, LogKind, Owned as _};
 use config_schemas::documents::Owner;
 use config_schemas::{Epoch, Revision};
 use events::{Event, Machine};
@@ -52,11 +52,11 @@ impl<M: Machine> Keeper<M> {
     /// nothing: what counts is in the log.
     pub(super) async fn serve(
         &self,
-        owned: EmbeddedOwned,
+        owned: AnyOwned,
         rebuilt: Rebuilt<M>,
         orders: &mut Orders,
     ) -> Result<(), Duration> {
-        let log = self.context.log.embedded().ok_or(RETRY)?;
+        let log = self.context.log.broker().ok_or(RETRY)?;
         let queue = self.context.queues.join(self.partition);
         let keeping = Keeping::new(&log, &owned, &rebuilt);
         let outbox = Outbox::new(self.context.forward.clone());
@@ -66,6 +66,7 @@ impl<M: Machine> Keeper<M> {
             queue.credits.clone(),
             self.context.live.clone(),
             self.context.metrics.clone(),
+            M::vocabulary(),
         );
         let (asked, copies) = mpsc::channel(1);
         let mut live = self.context.live.clone();
@@ -75,7 +76,7 @@ impl<M: Machine> Keeper<M> {
             events: log.reader(self.partition, LogKind::Events),
             trial: self.condemned().map(|_| Trial::new(&rebuilt.state)),
             state: rebuilt.state,
-            outcomes: rebuilt.next,
+            durable: rebuilt.next,
             condemned: self.condemned(),
             intake: intake.clone(),
             outbox: outbox.clone(),
@@ -134,7 +135,7 @@ impl<M: Machine> Keeper<M> {
     /// Returns when the partition is to be closed: another epoch, nothing, or handed over.
     async fn until_ordered_away(
         &self,
-        owned: &EmbeddedOwned,
+        owned: &AnyOwned,
         intake: &Intake,
         orders: &mut Orders,
     ) -> Result<(), Duration> {
@@ -173,7 +174,7 @@ impl<M: Machine> Keeper<M> {
     /// have to be looked at again.
     async fn leave(
         &self,
-        owned: &EmbeddedOwned,
+        owned: &AnyOwned,
         intake: &Intake,
         leaving: &mut Leaving,
         moving: &Move,

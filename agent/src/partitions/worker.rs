@@ -6,16 +6,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use broker::{
-    Chunk, EmbeddedOwned, EmbeddedReader, LogKind, Owned as _, Reader as _, Record, Records,
-};
+use broker::{AnyOwned, AnyReader, Chunk, LogKind, Owned as _, Reader as _, Record, Records};
 use config_schemas::Offset;
 use events::{Event, Machine, OutcomeRecord, Panicked, PartitionState, Stamp};
 use futures::FutureExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::flight::{Flight, landing};
+use super::foreign;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::snapshots::{Asked, Copied};
@@ -63,8 +62,8 @@ impl From<broker::Error> for WorkerEnd {
 
 /// A worker and all it works with.
 pub(crate) struct Worker<M: Machine> {
-    pub(crate) owned: EmbeddedOwned,
-    pub(crate) events: EmbeddedReader,
+    pub(crate) owned: AnyOwned,
+    pub(crate) events: AnyReader,
     /// Runs ahead of the log by what is in flight.
     pub(crate) state: PartitionState<M>,
     pub(crate) condemned: Option<Condemned>,
@@ -78,8 +77,8 @@ pub(crate) struct Worker<M: Machine> {
     pub(crate) metrics: PlaneMetrics,
     /// What is decided and not yet durable, oldest first.
     pub(crate) flights: VecDeque<Flight>,
-    /// The first outcome that is not part of the state: where the next one will stand.
-    pub(crate) outcomes: Offset,
+    /// All before it in the outcome log is durable and part of the state.
+    pub(crate) durable: Offset,
     /// Who wants the state to keep it.
     pub(crate) copies: mpsc::Receiver<Asked<M>>,
 }
@@ -88,7 +87,8 @@ enum Woken<M: Machine> {
     Events,
     Settings,
     Deliveries,
-    Landed,
+    /// The oldest batch, at these places.
+    Landed(Vec<Offset>),
     Copy(Asked<M>),
 }
 
@@ -107,9 +107,8 @@ impl<M: Machine> Worker<M> {
         match self.woken().await? {
             Woken::Settings => self.switched(),
             Woken::Deliveries => self.note_deliveries().await?,
-            Woken::Landed => self.landed()?,
-            // who asked may have gone; the state stays
-            Woken::Copy(asked) => drop(asked.send(self.copied())),
+            Woken::Landed(first) => self.landed(first)?,
+            Woken::Copy(asked) => self.copy(asked),
             Woken::Events => {
                 let turns = self.turns.clone();
                 let _turn = turns.take().await;
@@ -126,14 +125,16 @@ impl<M: Machine> Worker<M> {
             biased;
             () = self.live.changed() => Ok(Woken::Settings),
             landed = landing(&mut self.flights) => {
-                landed?;
-                Ok(Woken::Landed)
+                Ok(Woken::Landed(landed?))
             }
             () = self.outbox.noteworthy(), if self.flights.len() < FLIGHTS_MAX => {
                 Ok(Woken::Deliveries)
             }
             Some(asked) = self.copies.recv() => Ok(Woken::Copy(asked)),
-            () = self.owned.wait_beyond(LogKind::Events, next), if room => Ok(Woken::Events),
+            grown = self.owned.events_beyond(&mut self.events, next), if room => {
+                grown?;
+                Ok(Woken::Events)
+            }
         }
     }
 
@@ -154,17 +155,25 @@ impl<M: Machine> Worker<M> {
     }
 
     /// The oldest batch is durable, and perhaps some after it.
-    fn landed(&mut self) -> Result<(), WorkerEnd> {
-        let mut next = None;
+    fn landed(&mut self, first: Vec<Offset>) -> Result<(), WorkerEnd> {
+        let (mut first, mut next) = (Some(first), None);
         while let Some(mut flight) = self.flights.pop_front() {
-            if next.is_some() {
-                match (&mut flight.answer).now_or_never() {
-                    Some(durable) => drop(durable?),
+            let offsets = match first.take() {
+                Some(first) => first,
+                None => match (&mut flight.answer).now_or_never() {
+                    Some(durable) => durable?,
                     None => {
                         self.flights.push_front(flight);
                         break;
                     }
-                }
+                },
+            };
+            if let Some(last) = offsets.last() {
+                self.durable = last.next();
+            }
+            for copy in flight.copies {
+                // whoever keeps snapshots may have ended
+                let _ = copy.send(self.durable);
             }
             self.metrics.outcomes.inc_by(flight.outcomes);
             self.outbox.send(flight.forwards);
@@ -226,7 +235,9 @@ impl<M: Machine> Worker<M> {
         let mut records = Records::new();
         let mut forwards = Vec::new();
         for record in batch {
-            let Some(mut outcome) = self.decide(record, &rules, stamp) else { continue };
+            let Some(mut outcome) = self.decide(record, &rules, (stamp, running)) else {
+                continue;
+            };
             if let Err(panicked) = self.fold(&mut outcome, stamp) {
                 let (offset, why) = (record.offset, panicked.to_string());
                 let event = Condemned { offset, why };
@@ -275,9 +286,18 @@ impl<M: Machine> Worker<M> {
     }
 
     /// What becomes of one record of the event log; `None` if that is known already.
-    fn decide(&self, record: &Record, rules: &M::Rules, stamp: Stamp) -> Option<OutcomeRecord> {
+    fn decide(
+        &self,
+        record: &Record,
+        rules: &M::Rules,
+        (stamp, running): (Stamp, &Running),
+    ) -> Option<OutcomeRecord> {
         let condemned = self.condemned.as_ref().filter(|it| it.offset == record.offset);
-        let outcome = match (Event::decode(&record.payload), condemned) {
+        let event = match foreign::is_json(&record.payload) {
+            true => self.foreign(record, running),
+            false => Event::decode(&record.payload).map_err(|error| error.to_string()),
+        };
+        let outcome = match (event, condemned) {
             (Ok(event), None) => return self.played(record.offset, &event, rules, stamp),
             (Ok(event), Some(Condemned { why, .. })) => {
                 let (id, at) = (Some(event.id), event.received_millis);
@@ -285,11 +305,22 @@ impl<M: Machine> Worker<M> {
             }
             (Err(error), _) => {
                 let at = telemetry::clock::now_millis();
-                self.state.dead_letter(record.offset, None, &error.to_string(), at, stamp)
+                self.state.dead_letter(record.offset, None, &error, at, stamp)
             }
         };
         self.metrics.poison.inc();
         outcome
+    }
+
+    /// An event that did not come by a gateway.
+    fn foreign(&self, record: &Record, running: &Running) -> Result<Event, String> {
+        let place = foreign::Place {
+            partition: self.owned.partition(),
+            offset: record.offset,
+            partitions: u32::try_from(running.config.partitions.count).unwrap_or(u32::MAX),
+        };
+        let now = telemetry::clock::now_millis();
+        foreign::read(&record.payload, &M::vocabulary(), place, now)
     }
 
     fn played(
@@ -333,16 +364,25 @@ impl<M: Machine> Worker<M> {
         let outcomes = records.len() as u64;
         if outcomes > 0 {
             let answer = self.owned.submit(LogKind::Outcomes, records).await?;
-            self.outcomes = Offset(self.outcomes.0 + outcomes);
             let next = self.next();
-            self.flights.push_back(Flight { answer, next, version, outcomes, forwards });
+            let copies = Vec::new();
+            self.flights.push_back(Flight { answer, next, version, outcomes, forwards, copies });
         }
         Ok(())
     }
 
-    /// The state as it stands between two batches, and the outcomes that it is the fold of.
-    fn copied(&self) -> Copied<M> {
-        Copied { state: self.state.clone(), outcomes: self.outcomes }
+    /// Gives away the state as it stands between two batches, and tells its place in the outcome
+    /// log when that is durable.
+    fn copy(&mut self, asked: Asked<M>) {
+        let (durable, told) = oneshot::channel();
+        // who asked may have gone; the state stays
+        if asked.send(Copied { state: self.state.clone(), outcomes: told }).is_err() {
+            return;
+        }
+        match self.flights.back_mut() {
+            Some(last) => last.copies.push(durable),
+            None => drop(durable.send(self.durable)),
+        }
     }
 
     fn stamp(&self, running: &Running) -> Stamp {

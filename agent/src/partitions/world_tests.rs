@@ -83,6 +83,7 @@ impl World {
             partitions: 1,
             hash: "murmur2".to_owned(),
             cluster: None,
+            broker: Default::default(),
         };
         world.put(&Key::Meta, &write(&meta));
         world

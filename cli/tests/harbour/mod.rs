@@ -202,6 +202,7 @@ fn meta() -> Meta {
         partitions: 0,
         hash: HASH_MURMUR2.into(),
         cluster: None,
+        broker: Default::default(),
     }
 }
 

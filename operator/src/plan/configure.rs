@@ -114,6 +114,7 @@ impl<'a> Draft<'a> {
             partitions: wanted.partitions,
             hash: HASH_MURMUR2.to_owned(),
             cluster: bound.or_else(|| fresh.cluster.clone()),
+            broker: wanted.broker,
         };
         if found == Some(&expected) {
             return;

@@ -209,6 +209,7 @@ async fn play(data: &Path, hunt: &HuntName, count: usize) -> anyhow::Result<Cost
         partitions: 1,
         hash: HASH_MURMUR2.to_owned(),
         cluster: None,
+        broker: Default::default(),
     };
     put(&Key::Meta, write(&meta)).await?;
     for (field, value) in [("clues", "1"), ("cooldown", "0s")] {
