@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use config_schemas::{Epoch, Offset, PartitionId};
 
 use crate::claim::Claim;
+use crate::dead::DeadLetter;
 use crate::embedded::{Embedded, EmbeddedOwned, EmbeddedReader, EmbeddedSubmitted};
 use crate::error::Error;
 use crate::kafka::{KafkaBroker, KafkaOwned, KafkaReader, KafkaSubmitted};
@@ -145,6 +146,10 @@ impl Owned for AnyOwned {
 
     fn fresh(&self, log: LogKind, from: Offset) -> Option<Chunk> {
         either!(AnyOwned, self, it => it.fresh(log, from))
+    }
+
+    async fn bury(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
+        either!(AnyOwned, self, it => it.bury(letter).await)
     }
 
     async fn release(&self) {

@@ -113,21 +113,6 @@ pub(crate) struct Shared {
     retuning: Semaphore,
 }
 
-/// An event that cannot be played.
-#[derive(Debug, Clone, Copy)]
-pub struct DeadLetter<'a> {
-    /// Where it stands.
-    pub partition: PartitionId,
-    /// And at which place there.
-    pub offset: Offset,
-    /// Its bytes.
-    pub payload: &'a [u8],
-    /// Why, for a person.
-    pub why: &'a str,
-    /// What it was tried under.
-    pub config_revision: u64,
-}
-
 /// What changing settings took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retuned {
@@ -233,21 +218,6 @@ impl KafkaBroker {
 }
 
 impl KafkaBroker {
-    /// Leaves an event that cannot be played where people find it: its bytes and key, and beside it
-    /// why, where it stands, and under which configuration that was found. `why` is the reason for
-    /// a person.
-    pub async fn bury(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
-        let DeadLetter { partition, offset, payload, why, config_revision } = letter;
-        let headers = [
-            ("treasurehunt-cause", why.to_owned()),
-            ("treasurehunt-partition", partition.to_string()),
-            ("treasurehunt-offset", offset.to_string()),
-            ("treasurehunt-config-revision", config_revision.to_string()),
-        ];
-        let record = Outgoing { key: None, payload: Some(payload), headers: &headers };
-        self.0.append(Topic::Dead, partition, record, "leave a dead letter").await.map(drop)
-    }
-
     /// What is believed in a partition's outcomes right before `offset`, which somebody has read: to
     /// be kept with a snapshot that ends there.
     pub async fn ground(&self, partition: PartitionId, offset: Offset) -> Result<Ground, Error> {

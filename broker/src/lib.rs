@@ -5,6 +5,7 @@
 
 mod any;
 mod claim;
+mod dead;
 mod embedded;
 mod error;
 pub mod kafka;
@@ -16,6 +17,7 @@ mod traits;
 
 pub use any::{AnyBroker, AnyOwned, AnyReader, AnySubmitted};
 pub use claim::Claim;
+pub use dead::DeadLetter;
 pub use embedded::{
     Embedded, EmbeddedOptions, EmbeddedOwned, EmbeddedReader, EmbeddedSubmitted, Tuning,
 };

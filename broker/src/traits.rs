@@ -6,6 +6,7 @@ use std::future::Future;
 use config_schemas::{Epoch, Offset, PartitionId};
 
 use crate::claim::Claim;
+use crate::dead::DeadLetter;
 use crate::error::Error;
 use crate::records::{Chunk, Records};
 use crate::snapshot::Snapshot;
@@ -126,6 +127,13 @@ pub trait Owned: Clone + Send + Sync + 'static {
     /// a reader who keeps up need not read again. Given once.
     fn fresh(&self, _log: LogKind, _from: Offset) -> Option<Chunk> {
         None
+    }
+
+    /// Leaves an event that cannot be played where people find it, once: its bytes, and beside them
+    /// why, where it stands, and what it was tried under. Brokers that have no place for it do
+    /// nothing: what became of the event stands in the outcomes in any case.
+    fn bury(&self, _letter: DeadLetter<'_>) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
     }
 
     /// Lets appends under way finish, then closes: later ones get [`Error::Closed`].

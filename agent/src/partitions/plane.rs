@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use broker::{AnyReader, Broker as _, LogKind};
 use config_schemas::documents::Owner;
@@ -22,6 +23,7 @@ use super::routes::{Routes, routes};
 use super::seat::{Seat, SeatContext};
 use super::warmth::{Warmth, Writer};
 use crate::config::live::Live;
+use crate::config::road::chain;
 use crate::config::shared::ViewReader;
 use crate::config::view::View;
 use crate::core::Core;
@@ -30,6 +32,8 @@ use crate::metrics::PlaneMetrics;
 /// States that are loaded for moves at the same time: enough that a node that is filled does not
 /// wait for single files, few enough that what it serves already goes on.
 const LOADS_AT_ONCE: usize = 4;
+/// How soon it is told that the broker cannot be reached, and that it can again.
+const BROKER_LOOK: Duration = Duration::from_secs(1);
 /// Snapshots that are made at the same time: each holds a second copy of its partition's state.
 const SNAPSHOTS_AT_ONCE: usize = 1;
 
@@ -161,6 +165,14 @@ impl Plane {
         });
         let plane = self.clone();
         let stopping = tasks.stopping();
+        tasks.spawn("broker", async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = plane.watch_broker() => {}
+            }
+        });
+        let plane = self.clone();
+        let stopping = tasks.stopping();
         tasks.spawn("partitions", async move {
             tokio::select! {
                 () = stopping.cancelled() => {}
@@ -203,6 +215,28 @@ impl Plane {
             tokio::select! {
                 more = view.changed() => if !more { return },
                 () = until(again) => {}
+            }
+        }
+    }
+
+    /// Tells what ails the way to the broker, of every partition here: where nothing is appended,
+    /// nobody would run into it.
+    async fn watch_broker(&self) {
+        let troubles = self.0.metrics.meters.troubles();
+        let mut told = false;
+        loop {
+            tokio::time::sleep(BROKER_LOOK).await;
+            let trouble = self.0.log.broker().and_then(|broker| broker.trouble());
+            if trouble.is_none() && !told {
+                continue;
+            }
+            told = trouble.is_some();
+            let ours: Vec<PartitionId> = self.seats().keys().copied().collect();
+            for partition in ours {
+                match &trouble {
+                    Some(error) => troubles.run_into(partition, chain(error)),
+                    None => troubles.end(partition),
+                }
             }
         }
     }

@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use broker::{AnyOwned, AnyReader, Chunk, LogKind, Owned as _, Reader as _, Record, Records};
+use broker::{
+    AnyOwned, AnyReader, Chunk, DeadLetter, LogKind, Owned as _, Reader as _, Record, Records,
+};
 use config_schemas::Offset;
-use events::{Event, Machine, OutcomeRecord, Panicked, PartitionState, Stamp};
+use events::{Event, Machine, Outcome, OutcomeRecord, Panicked, PartitionState, Stamp};
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -21,6 +23,7 @@ use super::snapshots::{Asked, Copied};
 use super::trial::Trial;
 use crate::capacity::turns::Turns;
 use crate::config::live::{Live, Running, Version};
+use crate::config::road::chain;
 use crate::config::switched::Line;
 use crate::metrics::PlaneMetrics;
 
@@ -210,7 +213,7 @@ impl<M: Machine> Worker<M> {
                     return Ok(());
                 }
             }
-            // nobody else writes here: what this process made durable is all there is
+            // as far as known; whatever else there is wakes the worker again
             if self.next() >= self.owned.end(LogKind::Events) {
                 return Ok(());
             }
@@ -233,7 +236,7 @@ impl<M: Machine> Worker<M> {
         let rules = M::rules(&running.config.rules);
         let stamp = self.stamp(running);
         let mut records = Records::new();
-        let mut forwards = Vec::new();
+        let (mut forwards, mut dead) = (Vec::new(), Vec::new());
         for record in batch {
             let Some(mut outcome) = self.decide(record, &rules, (stamp, running)) else {
                 continue;
@@ -243,10 +246,14 @@ impl<M: Machine> Worker<M> {
                 let event = Condemned { offset, why };
                 return Err(self.poisoned(records, running.version, event).await);
             }
+            if let Outcome::DeadLetter { why } = &outcome.outcome {
+                dead.push((record, why.clone()));
+            }
             forwards.extend(outcome.forwards.iter().cloned());
             records.push_with(|into| outcome.encode(into));
         }
         let decided = started.elapsed();
+        bury(&self.owned, &dead, stamp).await;
         self.submit(records, forwards, running.version).await?;
         Ok(decided)
     }
@@ -331,7 +338,7 @@ impl<M: Machine> Worker<M> {
         stamp: Stamp,
     ) -> Option<OutcomeRecord> {
         let outcome = self.state.decide(offset, event, rules, stamp)?;
-        if matches!(outcome.outcome, events::Outcome::DeadLetter { .. }) {
+        if matches!(outcome.outcome, Outcome::DeadLetter { .. }) {
             self.metrics.poison.inc();
         }
         Some(outcome)
@@ -396,4 +403,19 @@ impl<M: Machine> Worker<M> {
     fn next(&self) -> Offset {
         self.state.ledger().next_offset()
     }
+}
+
+/// Leaves dead letters where people find them, a batch of them at once. Before their outcomes are
+/// there: one that is written twice, by this worker and the next, is better than none.
+async fn bury(owned: &AnyOwned, dead: &[(&Record, String)], stamp: Stamp) {
+    let (partition, config_revision) = (stamp.partition, stamp.config_revision);
+    let letters = dead.iter().map(|(record, why)| async move {
+        let (offset, payload) = (record.offset, &record.payload);
+        let letter = DeadLetter { partition, offset, payload, why, config_revision };
+        if let Err(error) = owned.bury(letter).await {
+            let error = chain(&error);
+            tracing::warn!(%partition, %offset, %error, "a dead letter is only in the outcomes");
+        }
+    });
+    futures::future::join_all(letters).await;
 }

@@ -53,7 +53,11 @@ impl ClientContext for ConsumerCallbacks {
 
     fn stats(&self, _: Statistics) {}
 
-    fn stats_raw(&self, _: &[u8]) {}
+    fn stats_raw(&self, statistics: &[u8]) {
+        if self.pulse.trouble().is_some() {
+            self.pulse.counted(statistics);
+        }
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         if let Some(trouble) = KafkaTrouble::of_client(&error, reason) {

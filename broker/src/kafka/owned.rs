@@ -18,6 +18,7 @@ use super::ownership::{Ownership, Standing};
 use super::reader::KafkaReader;
 use super::sender::Outgoing;
 use super::topics::Topic;
+use crate::dead::DeadLetter;
 use crate::error::Error;
 use crate::records::{RECORD_BYTES_MAX, Records};
 use crate::traits::{LogKind, Owned, Reader as _};
@@ -227,6 +228,19 @@ impl Owned for KafkaOwned {
 
     async fn events_beyond(&self, reader: &mut KafkaReader, offset: Offset) -> Result<(), Error> {
         reader.wait_beyond(offset).await
+    }
+
+    async fn bury(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
+        let DeadLetter { partition, offset, payload, why, config_revision } = letter;
+        let headers = [
+            ("treasurehunt-cause", why.to_owned()),
+            ("treasurehunt-partition", partition.to_string()),
+            ("treasurehunt-offset", offset.to_string()),
+            ("treasurehunt-config-revision", config_revision.to_string()),
+        ];
+        let record = Outgoing { key: None, payload: Some(payload), headers: &headers };
+        let shared = &self.0.shared;
+        shared.append(Topic::Dead, partition, record, "leave a dead letter").await.map(drop)
     }
 
     async fn release(&self) {

@@ -2,12 +2,14 @@
 //! topics are there. In: a fresh client, what is expected. Out: the cluster's id, or what is wrong.
 //! I/O, blocking, at most as long as told.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
+use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::connection::Property;
@@ -17,6 +19,24 @@ use super::trouble::KafkaTrouble;
 const QUESTION: Duration = Duration::from_millis(250);
 /// How long a topic that is not there may still come: brokers hear of a new one at different times.
 const TOPIC_GRACE: Duration = Duration::from_secs(1);
+
+/// Of the statistics, what we ask for.
+#[derive(Deserialize)]
+struct Statistics {
+    #[serde(default)]
+    brokers: HashMap<String, Connected>,
+    eos: Option<Idempotence>,
+}
+
+#[derive(Deserialize)]
+struct Connected {
+    state: String,
+}
+
+#[derive(Deserialize)]
+struct Idempotence {
+    idemp_state: String,
+}
 
 /// What a client says of itself while it runs.
 #[derive(Debug, Default)]
@@ -42,6 +62,21 @@ impl Pulse {
     /// Something went well.
     pub(crate) fn end(&self) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What the client counts, now and then. A client that is idle has nothing that could go well,
+    /// so a connection that stands ends its trouble too.
+    pub(crate) fn counted(&self, statistics: &[u8]) {
+        if self.trouble().is_none() && *self.has_id.borrow() {
+            return;
+        }
+        let Ok(statistics) = serde_json::from_slice::<Statistics>(statistics) else { return };
+        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+            self.end();
+        }
+        if statistics.eos.is_some_and(|eos| eos.idemp_state == "Assigned") {
+            self.has_id.send_replace(true);
+        }
     }
 
     /// Whether the producer has its id.

@@ -12,7 +12,6 @@ use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
-use serde::Deserialize;
 
 use super::connection::Property;
 use super::flight::Ticket;
@@ -47,32 +46,13 @@ struct SenderContext {
     pulse: Arc<Pulse>,
 }
 
-/// Of the statistics, what we ask for.
-#[derive(Deserialize)]
-struct Statistics {
-    eos: Option<Idempotence>,
-}
-
-#[derive(Deserialize)]
-struct Idempotence {
-    idemp_state: String,
-}
-
 impl ClientContext for SenderContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(?level, facility, message, "producer");
     }
 
-    /// Looked at until the producer has its id, which it gets without sending anything.
     fn stats_raw(&self, statistics: &[u8]) {
-        if *self.pulse.has_id().borrow() {
-            return;
-        }
-        let parsed = serde_json::from_slice::<Statistics>(statistics).ok();
-        let state = parsed.and_then(|parsed| parsed.eos).map(|eos| eos.idemp_state);
-        if state.as_deref() == Some("Assigned") {
-            self.pulse.has_id().send_replace(true);
-        }
+        self.pulse.counted(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

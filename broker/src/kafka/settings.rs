@@ -202,7 +202,6 @@ impl ClientSettings {
             // Our own bound, in bytes, is the one that holds; these only must not come before it.
             ("queue.buffering.max.kbytes", (2 * (it.queue_bytes >> 10)).to_string()),
             ("queue.buffering.max.messages", "0".to_owned()),
-            ("statistics.interval.ms", STATISTICS_MILLIS.to_string()),
         ]);
         all
     }
@@ -255,12 +254,13 @@ impl ClientSettings {
             ("retry.backoff.ms", "50".to_owned()),
             ("retry.backoff.max.ms", "500".to_owned()),
             ("enable.sparse.connections", "true".to_owned()),
+            ("statistics.interval.ms", STATISTICS_MILLIS.to_string()),
         ]);
         all
     }
 }
 
-/// How soon a new producer's id is seen.
+/// How soon a new producer's id is seen, and that an idle client reaches brokers again.
 const STATISTICS_MILLIS: u32 = 200;
 
 fn millis(time: Duration) -> String {

@@ -9,4 +9,5 @@ mod world;
 mod faults;
 mod owners;
 mod refusals;
+mod snapshots;
 mod swaps;

@@ -240,6 +240,13 @@ async fn a_running_client_tells_that_it_reaches_nobody_and_goes_on_when_it_does(
     tokio::time::timeout(LIMIT, answer).await.unwrap().unwrap();
     let read = tokio::time::timeout(LIMIT, read_all(&broker, 0, LogKind::Outcomes)).await.unwrap();
     assert_eq!(numbers(&read), [0, 1]);
+    // also of clients that have nothing to do: nobody appends or reads here
+    let over = async {
+        while broker.trouble().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, over).await.unwrap();
 
     // The old way is gone for good: what was on it is given up, and told so.
     proxies.iter().for_each(FaultProxy::cut);
