@@ -88,11 +88,14 @@ pub(super) async fn retuned(world: &World, tour: &mut Tour) {
     let edits = [("linger", "20ms"), ("compression", "zstd")];
     let rest = |name: &str| format!("hunt/producer/{name}");
     let commands = edits.map(|(name, value)| put_command(world, &rest(name), value));
+    let seen = "kafka-get-offsets --topic {events}; kafka-dump-log --files .../{outcomes}-*/*.log";
+    let command = format!("{}\n{}", commands.join("; "), with_topics(world, seen));
     let stream = begin(world, "tour-retune");
     let work = async {
         let etcd = world.etcd()?;
         stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
         let (mut lines, mut slowest) = (Vec::new(), Duration::ZERO);
+        let before = reach(world, TopicRole::Events).await?;
         for (name, value) in edits {
             let (progress, took) = edit(world, &etcd, &rest(name), Some(value), EDIT_LIMIT).await?;
             let nodes = done(progress)?;
@@ -101,15 +104,42 @@ pub(super) async fn retuned(world: &World, tour: &mut Tour) {
             lines.push(format!("{name} {value} on {} agents after {}", nodes.len(), elapsed(took)));
             stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
         }
+        let appended = reach(world, TopicRole::Events).await?.saturating_sub(before);
+        let batches = batches(world, "zstd").await?;
         for (name, _) in edits {
             write_edit(world, &etcd, &rest(name), None).await?;
         }
         let played = stream.finish().await;
+        if batches == 0 || appended == 0 {
+            return Err(Failure::failed(format!(
+                "{appended} events in the topic, {batches} batches in zstd on the brokers' disks"
+            )));
+        }
+        lines.push(format!(
+            "the events topic grew by {appended}; on the brokers' disks lie {batches} batches in zstd"
+        ));
         lines.push(format!("the longest wait of an event meanwhile: {}", elapsed(played.longest)));
         lines.push(judged(world, &played).await?);
         Ok(Seen { what: lines.join("\n"), took: slowest })
     };
-    tour.step("linger and compression are retuned under load", &commands.join("; "), work).await;
+    tour.step("linger and compression are retuned under load", &command, work).await;
+}
+
+/// Batches that brokers keep compressed so, of all outcomes; on every broker that has a copy.
+async fn batches(world: &World, compression: &str) -> Result<usize, Failure> {
+    let Some((options, _)) = world.kafka() else { return Ok(0) };
+    let files = options.segments(&topic(world, TopicRole::Outcomes));
+    let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let said = world.kafka_tool("kafka-dump-log", &["--files", &files.join(",")], None).await?;
+    let mark = format!("compresscodec: {compression} ");
+    Ok(said.lines().filter(|line| line.contains(&mark)).count())
+}
+
+/// How far all partitions of a topic reach together.
+async fn reach(world: &World, role: TopicRole) -> Result<u64, Failure> {
+    let topic = topic(world, role);
+    let said = world.kafka_tool("kafka-get-offsets", &["--topic", &topic], None).await?;
+    Ok(said.lines().filter_map(|line| line.rsplit(':').next()?.trim().parse::<u64>().ok()).sum())
 }
 
 /// A cluster that nobody reaches is refused, and nobody notices.
@@ -291,6 +321,12 @@ async fn ready(world: &World) -> Result<Option<(bool, String)>, Failure> {
 
 fn topic(world: &World, role: TopicRole) -> String {
     Config::default().topics.name(role, &world.layout.hunt)
+}
+
+fn with_topics(world: &World, text: &str) -> String {
+    let name = |role| topic(world, role);
+    let text = text.replace("{events}", &name(TopicRole::Events));
+    text.replace("{outcomes}", &name(TopicRole::Outcomes))
 }
 
 /// A pattern of all topics of the hunt.

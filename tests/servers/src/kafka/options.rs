@@ -194,6 +194,23 @@ impl KafkaOptions {
         tools::scripts(programs, &self.bootstrap())
     }
 
+    /// The files of a topic's records on all nodes, for `kafka-dump-log`; none of one that is not there.
+    #[must_use]
+    pub fn segments(&self, topic: &str) -> Vec<PathBuf> {
+        let is_partition = |folder: &Path| {
+            let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+            let number =
+                name.as_deref().and_then(|name| name.strip_prefix(topic)?.strip_prefix('-'));
+            number.is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let of_partition = |folder: PathBuf| {
+            let is_segment = |file: &PathBuf| file.extension().is_some_and(|end| end == "log");
+            entries(&folder).into_iter().filter(is_segment)
+        };
+        let folders = self.ids().flat_map(|id| entries(&self.data_dir(id)));
+        folders.filter(|folder| is_partition(folder)).flat_map(of_partition).collect()
+    }
+
     fn properties(&self, id: usize, ports: KafkaPorts) -> String {
         let KafkaPorts { client, advertised, internal, controller } = ports;
         let at = |name: &str, port: u16| format!("{name}://127.0.0.1:{port}");
@@ -286,6 +303,12 @@ impl KafkaPorts {
     }
 }
 
+/// What a folder holds; nothing when it cannot be read.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    all.map(|entry| entry.path()).collect()
+}
+
 /// As Java reads properties: a backslash escapes.
 fn line((name, value): (String, String)) -> String {
     format!("{name}={}\n", value.replace('\\', "\\\\"))
@@ -347,6 +370,24 @@ mod tests {
         let listeners = format!("\nlisteners=CLIENT://127.0.0.1:{client},");
         assert!(text.contains(&listeners), "{text}");
         assert!(text.contains("\nadvertised.listeners=CLIENT://127.0.0.1:7,INTERNAL://"), "{text}");
+    }
+
+    #[test]
+    fn only_the_topic_s_own_records_are_its_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = KafkaOptions::of_nodes(folder.path(), 2).unwrap();
+        for path in ["node-1/data/h.a-0", "node-2/data/h.a-11", "node-1/data/h.a-b-0"] {
+            let partition = folder.path().join(path);
+            std::fs::create_dir_all(&partition).unwrap();
+            for file in ["0.log", "0.index"] {
+                std::fs::write(partition.join(file), "").unwrap();
+            }
+        }
+        let mut found = options.segments("h.a");
+        found.sort();
+        let expected = ["node-1/data/h.a-0/0.log", "node-2/data/h.a-11/0.log"];
+        assert_eq!(found, expected.map(|path| folder.path().join(path)));
+        assert!(options.segments("h").is_empty());
     }
 
     #[test]

@@ -19,6 +19,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
     ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
     ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
+    ("kafka-dump-log", "org.apache.kafka.tools.DumpLogSegments"),
     ("kafka-features", "org.apache.kafka.tools.FeatureCommand"),
     ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
     ("kafka-leader-election", "org.apache.kafka.tools.LeaderElectionCommand"),
@@ -29,6 +30,9 @@ const TOOLS: &[(&str, &str)] = &[
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
 ];
+
+/// Tools that read files, and know of no brokers.
+const OF_FILES: [&str; 1] = ["kafka-dump-log"];
 
 /// Runs the tool to its end, at most a minute.
 pub(super) async fn run(
@@ -43,7 +47,7 @@ pub(super) async fn run(
         return Err(ServerError::ToolFailed { command: name.to_owned(), stderr });
     };
     let mut all = java_args(programs, class);
-    all.extend(with_bootstrap(bootstrap, args).into_iter().map(str::to_owned));
+    all.extend(with_bootstrap(bootstrap, name, args).into_iter().map(str::to_owned));
     run_tool(&programs.java, &all, input).await
 }
 
@@ -54,14 +58,17 @@ pub(super) fn scripts(programs: &KafkaPrograms, bootstrap: &str) -> Vec<(&'stati
         let java = programs.java.display().to_string();
         let words = std::iter::once(java).chain(java_args(programs, class));
         let words: Vec<String> = words.map(|word| quoted(&word)).collect();
-        let text = format!(
-            "#!/bin/sh\n# {name} of Kafka {version}; asks the cluster of this environment unless told \
-             another.\ncase \" $* \" in\n*' --bootstrap-server '*) ;;\n*) set -- \"$@\" \
-             --bootstrap-server {bootstrap} ;;\nesac\nexec {command} \"$@\"\n",
-            version = programs.version,
-            command = words.join(" "),
-        );
-        (name, text)
+        let asks = if OF_FILES.contains(&name) {
+            String::new()
+        } else {
+            format!(
+                "# Asks the cluster of this environment unless told another.\ncase \" $* \" in\n*' \
+                 --bootstrap-server '*) ;;\n*) set -- \"$@\" --bootstrap-server {bootstrap} ;;\nesac\n"
+            )
+        };
+        let (version, command) = (programs.version, words.join(" "));
+        let head = format!("#!/bin/sh\n# {name} of Kafka {version}.\n");
+        (name, format!("{head}{asks}exec {command} \"$@\"\n"))
     };
     TOOLS.iter().map(script).collect()
 }
@@ -78,9 +85,9 @@ fn quoted(word: &str) -> String {
 }
 
 /// The last place suits all tools: some have a command of their own before the flags.
-fn with_bootstrap<'a>(bootstrap: &'a str, args: &[&'a str]) -> Vec<&'a str> {
+fn with_bootstrap<'a>(bootstrap: &'a str, name: &str, args: &[&'a str]) -> Vec<&'a str> {
     let mut all = args.to_vec();
-    if !args.contains(&"--bootstrap-server") {
+    if !args.contains(&"--bootstrap-server") && !OF_FILES.contains(&name) {
         all.extend(["--bootstrap-server", bootstrap]);
     }
     all
@@ -91,7 +98,8 @@ mod tests {
     use super::*;
 
     fn check(args: &[&str], expected: &[&str]) {
-        assert_eq!(with_bootstrap("b:1", args), expected);
+        assert_eq!(with_bootstrap("b:1", "kafka-topics", args), expected);
+        assert_eq!(with_bootstrap("b:1", "kafka-dump-log", args), args);
     }
 
     #[test]
