@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use crate::capacity::queues::Queues;
 use crate::capacity::turns::Turns;
-use crate::config::components::{Components, RetuneLog};
+use crate::config::clients::clients;
+use crate::config::components::{Components, RetuneKafka, RetuneLog};
 use crate::config::live::{Live, channel};
 use crate::config::report::Report;
 use crate::config::road::{Outlets, Road, Start, chain, initial};
@@ -48,6 +49,25 @@ pub struct CoreOptions {
     pub http: String,
     /// `host:port` of gRPC.
     pub grpc: String,
+}
+
+/// Who takes over what concerns the log.
+pub struct Logs {
+    /// The embedded log's settings.
+    pub embedded: RetuneLog,
+    /// The clients of Kafka.
+    pub kafka: RetuneKafka,
+    /// Where Secrets are; none can be read without.
+    pub secrets: Option<PathBuf>,
+}
+
+impl From<RetuneLog> for Logs {
+    /// Of a process that cannot speak to Kafka.
+    fn from(embedded: RetuneLog) -> Logs {
+        let refuse = || Err("this process keeps its log on its own disk alone".to_owned());
+        let kafka: RetuneKafka = Arc::new(move |_| Box::pin(std::future::ready(refuse())));
+        Logs { embedded, kafka, secrets: None }
+    }
 }
 
 /// What others need of a running core.
@@ -85,10 +105,11 @@ pub struct Core {
 pub fn start(
     options: CoreOptions,
     store: &Store,
-    log: RetuneLog,
+    logs: impl Into<Logs>,
     registry: &Registry,
     tasks: &Tasks,
 ) -> Result<Core, MetricsError> {
+    let Logs { embedded: log, kafka, secrets } = logs.into();
     let keys = HuntKeys::new(&options.hunt);
     let start =
         Start { me: options.me.clone(), keys: keys.clone(), snapshot: kept_snapshot(&options) };
@@ -102,6 +123,8 @@ pub fn start(
     let queues = Queues::new(&config.buffers);
     let board = Board::default();
     log(&config.broker);
+    let (clients, keeper) = clients(config, &options.hunt, &options.me.node, secrets, kafka);
+    tasks.spawn("kafka", keeper.run(tasks.stopping()));
     let (publisher, live) = channel(config.clone());
     let meters = Meters::default();
     let (figures_tx, figures) =
@@ -127,6 +150,7 @@ pub fn start(
         queues: queues.clone(),
         session: session.clone(),
         log,
+        clients,
     };
     let metrics = RoadMetrics::register(registry)?;
     let road = Road::new(start, first, store.clone(), components, outlets, metrics);

@@ -16,5 +16,6 @@ pub mod options;
 pub mod partitions;
 pub mod registration;
 pub mod run;
+pub mod secrets;
 #[cfg(feature = "sim")]
 pub mod sim;

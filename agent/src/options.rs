@@ -24,6 +24,10 @@ pub struct Options {
     /// Where events and outcomes are kept; agents of one machine share it.
     #[arg(long, env = "TREASUREHUNT_DATA_DIR", default_value = "treasurehunt-data")]
     pub data_dir: PathBuf,
+    /// Where passwords and certificates are, each as a file SECRET/KEY below it, as Kubernetes mounts
+    /// Secrets. Looked at every second while they are in use.
+    #[arg(long, env = "TREASUREHUNT_SECRETS")]
+    pub secrets: Option<PathBuf>,
     /// Address of HTTP: events, outcomes, metrics, health, what this node runs.
     #[arg(long, env = "TREASUREHUNT_HTTP", default_value = "127.0.0.1:8080")]
     pub http: SocketAddr,

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::config::road::chain;
-use crate::core::{self, Core, CoreOptions, Standing};
+use crate::core::{self, Core, CoreOptions, Logs, Standing};
 use crate::gateway::listen::{Port, Speech};
 use crate::gateway::{self, Connections, Gateway, GatewayMetrics};
 use crate::identity::{self, IdentityError};
@@ -99,7 +99,9 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
         http: address(&http, options.http),
         grpc: address(&grpc, options.grpc),
     };
-    let core = core::start(core_options, &store, log.retune(), &registry, &tasks)?;
+    let (embedded, kafka) = (log.retune(), log.retune_kafka());
+    let logs = Logs { embedded, kafka, secrets: options.secrets.clone() };
+    let core = core::start(core_options, &store, logs, &registry, &tasks)?;
     tracing::info!(
         node = %options.node,
         hunt = %options.hunt,

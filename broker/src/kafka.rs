@@ -59,7 +59,7 @@ pub use producer::Swapped;
 pub use reader::KafkaReader;
 pub use settings::{ClientSettings, ConsumerSettings, ProducerSettings, SessionSettings};
 pub use trouble::KafkaTrouble;
-pub use wanted::{Secrets, connection, secret_refs};
+pub use wanted::{Secrets, connection, secret_fields, secret_refs};
 
 /// How long a record that belongs to no holding is waited for, such as a barrier; it may be tried
 /// again.

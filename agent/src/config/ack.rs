@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use config_schemas::SECTIONS;
 use config_schemas::documents::{Ack, FORMAT, Outcome, REFUSALS_MAX, Refusal, RefusalCode};
 use config_schemas::layers::Effective;
-use config_schemas::{Component, Revision, excerpt, fields};
+use config_schemas::{Component, Revision, excerpt, excerpt_of, fields};
 
 use super::view::View;
+
+/// Characters of a reason: a cluster's own words behind ours.
+const REASON_CHARS_MAX: usize = 256;
 
 /// What components could not take over, and why.
 pub type Rejections = BTreeMap<Component, String>;
@@ -22,7 +25,7 @@ pub fn ack(
     let sections = SECTIONS.iter().map(|section| {
         let rejected = section.fields.iter().find_map(|field| rejections.get(&field.component));
         let outcome = match rejected {
-            Some(reason) => Outcome::Rejected { reason: excerpt(reason) },
+            Some(reason) => Outcome::Rejected { reason: excerpt_of(reason, REASON_CHARS_MAX) },
             None => Outcome::InEffect,
         };
         (section.name.to_owned(), outcome)
@@ -53,15 +56,15 @@ pub fn unreadable(view: &View, prefix: &str) -> Vec<Refusal> {
     view.unreadable.iter().filter_map(refusal).collect()
 }
 
-/// The components whose settings are taken over in the road itself or by workers; what concerns
-/// placement is the operator's.
+/// The components whose settings are taken over in the road itself or by workers. What concerns
+/// placement and topics is the operator's; lease and clients answer for themselves.
 pub fn worker_components() -> impl Iterator<Item = Component> {
+    const OTHERS: [Component; 4] =
+        [Component::Placement, Component::Topics, Component::Heartbeat, Component::Kafka];
     let mut seen = std::collections::BTreeSet::new();
     fields()
         .map(|field| field.component)
-        .filter(|component| {
-            *component != Component::Placement && *component != Component::Heartbeat
-        })
+        .filter(|component| !OTHERS.contains(component))
         .filter(move |component| seen.insert(*component))
 }
 
@@ -92,5 +95,19 @@ mod tests {
         let ack = ack("1", &effective, None, &rejections);
         assert!(matches!(ack.sections["heartbeat"], Outcome::Rejected { .. }));
         assert_eq!(ack.sections["buffers"], Outcome::InEffect);
+    }
+
+    #[test]
+    fn clients_that_could_not_take_over_reject_all_their_sections_and_no_other() {
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        let effective = resolve(None, &Edits::new(), None, &Held::new(), now);
+        let reason = "no broker can be reached: ".to_owned() + &"x".repeat(1_000);
+        let ack = ack("1", &effective, None, &[(Component::Kafka, reason)].into());
+        let rejected = |(name, outcome): (&String, &Outcome)| {
+            matches!(outcome, Outcome::Rejected { .. }).then(|| name.clone())
+        };
+        let rejected: Vec<_> = ack.sections.iter().filter_map(rejected).collect();
+        assert_eq!(rejected, ["consumer", "kafka", "producer", "session"]);
+        assert!(config_schemas::documents::write(&ack).len() < 16 << 10);
     }
 }

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use store::Session;
 
 use super::ack::Rejections;
+use super::clients::Clients;
 use super::live::{Publisher, Version};
 use super::switched::Board;
 use crate::capacity::queues::Queues;
@@ -42,17 +43,26 @@ pub struct Components {
     pub session: Session,
     /// The log.
     pub log: RetuneLog,
+    /// The clients of Kafka.
+    pub clients: Clients,
+}
+
+/// What became of a plan.
+#[derive(Debug)]
+pub struct Taken {
+    /// What workers have to reach.
+    pub version: Version,
+    /// What could not be taken over.
+    pub rejections: Rejections,
+    /// The clients' newest wish; they take it over by themselves, and decide later.
+    pub wish: u64,
 }
 
 impl Components {
-    /// Carries `plan` out. Everything but the lease is taken over at once; the lease needs the
-    /// store's answer, and when that fails the old lease goes on.
-    pub async fn take_over(
-        &self,
-        effective: &Effective,
-        plan: &Plan,
-        revision: u64,
-    ) -> (Version, Rejections) {
+    /// Carries `plan` out. Everything is taken over at once but the lease, which needs the store's
+    /// answer, and when that fails the old lease goes on; and the clients of Kafka, which nobody
+    /// waits for here.
+    pub async fn take_over(&self, effective: &Effective, plan: &Plan, revision: u64) -> Taken {
         let config = &effective.config;
         // Queues first: a worker that sees a larger batch finds room for it.
         if plan.contains_key(&Component::Queues) {
@@ -64,6 +74,7 @@ impl Components {
         if plan.contains_key(&Component::Log) {
             (self.log)(&config.broker);
         }
+        let wish = self.clients.want(config, plan);
         let version = self.publisher.publish(config.clone(), revision);
         let mut rejections = Rejections::new();
         if plan.contains_key(&Component::Heartbeat) {
@@ -73,6 +84,6 @@ impl Components {
                 rejections.insert(Component::Heartbeat, error.to_string());
             }
         }
-        (version, rejections)
+        Taken { version, rejections, wish }
     }
 }

@@ -1,6 +1,7 @@
 //! The road of settings: watch, view, wanted, live, component, ack.
 
 pub mod ack;
+pub mod clients;
 pub mod components;
 mod journal;
 pub mod live;
@@ -9,5 +10,6 @@ pub mod road;
 pub mod shared;
 pub mod snapshot;
 pub mod switched;
+mod undecided;
 pub mod view;
 pub mod wanted;

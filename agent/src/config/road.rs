@@ -2,37 +2,40 @@
 //! components take it over, and once the workers have, it is acked. Level, not edge: each round
 //! looks at the whole view. I/O; the deciding is in `view`, `wanted`, `diff` and `ack`.
 
+mod fetch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use config_schemas::diff::{Plan, diff};
-use config_schemas::documents::{self, Ack, Desired, Owner};
+use config_schemas::documents::{Ack, Owner};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::layers::Effective;
 use config_schemas::{Generation, Revision};
 use jiff::Timestamp;
-use store::{Cause, Follower, KeyRange, Store, StoreError, Update};
+use store::{Cause, Follower, Store, Update};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ack::{Rejections, ack, unreadable, worker_components};
-use super::components::Components;
+use super::clients::Decision;
+use super::components::{Components, Taken};
 use super::live::Version;
 use super::report::Report;
 use super::shared::ViewWriter;
 use super::snapshot::Snapshot;
+use super::undecided::{Switched, Undecided};
 use super::view::{Standing, Touched, View};
-use super::wanted::{Documents, InEffect, Missing, Wanted, adopt, keep, missing, wanted};
+use super::wanted::{Documents, InEffect, Wanted, wanted};
 use crate::metrics::RoadMetrics;
+use fetch::FETCH_RETRY;
 
 /// Least time between two changes of what runs: a burst of edits becomes a few changes, and a
 /// value that flips there and back within it costs nothing. The first edit does not wait.
 const CHANGE_GAP: Duration = Duration::from_millis(3);
 /// How long workers may take to switch before the ack says who has not.
 const SWITCH_LIMIT: Duration = Duration::from_secs(3);
-/// Wait before a document is fetched again.
-const FETCH_RETRY: Duration = Duration::from_millis(200);
 /// A clock that is set forward must not end an edit late by more than this.
 const EXPIRY_LOOK: Duration = Duration::from_secs(10);
 
@@ -74,6 +77,11 @@ pub struct Road {
     from_snapshot: Option<Timestamp>,
     acked: Ack,
     pending: Option<Pending>,
+    /// What every worker runs, while the clients of Kafka are still being proven.
+    undecided: Undecided,
+    /// What is acked, if it is not what stuck workers run.
+    settled: Switched,
+    decisions: watch::Receiver<Decision>,
     /// The view has changed since what is wanted was decided.
     dirty: bool,
     next_change: Instant,
@@ -84,9 +92,8 @@ pub struct Road {
 
 /// Taken over by the components, not yet by every worker.
 struct Pending {
-    version: Version,
+    taken: Taken,
     revision: Option<Revision>,
-    rejections: Rejections,
     stuck: bool,
 }
 
@@ -111,7 +118,11 @@ impl Road {
         outlets: Outlets,
         metrics: RoadMetrics,
     ) -> Road {
-        let acked = ack(&start.me.incarnation, &first.effective, None, &Rejections::new());
+        let running = Arc::new(first.effective);
+        let acked = ack(&start.me.incarnation, &running, None, &Rejections::new());
+        let (effective, decisions) = (running.clone(), components.clients.decisions());
+        let settled =
+            Switched { effective, revision: None, rejections: Rejections::new(), wish: 0 };
         let now = Instant::now();
         let (documents, from_snapshot) = match start.snapshot {
             Some(kept) => (kept.documents, Some(kept.saved_at)),
@@ -127,11 +138,14 @@ impl Road {
             documents,
             listed: None,
             in_effect: first.in_effect,
-            running: Arc::new(first.effective),
+            running,
             rollback: first.rollback,
             from_snapshot,
             acked,
             pending: None,
+            undecided: Undecided::default(),
+            settled,
+            decisions,
             dirty: false,
             next_change: now,
             retry_at: None,
@@ -146,15 +160,16 @@ impl Road {
             let wake = self.wake_at();
             let board = self.components.board.clone();
             let waits_for = self.pending.as_ref().filter(|pending| !pending.stuck);
-            let waits_for = waits_for.map(|pending| pending.version);
+            let waits_for = waits_for.map(|pending| pending.taken.version);
             let late = self.pending.as_ref().filter(|pending| pending.stuck);
-            let late = late.map(|pending| pending.version);
+            let late = late.map(|pending| pending.taken.version);
             tokio::select! {
                 () = stop.cancelled() => return,
                 update = follower.next() => self.take(update),
                 () = sleep_until(wake) => self.dirty = true,
                 switched = switched(&board, waits_for, SWITCH_LIMIT) => self.switched(switched),
                 _ = switched(&board, late, Duration::MAX) => self.switched(Ok(())),
+                () = decided(&mut self.decisions) => self.acknowledge(),
             }
             if self.dirty && Instant::now() >= self.next_change {
                 self.change().await;
@@ -240,6 +255,7 @@ impl Road {
     /// Whether all of it is acked already: a look at the clock, or news that change nothing.
     fn nothing_new(&self, effective: &Effective, rollback: Option<Generation>) -> bool {
         self.pending.is_none()
+            && self.undecided.is_empty()
             && *effective == *self.running
             && rollback == self.rollback
             && self.outlets.view.read().config_revision == self.acked.revision
@@ -249,15 +265,16 @@ impl Road {
         let revision = self.outlets.view.read().config_revision;
         let stamp = revision.map_or(0, Revision::get);
         // The operator's own settings change nothing here; they are acked all the same.
-        let (version, rejections) = if plan.is_empty() {
-            let unfinished = self.pending.take();
-            let version = unfinished.as_ref().map_or(Version(0), |pending| pending.version);
-            (version, unfinished.map(|pending| pending.rejections).unwrap_or_default())
+        let taken = if plan.is_empty() {
+            let (unfinished, wish) = (self.pending.take(), self.components.clients.wished());
+            let none = Taken { version: Version(0), rejections: Rejections::new(), wish };
+            unfinished.map_or(none, |pending| pending.taken)
         } else {
             self.metrics.changes.inc();
             self.components.take_over(&self.running, plan, stamp).await
         };
-        self.pending = Some(Pending { version, revision, rejections, stuck: false });
+        let version = taken.version;
+        self.pending = Some(Pending { taken, revision, stuck: false });
         self.report();
         if self.components.board.behind(version).is_empty() {
             self.switched(Ok(()));
@@ -269,12 +286,14 @@ impl Road {
         let Some(mut pending) = self.pending.take() else { return };
         match switched {
             Ok(()) => {
-                if let Some(arrived) = self.arrived.take() {
-                    self.metrics.effect_seconds.observe(arrived.elapsed().as_secs_f64());
-                }
-                self.acked =
-                    ack(&self.me.incarnation, &self.running, pending.revision, &pending.rejections);
+                self.undecided.push(Switched {
+                    effective: self.running.clone(),
+                    revision: pending.revision,
+                    rejections: pending.taken.rejections,
+                    wish: pending.taken.wish,
+                });
                 self.keep_snapshot();
+                self.acknowledge();
             }
             Err(behind) => {
                 let list: Vec<_> = behind.iter().map(ToString::to_string).collect();
@@ -283,15 +302,39 @@ impl Road {
                     list.join(", ")
                 );
                 tracing::warn!(%reason, "not in effect everywhere");
-                let mut rejections = pending.rejections.clone();
+                let mut rejections = pending.taken.rejections.clone();
                 rejections.extend(worker_components().map(|part| (part, reason.clone())));
                 // What they really run is what was acked before.
                 let sections = ack(&self.me.incarnation, &self.running, None, &rejections).sections;
                 self.acked = Ack { sections, ..self.acked.clone() };
                 pending.stuck = true;
                 self.pending = Some(pending);
+                self.tell();
             }
         }
+    }
+
+    /// Acks the newest that every worker runs and that is decided about the clients of Kafka. An ack
+    /// says that everything up to a revision is in effect or refused, so that an edit made while a
+    /// proof is under way is in effect at once, and acked with the proof's end.
+    fn acknowledge(&mut self) {
+        let decision = self.decisions.borrow_and_update().clone();
+        if let Some(settled) = self.undecided.take(&decision) {
+            if let Some(arrived) = self.arrived.take() {
+                self.metrics.effect_seconds.observe(arrived.elapsed().as_secs_f64());
+            }
+            self.settled = settled;
+        }
+        if self.pending.as_ref().is_some_and(|pending| pending.stuck) {
+            return;
+        }
+        let Switched { effective, revision, .. } = &self.settled;
+        let rejections = self.settled.rejections(&decision);
+        self.acked = ack(&self.me.incarnation, effective, *revision, &rejections);
+        self.tell();
+    }
+
+    fn tell(&self) {
         self.metrics.show(&self.acked, &self.running);
         self.outlets.ack.send_if_modified(|sent| {
             let news = sent.as_ref() != Some(&self.acked);
@@ -318,47 +361,6 @@ impl Road {
             from_snapshot: self.from_snapshot,
         }));
     }
-
-    /// Fetches the kept generations that the view needs. They are immutable: once is enough.
-    async fn fetch(&mut self) -> Result<(), StoreError> {
-        adopt(&self.outlets.view.read(), &mut self.documents);
-        let missing =
-            missing(&self.outlets.view.read(), &self.documents, &self.me.node, self.listed);
-        match missing {
-            Missing::None => {}
-            Missing::One(generation) => {
-                let key = self.keys.key(&Key::Desired(generation));
-                match self.store.read(&key).await? {
-                    Some(entry) => self.keep(&key, &entry.value, entry.create_revision),
-                    // Written in the same transaction as the rollout: absent means put aside by
-                    // hand, and the operator will put it back.
-                    None => self.retry_at = Some(Instant::now() + FETCH_RETRY),
-                }
-            }
-            Missing::All => {
-                let prefix = self.keys.key(&Key::Unknown("desired/".into()));
-                let listing = self.store.list(&KeyRange::prefix(&prefix)).await?;
-                self.documents.clear();
-                for entry in &listing.entries {
-                    self.keep(&entry.key, &entry.value, entry.create_revision);
-                }
-                self.listed = Some(listing.revision);
-            }
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, key: &str, value: &[u8], revision: Revision) {
-        match documents::read::<Desired>(value) {
-            Ok(record) => {
-                self.outlets.view.write().unreadable.remove(key);
-                keep(&mut self.documents, record, revision);
-            }
-            Err(reason) => {
-                self.outlets.view.write().unreadable.insert(key.to_owned(), reason);
-            }
-        }
-    }
 }
 
 async fn sleep_until(wake: Option<Instant>) {
@@ -376,6 +378,13 @@ async fn switched(
     match version {
         Some(version) => board.all(version, limit).await,
         None => std::future::pending().await,
+    }
+}
+
+/// The clients have decided something; never, once nobody is there to decide.
+async fn decided(decisions: &mut watch::Receiver<Decision>) {
+    if decisions.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

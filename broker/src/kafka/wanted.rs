@@ -15,15 +15,24 @@ pub type Secrets = BTreeMap<SecretRef, Secret>;
 
 /// The Secrets that are in use: none that only stand there, so that none is read for nothing.
 pub fn secret_refs(config: &Config) -> BTreeSet<SecretRef> {
+    secret_fields(config).into_keys().collect()
+}
+
+/// The same with the setting that names each, for messages.
+pub fn secret_fields(config: &Config) -> BTreeMap<SecretRef, &'static str> {
     let kafka = &config.kafka;
     if config.broker.kind != BrokerKind::Kafka {
-        return BTreeSet::new();
+        return BTreeMap::new();
     }
-    let encrypted = [&kafka.authority, &kafka.certificate, &kafka.privateKey];
-    let encrypted = encrypted.into_iter().filter(|_| kafka.tls);
     let known = kafka.mechanism != SaslMechanism::None;
-    let login = std::iter::once(&kafka.password).filter(|_| known);
-    encrypted.chain(login).flatten().cloned().collect()
+    let all = [
+        (kafka.tls, &kafka.authority, "kafka.authority"),
+        (kafka.tls, &kafka.certificate, "kafka.certificate"),
+        (kafka.tls, &kafka.privateKey, "kafka.privateKey"),
+        (known, &kafka.password, "kafka.password"),
+    ];
+    let used = all.into_iter().filter(|(used, ..)| *used);
+    used.filter_map(|(_, reference, field)| Some((reference.clone()?, field))).collect()
 }
 
 impl KafkaOptions {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::config::components::RetuneLog;
 use agent::core::{Core, CoreOptions, Standing, start};
 use anyhow::Context as _;
 use config_schemas::documents::Owner;
@@ -80,7 +81,7 @@ impl Fleet {
                 Connections::Shared => shared.clone(),
             };
             let registry = Registry::new();
-            let log = Arc::new(|_: &config_schemas::Broker| ());
+            let log: RetuneLog = Arc::new(|_| ());
             let core = start(options(&hunt, index)?, &store, log, &registry, &tasks)?;
             tasks.spawn("worker", work(index, &core, on_switch.clone(), &tasks));
             agents.push(Member { core, registry });
