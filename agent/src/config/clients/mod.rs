@@ -3,6 +3,8 @@
 //! other edit waits for a proof. In: configurations, files. Out: decisions, which acks wait for. I/O;
 //! the deciding is in `course`.
 
+#[cfg(test)]
+mod clients_tests;
 mod course;
 
 use std::path::PathBuf;
