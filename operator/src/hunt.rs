@@ -1,6 +1,8 @@
 //! What the controller knows of one hunt between two looks, and the look itself: from resource,
 //! keys and memory to what is to be done now. Pure; `controller` does it.
 
+mod topics;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use store::Txn;
 use tokio::time::Instant;
 
+use self::topics::topics_within;
 use crate::desire::{Desire, desire};
 use crate::evaluate::{Evaluation, HeldEdits, evaluate};
 use crate::placement::{Standing, StepCause, Violation, place};
@@ -17,7 +20,6 @@ use crate::plan::{Fresh, Note, Plan, clean_up, configure};
 use crate::report;
 use crate::source::{Report, Target};
 use crate::state::{HuntView, Memory, Observed};
-use crate::topics::asked::{asked, is_in_kafka};
 use crate::topics::{Asked, Standing as TopicsStanding};
 
 /// How long a deleted resource waits for its keys to be removed. Past it the resource goes, and
@@ -57,8 +59,8 @@ pub struct Hunt {
     pub standing: Option<Standing>,
     /// Nodes that did not do well at the last look, for the gauge.
     pub unwell: Vec<NodeName>,
-    /// How its topics in Kafka stand; nothing while it is to have none.
-    pub topics: Option<TopicsStanding>,
+    /// What is asked of Kafka, and how the topics stand to it; nothing while it is to have none.
+    pub topics: Option<(Asked, TopicsStanding)>,
     /// Refused edits at the last look, for the gauge.
     pub refused: Vec<config_schemas::documents::RefusalCode>,
 }
@@ -129,10 +131,9 @@ impl Hunt {
         if !matches!(desire, Some(Desire::Remove { .. })) {
             self.deleting_since = None;
         }
-        self.see_topics(view, &judged, &mut look);
+        self.see_topics(view, &judged, desire.as_ref(), &mut look);
         match &desire {
-            Some(Desire::Remove { topics: true, .. }) if self.topics_remain(&judged, around) => {
-                look.topics = asked(view, &judged, true);
+            Some(Desire::Remove { topics: true, .. }) if self.topics_remain(around) => {
                 look.wake_by(later(around.now, topics_within(around)));
             }
             Some(Desire::Remove { retain, topics }) => {
@@ -164,39 +165,8 @@ impl Hunt {
     }
 
     fn fresh(&self, around: &Surroundings) -> Fresh {
-        let cluster = self.topics.as_ref().and_then(|topics| topics.cluster.clone());
+        let cluster = self.topics.as_ref().and_then(|(_, standing)| standing.cluster.clone());
         Fresh { store_epoch: around.store_epoch.clone(), now: around.now, cluster }
-    }
-
-    /// What is asked of Kafka goes on without a resource, as placement does.
-    fn see_topics(&mut self, view: &HuntView<'_>, judged: &Evaluation, look: &mut Look) {
-        if !is_in_kafka(judged) {
-            self.topics = None;
-            return;
-        }
-        self.topics.get_or_insert_with(TopicsStanding::looking);
-        let of = |uid: &String| view.meta.value().is_some_and(|meta| meta.uid == *uid);
-        let goes = self.deleted.as_ref().is_some_and(|deleted| of(&deleted.uid));
-        let removing = self.resource.as_ref().is_some_and(|observed| observed.deleting);
-        look.topics = asked(view, judged, false).filter(|_| !goes && !removing);
-    }
-
-    /// Whether the topics are still to be deleted before the keys are: for a while at most.
-    fn topics_remain(&mut self, judged: &Evaluation, around: &Surroundings) -> bool {
-        let since = *self.deleting_since.get_or_insert(around.instant);
-        let waits = around.instant.duration_since(since) < topics_within(around);
-        let gone = self.topics.as_ref().is_none_or(|topics| topics.removed);
-        waits && !gone && self.is_held() && is_in_kafka(judged)
-    }
-
-    /// Says that topics were to go and may still be there.
-    fn tell_of_topics(&self, to_go: bool, look: &mut Look) {
-        let left = self.topics.as_ref().filter(|topics| to_go && !topics.removed);
-        if let Some(left) = left.filter(|_| !look.txns.is_empty()) {
-            let text =
-                format!("the hunt's topics were to go and may still be there: {}", left.message);
-            look.notes.push(Note::warning("TopicsLeft", "topics", text));
-        }
     }
 
     fn is_held(&self) -> bool {
@@ -327,7 +297,7 @@ impl Hunt {
             store_trouble: self.store_trouble.as_deref(),
             troubles: &self.memory.troubles,
             hot: &self.memory.rounds.hot(),
-            topics: self.topics.as_ref(),
+            topics: self.topics.as_ref().map(|(_, standing)| standing),
             now: around.now,
         };
         let after = report::status(&findings, &before);
@@ -359,12 +329,6 @@ impl Look {
     fn wake_by(&mut self, at: Option<Timestamp>) {
         self.wake_at = self.wake_at.into_iter().chain(at).min();
     }
-}
-
-/// How long keys stay so that topics can be deleted: an unreachable cluster must not hold a deletion
-/// for ever, and the keys need their time too.
-fn topics_within(around: &Surroundings) -> Duration {
-    around.clean_up_within / 2
 }
 
 fn later(now: Timestamp, wait: Duration) -> Option<Timestamp> {

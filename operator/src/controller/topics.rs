@@ -19,15 +19,14 @@ pub(super) async fn next(topics: &mut Option<Keeper>) -> Told {
 
 impl Controller {
     pub(super) fn topics_told(&mut self, told: Told) {
-        let Some(kept) = self.hunts.get_mut(&told.hunt) else { return };
-        if kept.hunt.topics.is_some() {
-            kept.hunt.topics = Some(told.standing);
-        }
-        let target = kept.hunt.target(&told.hunt);
+        let name = &told.asked.hunt;
+        let Some(kept) = self.hunts.get_mut(name) else { return };
+        kept.hunt.topics_stand(&told.asked, told.standing);
+        let target = kept.hunt.target(name);
         for note in &told.notes {
             act::tell(&self.outlet, &self.metrics, &target, note);
         }
-        self.queue.mark(&told.hunt, Instant::now());
+        self.queue.mark(name, Instant::now());
     }
 
     /// Nothing is done without the lead.

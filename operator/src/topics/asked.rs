@@ -23,7 +23,14 @@ pub fn is_in_kafka(judged: &Evaluation) -> bool {
 /// What is asked for; nothing where the hunt has no topics. With `remove`, that they go.
 pub fn asked(view: &HuntView<'_>, judged: &Evaluation, remove: bool) -> Option<Asked> {
     let meta = view.meta.value().filter(|_| is_in_kafka(judged))?;
-    let config = judged.effective.config.clone();
+    let effective = &judged.effective.config;
+    // What is about anything else is no reason to look at the cluster again.
+    let config = Config {
+        broker: effective.broker.clone(),
+        kafka: effective.kafka.clone(),
+        topics: effective.topics.clone(),
+        ..Config::default()
+    };
     let hunt = view.hunt.clone();
     let mut wanted = TopicsWanted::of(&hunt, &config, meta.partitions);
     for document in view.desired.values().rev().take(EARLIER_MAX).filter_map(|slot| slot.value()) {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::access::SecretStore;
 use super::admin::{Admin, AdminError, Answer};
-use super::plan::{Memory, Plan, Step, plan};
+use super::plan::{Memory, Plan, Step, Trouble, plan};
 use super::seen::{Seen, Sizes};
 use super::standing::{Standing, told};
 use super::wanted::TopicsWanted;
@@ -59,9 +59,9 @@ pub struct Asked {
 /// What a task says.
 #[derive(Debug)]
 pub struct Told {
-    /// Which hunt.
-    pub hunt: HuntName,
-    /// How its topics stand.
+    /// What was asked for.
+    pub asked: Asked,
+    /// How its topics stand to that.
     pub standing: Standing,
     /// What to tell people.
     pub notes: Vec<Note>,
@@ -76,7 +76,7 @@ pub struct Task {
     link: Option<(Connection, Admin)>,
     memory: Memory,
     sizes: Option<(Instant, Sizes)>,
-    last: Option<Standing>,
+    last: Option<(Asked, Standing)>,
     failures: u32,
 }
 
@@ -213,12 +213,15 @@ impl Task {
     }
 
     fn pause(&self, plan: &Plan) -> Duration {
+        let ends_by_itself =
+            |t: &Trouble| matches!(t, Trouble::NoLeader { .. } | Trouble::BrokerAway { .. });
+        let restless = self.memory.is_restless() || plan.troubles.iter().any(ends_by_itself);
         if plan.unseen > 0 {
             ECHO_EVERY
-        } else if plan.progress.is_empty() && !self.memory.is_restless() {
-            LOOK_EVERY
-        } else {
+        } else if restless || !plan.progress.is_empty() {
             MOVING_EVERY
+        } else {
+            LOOK_EVERY
         }
     }
 
@@ -238,7 +241,7 @@ impl Task {
                 }
                 Answer::Singly(topic) => {
                     refused = true;
-                    self.memory.go_singly(&topic);
+                    self.memory.go_singly(&topic, now);
                 }
             }
         }
@@ -287,15 +290,16 @@ impl Task {
 
     /// Says what is new.
     async fn tell(&mut self, asked: &Asked, standing: Standing, notes: Vec<Note>) {
-        let hunt = asked.hunt.clone();
+        let hunt = asked.hunt.to_string();
         let left = i64::try_from(standing.moves_left).unwrap_or(i64::MAX);
-        self.metrics.topic_moves_left.with_label_values(&[&hunt.to_string()]).set(left);
-        if self.last.as_ref() == Some(&standing) && notes.is_empty() {
+        self.metrics.topic_moves_left.with_label_values(&[&hunt]).set(left);
+        let said = (asked.clone(), standing.clone());
+        if self.last.as_ref() == Some(&said) && notes.is_empty() {
             return;
         }
-        self.last = Some(standing.clone());
+        self.last = Some(said);
         // Whoever listens may be gone; then so are the assignments.
-        let _ = self.to.send(Told { hunt, standing, notes }).await;
+        let _ = self.to.send(Told { asked: asked.clone(), standing, notes }).await;
     }
 }
 

@@ -55,8 +55,8 @@ pub struct Memory {
     refused: BTreeMap<What, Refused>,
     /// What was taken and has not been seen yet: what, and when.
     taken: BTreeMap<What, (String, Instant)>,
-    /// Topics of which a setting was refused among others: theirs go one by one.
-    singly: BTreeSet<String>,
+    /// Topics of which a setting was refused among others, since when: theirs go one by one.
+    singly: BTreeMap<String, Instant>,
     /// Since when partitions could be led by who is to lead them, and are not.
     astray: BTreeMap<Spot, Instant>,
 }
@@ -92,7 +92,10 @@ impl Memory {
         let is_refused = |topic: &String| {
             self.refused.keys().any(|what| matches!(what, What::Config(t, _) if t == topic))
         };
-        self.singly.retain(|topic| !seen.topics.contains_key(topic) || is_refused(topic));
+        self.singly.retain(|topic, since| {
+            names.contains(topic.as_str())
+                && (is_refused(topic) || now.saturating_duration_since(*since) < RETRY_MAX)
+        });
         let astray = super::leaders::could_return(seen);
         self.astray.retain(|spot, _| astray.contains(spot));
         for spot in astray {
@@ -115,13 +118,13 @@ impl Memory {
     }
 
     /// One of several settings of the topic was refused, nobody knows which.
-    pub fn go_singly(&mut self, topic: &str) {
-        self.singly.insert(topic.to_owned());
+    pub fn go_singly(&mut self, topic: &str, now: Instant) {
+        self.singly.insert(topic.to_owned(), now);
     }
 
     /// Whether the topic's settings go one by one.
     pub(super) fn is_singly(&self, topic: &str) -> bool {
-        self.singly.contains(topic)
+        self.singly.contains_key(topic)
     }
 
     /// Whether that may be tried now: not while it was just taken, nor soon after it was refused.
