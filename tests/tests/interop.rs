@@ -55,7 +55,7 @@ async fn events_of_python_are_played_and_python_reads_what_became_of_them() {
     assert_eq!(told.lines().count(), 40, "{told}");
 
     // Somebody who owns nothing appends as well.
-    let forged = ["--topic", OUTCOMES, "--sync", "--reader-property", "parse.headers=true"];
+    let forged = ["--topic", OUTCOMES, "--reader-property", "parse.headers=true"];
     let line = "treasurehunt:outcome 1 0000000000000001 0\tforged\n";
     cluster.tool_with_input("kafka-console-producer", &forged, Some(line)).await.unwrap();
 

@@ -59,6 +59,7 @@ async fn apply_example(world: &World) -> Result<(), Failure> {
     }
     let wait = converged(world, None);
     let found = world.tell.during("waiting for the agents", wait).await?;
+    world.tell.during("waiting for the partitions", served(world)).await?;
     let (took, agents) = (elapsed(began.elapsed()), found.nodes.len());
     let generation = found.generation.map_or("-".to_owned(), |at| at.to_string());
     let seen = format!("{agents} agents run generation {generation}, {took} after the start");
@@ -92,6 +93,22 @@ pub(super) async fn converged(
     })
     .await
     .map_err(|failure| failure.hint("`hunt dev status` and `hunt dev logs NAME` tell more"))
+}
+
+/// Waits until the owner of every partition says that it serves it: with Kafka that takes topics,
+/// and clients that have proven themselves.
+pub(super) async fn served(world: &World) -> Result<(), Failure> {
+    let all = || async {
+        let (mut count, mut serving) = (0, 0);
+        for (_, address) in world.layout.agents() {
+            let shown = world.http.get(&address, "/partitions").await?.json()?;
+            let all = shown["partitions"].as_array().cloned().unwrap_or_default();
+            count = count.max(all.len());
+            serving += all.iter().filter(|it| it["mine"] == true && it["serving"] == true).count();
+        }
+        Ok((count > 0 && serving == count).then_some(()))
+    };
+    until(CONVERGED_LIMIT, "every partition is served", all).await
 }
 
 /// Plays a short game over HTTP.

@@ -106,7 +106,7 @@ async fn a_zombie_is_told_from_an_owner(python: &PythonPrograms, cluster: &Kafka
         "key.separator=|",
     ];
     let properties = properties.iter().flat_map(|property| ["--reader-property", *property]);
-    let args: Vec<&str> = ["--topic", "outcomes", "--sync"].into_iter().chain(properties).collect();
+    let args: Vec<&str> = ["--topic", "outcomes"].into_iter().chain(properties).collect();
     let input = lines.concat();
     cluster.tool_with_input("kafka-console-producer", &args, Some(&input)).await.unwrap();
     let args = ["--bootstrap", &cluster.bootstrap(), "--topic", "outcomes"];

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::put_command;
 use super::tour::{Seen, Tour};
 use crate::dev::kube::{self, Source, shown};
-use crate::dev::up::{CONVERGED_LIMIT, EDIT_LIMIT, converged, edit, example, write_edit};
+use crate::dev::up::{CONVERGED_LIMIT, EDIT_LIMIT, converged, edit, example, served, write_edit};
 use crate::dev::world::{World, until};
 use crate::failure::Failure;
 use crate::reach::Etcd;
@@ -35,9 +35,10 @@ pub(super) async fn apply(world: &World, tour: &mut Tour) -> Result<(), Failure>
         let (took, returned) = applied(world, &etcd, &manifest, Generation(1)).await?;
         let fleet = converged(world, Some(Generation(1))).await?;
         wait_for_condition(&source, "Converged").await?;
+        served(world).await?;
         let what = format!(
             "{} agents acked generation 1 ({} after the command returned); Converged=True\n\
-             {} partitions placed",
+             {} partitions placed and served",
             fleet.nodes.len(),
             elapsed(took.saturating_sub(returned)),
             fleet.partitions.served

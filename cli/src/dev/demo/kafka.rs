@@ -8,14 +8,14 @@ mod described;
 
 use std::time::Duration;
 
-use config_schemas::{Config, TopicRole};
+use config_schemas::{Config, Generation, TopicRole};
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use self::described::{Topics, declared};
 use super::config::{done, expect_everywhere, status_of, with};
 use super::examples;
-use super::faults::{EVENTS, EVENTS_LIMIT, begin, pid};
+use super::faults::{EVENTS, EVENTS_LIMIT, begin, fleet, pid};
 use super::put_command;
 use super::tour::{Seen, Tour};
 use super::verdict::judged;
@@ -35,6 +35,8 @@ const TOPICS_LIMIT: Duration = Duration::from_secs(60);
 const REPLICAS_FIRST: u64 = 2;
 /// The broker that dies.
 const VICTIM: &str = "kafka-2";
+/// Before the status or a tool is asked again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Where nobody listens.
 const NOBODY: &str = r#"["127.0.0.1:1"]"#;
 const READY: &str = "TopicsReady";
@@ -193,16 +195,19 @@ pub(super) async fn replicas_raised(world: &World, tour: &mut Tour) {
         let wanted = declared(&manifest)?;
         let began = Instant::now();
         examples::apply(world, &manifest).await?;
-        let (confirmed, told) = raised(world, &wanted).await?;
+        let told = topics_ready(world).await?;
         let took = began.elapsed();
+        let confirmed = confirmed(world, &wanted).await?;
         stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
         let played = stream.finish().await;
         if played.refused > 0 {
-            return Err(Failure::failed(format!("{} events were refused", played.refused)));
+            let (refused, why) = (played.refused, &played.last_refusal);
+            return Err(Failure::failed(format!("{refused} events were refused, the last: {why}")));
         }
         let what = format!(
-            "on the way the status said: {told}\n{confirmed}\nno event was refused, the longest \
+            "on the way the status said: {}\n{confirmed}\nno event was refused, the longest \
              wait {}\n{}",
+            told.unwrap_or_else(|| "nothing".to_owned()),
             elapsed(played.longest),
             judged(world, &played).await?
         );
@@ -210,25 +215,6 @@ pub(super) async fn replicas_raised(world: &World, tour: &mut Tour) {
     };
     let command = format!("{}\n{}", world.source().apply_command(&file), describe_command(world));
     tour.step("the replication factor is raised under load", &command, work).await;
-}
-
-/// Waits until the tools see what is wanted; what they say, and what the status said meanwhile.
-async fn raised(world: &World, wanted: &Config) -> Result<(String, String), Failure> {
-    let mut on_the_way = String::new();
-    let began = Instant::now();
-    loop {
-        if let Some(message) = unready(world).await? {
-            on_the_way = message;
-        }
-        match confirmed(world, wanted).await {
-            Ok(confirmed) => {
-                topics_ready(world).await?;
-                return Ok((confirmed, on_the_way));
-            }
-            Err(failure) if began.elapsed() > TOPICS_LIMIT => return Err(failure),
-            Err(_) => {}
-        }
-    }
 }
 
 /// A broker is killed while players play, and comes back.
@@ -245,7 +231,11 @@ pub(super) async fn broker_dies(world: &World, tour: &mut Tour) {
         let back = Instant::now();
         world.start_kafka().await?;
         let wanted = declared(&example(world)?)?;
-        let again = || async { Ok(lagging(&described(world).await?).is_none().then_some(())) };
+        let again = || async {
+            // The tool takes a second of a core, which the brokers need more.
+            tokio::time::sleep(LOOK_AGAIN).await;
+            Ok(lagging(&described(world).await?).is_none().then_some(()))
+        };
         until(TOPICS_LIMIT, "every replica in sync again", again).await?;
         let recovered = back.elapsed();
         stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
@@ -288,35 +278,35 @@ fn lagging(topics: &Topics) -> Option<&str> {
     topics.iter().find(|(_, topic)| lags(topic)).map(|(name, _)| name.as_str())
 }
 
-async fn topics_ready(world: &World) -> Result<(), Failure> {
-    let mut last = None;
-    let began = Instant::now();
+/// Waits until the status says that topics are as the newest generation declares them; what it said
+/// on the way, in the midst of it.
+async fn topics_ready(world: &World) -> Result<Option<String>, Failure> {
+    let newest = fleet(world).await?.kept.keys().max().copied().unwrap_or(Generation(0));
+    let (began, mut on_the_way) = (Instant::now(), Vec::new());
     while began.elapsed() < TOPICS_LIMIT {
-        match ready(world).await? {
-            Some((true, _)) => return Ok(()),
-            Some((false, message)) => last = Some(message),
+        let status = status_of(&world.source()).await?;
+        match ready(&status, newest) {
+            Some((true, _)) => {
+                let middle = on_the_way.len() / 2;
+                return Ok(on_the_way.into_iter().nth(middle));
+            }
+            Some((false, message)) => on_the_way.push(message),
             None => {}
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
-    let last = last.unwrap_or_else(|| "the status does not tell of topics".to_owned());
+    let last = on_the_way.pop().unwrap_or_else(|| "the status does not tell of topics".to_owned());
     Err(Failure::failed(format!("{READY} is not True within {}: {last}", elapsed(TOPICS_LIMIT))))
 }
 
-/// What the status says of topics that are not as wanted yet.
-async fn unready(world: &World) -> Result<Option<String>, Failure> {
-    Ok(ready(world).await?.filter(|(ready, _)| !ready).map(|(_, message)| message))
-}
-
-/// Whether topics are ready as the status has it, and its words.
-async fn ready(world: &World) -> Result<Option<(bool, String)>, Failure> {
-    let status = status_of(&world.source()).await?;
-    let all = status["conditions"].as_array().cloned().unwrap_or_default();
-    let found = all.iter().find(|condition| condition["type"] == READY);
-    Ok(found.map(|condition: &Json| {
-        let message = condition["message"].as_str().unwrap_or_default().to_owned();
-        (condition["status"] == "True", message)
-    }))
+/// Whether topics are as that generation wants them, and the status's words; nothing while it tells
+/// of an older one.
+fn ready(status: &Json, newest: Generation) -> Option<(bool, String)> {
+    let all = status["conditions"].as_array()?;
+    let found = all.iter().find(|condition| condition["type"] == READY)?;
+    let is_new = found["observedGeneration"].as_u64() >= Some(newest.0);
+    let message = found["message"].as_str().unwrap_or_default().to_owned();
+    is_new.then(|| (found["status"] == "True", message))
 }
 
 fn topic(world: &World, role: TopicRole) -> String {
@@ -332,4 +322,33 @@ fn with_topics(world: &World, text: &str) -> String {
 /// A pattern of all topics of the hunt.
 fn all_topics(world: &World) -> String {
     format!("{}[.]{}[.].*", world.layout.hunt.namespace, world.layout.hunt.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_ready_for_a_generation_only_when_the_status_tells_of_it() {
+        let check = |observed: u64, status: &str, expected: Option<bool>| {
+            let condition = serde_json::json!(
+                {"type": READY, "status": status, "observedGeneration": observed, "message": "m"}
+            );
+            let status = serde_json::json!({"conditions": [{"type": "Ready"}, condition]});
+            let found = ready(&status, Generation(2));
+            assert_eq!(found, expected.map(|ready| (ready, "m".to_owned())));
+        };
+        check(1, "True", None);
+        check(2, "False", Some(false));
+        check(2, "True", Some(true));
+        assert_eq!(ready(&Json::Null, Generation(0)), None);
+    }
+
+    #[test]
+    fn the_tour_begins_with_fewer_replicas_than_the_example() {
+        let text = "spec: {topics: {replicationFactor: 3, minInSync: 2}}";
+        let (from, to) = replicas(text).unwrap();
+        assert_eq!(declared(&text.replace(&from, &to)).unwrap().topics.replicationFactor, 2);
+        assert!(replicas("spec: {}").is_err());
+    }
 }

@@ -61,6 +61,8 @@ pub(super) struct Played {
     pub(super) longest: Duration,
     pub(super) refused: usize,
     pub(super) unanswered: usize,
+    /// Why the last one of these was.
+    pub(super) last_refusal: String,
 }
 
 impl Stream {
@@ -120,6 +122,7 @@ impl Stream {
             longest: *lock(&counts.longest),
             refused: counts.refused.load(Ordering::Relaxed),
             unanswered: counts.unanswered.load(Ordering::Relaxed),
+            last_refusal: lock(&counts.last_refusal).clone(),
         }
     }
 }
@@ -288,6 +291,7 @@ mod tests {
             longest: Duration::ZERO,
             refused: 0,
             unanswered: 0,
+            last_refusal: String::new(),
         };
         assert_eq!(played.served_again(10), (Duration::from_micros(20), 2));
         assert_eq!(played.served_again(14), (Duration::from_micros(11), 1));

@@ -95,7 +95,7 @@ async fn produce_by_console(
     let run = "tour-console";
     let all = joins(run);
     let lines: String = all.iter().map(|(key, event)| format!("{key}\t{event}\n")).collect();
-    let args = ["--topic", topic, "--sync", "--reader-property", "parse.key=true"];
+    let args = ["--topic", topic, "--reader-property", "parse.key=true"];
     world.kafka_tool("kafka-console-producer", &args, Some(&lines)).await?;
     // Where Kafka's own client puts a key is where we look for it.
     let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
@@ -140,6 +140,7 @@ fn played(run: &str, all: Vec<(String, Json)>, place: impl Fn(&str) -> u32) -> P
         longest: std::time::Duration::ZERO,
         refused: 0,
         unanswered: 0,
+        last_refusal: String::new(),
     }
 }
 
