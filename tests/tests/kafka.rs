@@ -84,7 +84,9 @@ async fn a_broker_that_dies_loses_nothing_and_every_partition_serves_again() {
     nothing_wrong(&report);
     until("the hunt is well again", SOON, async || {
         let report = loaded(&world, "--rate 100 --for 2s --players 100").await;
-        report.total.accepted == report.total.due
+        let total = &report.total;
+        anyhow::ensure!(total.accepted == total.due, "{report:?}");
+        Ok(())
     })
     .await;
 }
@@ -105,11 +107,13 @@ async fn events_of_ordinary_clients_are_played_and_what_cannot_be_is_a_dead_lett
     ];
     let input = lines.join("\n") + "\n";
     cluster.tool_with_input("kafka-console-producer", &args.concat(), Some(&input)).await.unwrap();
-    let (http, address) = (Http::default(), addresses(&world).remove(0));
+    let port = world.agents[0].http;
     until("all four are judged", SOON, async || {
-        let url = format!("http://{address}/v1/outcomes?limit=100");
-        let page = http.get(&url).await.unwrap();
-        ["c-1", "c-2", "kafka:", "dead_letter"].iter().all(|part| page.contains(part))
+        let page = world.http.text(port, "/v1/outcomes?limit=100").await?;
+        for part in ["c-1", "c-2", "kafka:", "dead_letter"] {
+            anyhow::ensure!(page.contains(part), "{part} is not in {page}");
+        }
+        Ok(())
     })
     .await;
     let args = [
