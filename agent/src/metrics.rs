@@ -5,7 +5,7 @@ mod plane;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use config_schemas::documents::Ack;
+use config_schemas::documents::{Ack, Outcome};
 use config_schemas::layers::Effective;
 use config_schemas::{LOAD_WINDOW, SlowCode};
 use prometheus::core::{Collector, Desc};
@@ -31,6 +31,7 @@ pub struct RoadMetrics {
     generation: IntGauge,
     revision: IntGauge,
     refused: IntGaugeVec,
+    rejected: IntGaugeVec,
     setting: GaugeVec,
     hash: IntGaugeVec,
     edits: IntCounterVec,
@@ -70,6 +71,14 @@ impl RoadMetrics {
                 Opts::new("treasurehunt_agent_refused_edits", "Edits refused now, by reason."),
                 &["code"],
             )?,
+            rejected: IntGaugeVec::new(
+                Opts::new(
+                    "treasurehunt_agent_rejected_section",
+                    "1 for a section whose newest settings could not be taken over; what ran before \
+                     runs.",
+                ),
+                &["section"],
+            )?,
             setting: GaugeVec::new(
                 Opts::new(
                     "treasurehunt_agent_setting",
@@ -98,6 +107,7 @@ impl RoadMetrics {
         registry.register(Box::new(metrics.generation.clone()))?;
         registry.register(Box::new(metrics.revision.clone()))?;
         registry.register(Box::new(metrics.refused.clone()))?;
+        registry.register(Box::new(metrics.rejected.clone()))?;
         registry.register(Box::new(metrics.setting.clone()))?;
         registry.register(Box::new(metrics.hash.clone()))?;
         registry.register(Box::new(metrics.edits.clone()))?;
@@ -143,6 +153,12 @@ impl RoadMetrics {
         self.refused.reset();
         for (code, count) in codes {
             self.refused.with_label_values(&[code]).set(count);
+        }
+        self.rejected.reset();
+        for (section, outcome) in &ack.sections {
+            if matches!(outcome, Outcome::Rejected { .. }) {
+                self.rejected.with_label_values(&[section.as_str()]).set(1);
+            }
         }
         for (path, value) in &effective.values {
             if let Some(number) = value.as_number() {

@@ -27,12 +27,16 @@ pub struct Found {
     pub problems: BTreeMap<SecretRef, String>,
 }
 
-/// Reads all that is `wanted` from `folder`. Looks again until two looks agree, so that a
-/// certificate is not paired with the key of another.
+/// Reads all that is `wanted` from `folder`.
 pub fn look(folder: Option<&Path>, wanted: &BTreeSet<SecretRef>) -> Found {
-    let mut found = look_once(folder, wanted);
+    settled(|| look_once(folder, wanted))
+}
+
+/// Looks until two looks agree, so that a certificate is not paired with the key of another.
+fn settled<T: PartialEq>(mut look: impl FnMut() -> T) -> T {
+    let mut found = look();
     for _ in 1..LOOKS_MAX {
-        let again = look_once(folder, wanted);
+        let again = look();
         if again == found {
             break;
         }
@@ -116,6 +120,18 @@ mod tests {
         assert_eq!(texts(), ["old", "k1"]);
         mount(&secret, "two", &[("password", "new"), ("tls.key", "k2")]);
         assert_eq!(texts(), ["new", "k2"]);
+    }
+
+    #[test]
+    fn what_changes_under_the_look_is_looked_at_again_and_not_for_ever() {
+        let check = |seen: &[u32], expected: u32, looks: usize| {
+            let mut rest = seen.iter();
+            assert_eq!(settled(|| *rest.next().unwrap()), expected, "{seen:?}");
+            assert_eq!(seen.len() - rest.len(), looks, "{seen:?}");
+        };
+        check(&[1, 1, 1, 1, 1], 1, 2);
+        check(&[1, 2, 2, 2, 2], 2, 3);
+        check(&[1, 2, 3, 4, 5], 4, LOOKS_MAX);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use config_schemas::documents::{
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{BrokerKind, Config, Generation, HuntName, NodeName, Revision, read_sections};
 use futures::FutureExt as _;
-use prometheus::Registry;
+use prometheus::{Registry, TextEncoder};
 use serde_json::json;
 use store::sim::SimEtcd;
 use store::{Store, StoreOptions};
@@ -183,6 +183,7 @@ struct Whole {
     etcd: SimEtcd,
     keys: HuntKeys,
     core: Core,
+    registry: Registry,
     calls: mpsc::Receiver<Call>,
     tasks: Tasks,
     _folder: tempfile::TempDir,
@@ -210,7 +211,7 @@ impl Whole {
         let (registry, tasks) = (Registry::new(), Tasks::default());
         let keys = HuntKeys::new(&hunt());
         let core = core::start(options, &store, logs, &registry, &tasks).unwrap();
-        let whole = Whole { etcd, keys, core, calls, tasks, _folder: folder };
+        let whole = Whole { etcd, keys, core, registry, calls, tasks, _folder: folder };
         let meta = Meta {
             format: FORMAT,
             store_epoch: "epoch".to_owned(),
@@ -311,6 +312,9 @@ async fn what_cannot_be_is_rejected_with_its_reason_and_taken_over_once_it_can()
     let edited = whole.edit("kafka/bootstrap", "['nowhere:1']");
     drop(next(&mut whole.calls).await.answer(Err("no broker can be reached")));
     let ack = whole.acked(edited, "kafka", Some("no broker can be reached")).await;
+    let shown = TextEncoder::new().encode_to_string(&whole.registry.gather()).unwrap();
+    let line = r#"treasurehunt_agent_rejected_section{section="kafka"} 1"#;
+    assert!(shown.contains(line), "{shown}");
     assert!(matches!(ack.sections["session"], Outcome::Rejected { .. }));
     assert_eq!(ack.sections["buffers"], Outcome::InEffect);
     let other = whole.edit("buffers/events", "98");
@@ -319,5 +323,7 @@ async fn what_cannot_be_is_rejected_with_its_reason_and_taken_over_once_it_can()
     let again = next(&mut whole.calls).await.answer(Ok(())).unwrap();
     assert_eq!(again.connection.bootstrap.as_str(), "nowhere:1");
     whole.acked(other, "kafka", None).await;
+    let shown = TextEncoder::new().encode_to_string(&whole.registry.gather()).unwrap();
+    assert!(!shown.contains("treasurehunt_agent_rejected_section{"), "{shown}");
     whole.tasks.finish().await;
 }
