@@ -10,7 +10,7 @@ use super::replicas::Moves;
 /// Every partition weighs this besides its bytes: empty ones are counted, and a few bytes more on
 /// one side are no reason to move anything.
 const WEIGHT: u64 = 64 << 20;
-/// A smaller partition is moved freely.
+/// A smaller partition is moved for a gap of more than two partitions.
 const CHEAP_BYTES: u64 = 1 << 20;
 /// What is left as it is, as a part of the mean load.
 const TOLERATED: u64 = 4;
@@ -42,6 +42,15 @@ struct Part<'a> {
     is_planned: bool,
 }
 
+/// What a change costs.
+#[derive(Debug, Clone, Copy)]
+enum Cost {
+    /// Another leader.
+    Election,
+    /// Another replica.
+    Copy,
+}
+
 impl<'a> Part<'a> {
     fn of(seen: &Seen, spot: Spot, found: &'a SeenPartition) -> Part<'a> {
         let bytes = seen.sizes.partitions.get(&spot).copied();
@@ -55,9 +64,14 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// How much wider than its own weight a gap must be for the partition to cross it.
-    fn threshold(&self, mean: u64) -> u64 {
-        self.weight + if self.is_cheap { 0 } else { mean / TOLERATED }
+    /// How wide a gap must be for the partition to cross it.
+    fn threshold(&self, mean: u64, cost: Cost) -> u64 {
+        let tolerated = match (self.is_cheap, cost) {
+            (true, Cost::Election) => 0,
+            (true, Cost::Copy) => WEIGHT,
+            (false, _) => mean / TOLERATED,
+        };
+        self.weight + tolerated
     }
 }
 
@@ -65,7 +79,7 @@ impl Draft<'_> {
     /// Puts another replica first where that evens out who leads; nothing is copied.
     fn lead_elsewhere(&mut self) -> bool {
         let loads = self.loads(|replicas| replicas.get(..1).unwrap_or_default());
-        self.best(&loads, |part, from, to| {
+        self.best(&loads, Cost::Election, |part, from, to| {
             let first = part.replicas.first() == Some(&from) && part.found.in_sync.contains(&to);
             let place = part.replicas.iter().position(|replica| *replica == to)?;
             let mut replicas = part.replicas.clone();
@@ -78,7 +92,7 @@ impl Draft<'_> {
     fn lie_elsewhere(&mut self) -> bool {
         let seen = self.seen;
         let loads = self.loads(|replicas| replicas);
-        self.best(&loads, |part, from, to| {
+        self.best(&loads, Cost::Copy, |part, from, to| {
             let place = part.replicas.iter().position(|replica| *replica == from)?;
             let leads = part.found.leader == Some(from) || place == 0;
             if part.replicas.contains(&to) || (leads && part.replicas.len() > 1) {
@@ -107,6 +121,7 @@ impl Draft<'_> {
     fn best(
         &mut self,
         loads: &BTreeMap<BrokerId, u64>,
+        cost: Cost,
         changed: impl Fn(&Part<'_>, BrokerId, BrokerId) -> Option<Vec<BrokerId>>,
     ) -> bool {
         let count = u64::try_from(loads.len().max(1)).unwrap_or(1);
@@ -118,7 +133,7 @@ impl Draft<'_> {
         }
         gaps.sort_by(|a, b| b.cmp(a));
         for (gap, from, to) in gaps.into_iter().take_while(|(gap, ..)| *gap > WEIGHT) {
-            let fits = |part: &&mut Part<'_>| !part.is_planned && gap > part.threshold(mean);
+            let fits = |part: &&mut Part<'_>| !part.is_planned && gap > part.threshold(mean, cost);
             let crossing = self.parts.iter_mut().filter(fits).filter_map(|part| {
                 let replicas = changed(part, from, to)?;
                 Some((gap.abs_diff(2 * part.weight), part.spot.clone(), replicas, part))

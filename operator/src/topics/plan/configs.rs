@@ -64,7 +64,7 @@ fn waits(topic: &TopicWanted, found: &SeenTopic, plan: &mut Plan) -> bool {
     let now = found.effective.get(IN_SYNC_MIN).and_then(|text| text.parse().ok());
     let has = found.partitions.iter().map(|partition| partition.in_sync.len()).min();
     let has = has.unwrap_or_default();
-    let waits = has < wanted && now.is_some_and(|now: usize| now < wanted);
+    let waits = has < wanted && now.is_none_or(|now: usize| now < wanted);
     if waits {
         let topic = topic.name.clone();
         plan.progress.push(Progress::InSyncWaits { topic, wanted, has });

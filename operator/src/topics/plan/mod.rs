@@ -290,3 +290,7 @@ fn standing(topic: &TopicWanted, seen: &Seen, plan: &mut Plan) {
     });
     plan.troubles.extend(told);
 }
+
+#[cfg(test)]
+#[path = "plan_tests/mod.rs"]
+mod tests;

@@ -150,7 +150,7 @@ impl Draft<'_> {
                     replicas.iter().filter(|o| self.seen.rack(**o) == self.seen.rack(*r));
                 let behind = !partition.in_sync.contains(r);
                 let preferred = partition.preferred() == Some(*r);
-                (!preferred, behind, same_rack.count(), self.loads.replicas(&topic.name, *r), *r)
+                (behind, !preferred, same_rack.count(), self.loads.replicas(&topic.name, *r), *r)
             });
             let Some(most) = most else { break };
             replicas.retain(|replica| *replica != most);
