@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::KafkaOptions;
+use config_schemas::diff::{ComponentChange, Plan};
 use config_schemas::documents::{
     Ack, Desired, FORMAT, HASH_MURMUR2, Meta, Outcome, Owner, Rollout, read, write,
 };
 use config_schemas::keys::{HuntKeys, Key};
-use config_schemas::{BrokerKind, Config, Generation, HuntName, NodeName, Revision, read_sections};
+use config_schemas::{
+    BrokerKind, Component, Config, Cost, Generation, HuntName, NodeName, Revision, SaslMechanism,
+    read_sections,
+};
 use futures::FutureExt as _;
 use prometheus::{Registry, TextEncoder};
 use serde_json::json;
@@ -156,7 +160,7 @@ async fn a_secret_that_is_missing_is_named_until_it_is_there() {
 #[tokio::test(start_paused = true)]
 async fn what_fails_is_tried_again_until_it_works() {
     let mut open = config();
-    open.kafka.mechanism = config_schemas::SaslMechanism::None;
+    open.kafka.mechanism = SaslMechanism::None;
     let mut alone = Alone::of(&open);
     for _ in 0..8 {
         drop(next(&mut alone.calls).await.answer(Err("nobody answers")));
@@ -166,6 +170,29 @@ async fn what_fails_is_tried_again_until_it_works() {
     alone.decided(1, Ok(())).await;
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(alone.calls.try_recv().is_err(), "what works is left alone");
+    alone.tasks.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_wishes_one_is_tried_at_a_time_and_then_the_newest() {
+    let mut wanted = config();
+    wanted.kafka.mechanism = SaslMechanism::None;
+    let mut alone = Alone::of(&wanted);
+    let first = next(&mut alone.calls).await;
+    let change = ComponentChange { cost: Cost::Swap, changes: Vec::new() };
+    let plan = Plan::from([(Component::Kafka, change)]);
+    for number in 2..=50 {
+        wanted.producer.linger = Duration::from_millis(number);
+        assert_eq!(alone.clients.want(&wanted, &plan), number);
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        assert!(alone.calls.try_recv().is_err(), "two at a time");
+    }
+    drop(first.answer(Ok(())));
+    let last = next(&mut alone.calls).await.answer(Ok(())).unwrap();
+    assert_eq!(last.settings.producer.linger, Duration::from_millis(50));
+    alone.decided(50, Ok(())).await;
+    let other = Plan::from([(Component::Queues, plan[&Component::Kafka].clone())]);
+    assert_eq!(alone.clients.want(&wanted, &other), 50, "it does not concern them");
     alone.tasks.finish().await;
 }
 

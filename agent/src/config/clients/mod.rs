@@ -138,11 +138,11 @@ impl Keeper {
                 }
                 found = ended(&mut look) => {
                     look_at = (!found.wanted.is_empty()).then(|| Instant::now() + LOOK);
-                    self.take(found);
+                    look = (!self.take(found)).then(|| self.look());
                 }
                 changed = self.wishes.changed() => match changed {
-                    // Looked at afresh: it may name other Secrets.
-                    Ok(()) => look = Some(self.look()),
+                    // A look under way is not begun anew, or a stream of wishes would have no end.
+                    Ok(()) => look = look.or_else(|| Some(self.look())),
                     Err(_) => return,
                 },
                 () = sleep_until(look_at), if look.is_none() => look = Some(self.look()),
@@ -176,12 +176,12 @@ impl Keeper {
         })
     }
 
-    fn take(&mut self, found: Found) {
+    /// Makes the newest wish of what was found; not, if it needs other Secrets than were looked for.
+    fn take(&mut self, found: Found) -> bool {
         let wish = self.wishes.borrow().clone();
         let fields = secret_fields(&wish.config);
         if !fields.keys().eq(&found.wanted) {
-            // Of a wish before; the look for this one is on its way.
-            return;
+            return false;
         }
         if found.wanted == self.found.wanted && found != self.found {
             tracing::info!("a Secret in use has changed");
@@ -198,6 +198,7 @@ impl Keeper {
         };
         self.course.want(wish.number, target);
         self.tell();
+        true
     }
 
     fn target(&self, config: &Config) -> Target {
