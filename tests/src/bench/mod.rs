@@ -6,6 +6,7 @@ mod effect;
 mod fleet;
 mod heartbeat;
 mod hunts;
+mod kafka;
 mod machine;
 mod moves;
 mod numbers;
@@ -61,6 +62,37 @@ pub enum Figure {
     Wall,
     /// Three times what an agent can take, for a minute.
     Overload,
+    /// On Kafka: what a partition's worker plays beside a bare client, and what it rebuilds.
+    KafkaPlay,
+    /// On Kafka: what a swap of producer or consumer costs under load.
+    KafkaSwaps,
+    /// On Kafka: a broker that dies under load.
+    KafkaKilled,
+}
+
+/// Where events are kept while a figure is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum On {
+    /// A log on this machine's disk.
+    #[default]
+    Embedded,
+    /// Three brokers on this machine.
+    Kafka,
+}
+
+impl Figure {
+    /// The figures of a broker.
+    #[must_use]
+    pub fn all(on: On) -> Vec<Figure> {
+        let kafka = [Figure::KafkaPlay, Figure::KafkaSwaps, Figure::KafkaKilled];
+        match on {
+            On::Kafka => kafka.to_vec(),
+            On::Embedded => {
+                let all = Figure::value_variants().iter().copied();
+                all.filter(|figure| !kafka.contains(figure)).collect()
+            }
+        }
+    }
 }
 
 /// How to measure.
@@ -108,6 +140,9 @@ impl Figure {
             Figure::Moves => moves::take(setting, rows).await,
             Figure::Wall => wall::take(setting, rows).await,
             Figure::Overload => overload::take(setting, rows).await,
+            Figure::KafkaPlay => kafka::play::take(setting, rows).await,
+            Figure::KafkaSwaps => kafka::swaps::take(setting, rows).await,
+            Figure::KafkaKilled => kafka::killed::take(setting, rows).await,
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum Goal {
     None,
     /// This or less.
     AtMost(f64),
+    /// This or more.
+    AtLeast(f64),
 }
 
 /// One value.
@@ -40,12 +42,17 @@ impl Row {
         Row { goal: Goal::AtMost(goal), ..self }
     }
 
+    pub(super) fn at_least(self, goal: f64) -> Row {
+        Row { goal: Goal::AtLeast(goal), ..self }
+    }
+
     /// Whether it is as it should be; nothing without a goal.
     #[must_use]
     pub fn met(&self) -> Option<bool> {
         match self.goal {
             Goal::None => None,
             Goal::AtMost(most) => Some(self.value <= most),
+            Goal::AtLeast(least) => Some(self.value >= least),
         }
     }
 }
@@ -96,6 +103,7 @@ fn line(text: &mut String, row: &Row) {
     let goal = match row.goal {
         Goal::None => String::new(),
         Goal::AtMost(most) => format!("at most {}", short(most)),
+        Goal::AtLeast(least) => format!("at least {}", short(least)),
     };
     let verdict = match row.met() {
         None => "",
@@ -146,6 +154,10 @@ fn row_json(row: &Row) -> Json {
     let mut shown = json!({"what": row.what, "value": row.value, "unit": row.unit});
     if let Goal::AtMost(most) = row.goal {
         shown["atMost"] = json!(most);
+        shown["met"] = json!(row.met());
+    }
+    if let Goal::AtLeast(least) = row.goal {
+        shown["atLeast"] = json!(least);
         shown["met"] = json!(row.met());
     }
     shown

@@ -3,7 +3,6 @@
 //! Processor time is that of the whole process, commit threads included: what a busy machine
 //! cannot stretch. I/O.
 
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,13 +14,10 @@ use agent::partitions::log::Log;
 use agent::partitions::outbox::Forward;
 use agent::partitions::plane::{self, Plane, PlaneOptions};
 use anyhow::Context as _;
-use broker::{
-    Broker as _, Claim, Embedded, EmbeddedOptions, EmbeddedOwned, LogKind, Owned as _, Reader as _,
-    Records,
-};
+use broker::{Broker as _, Claim, Embedded, EmbeddedOptions, LogKind, Owned, Reader as _, Records};
 use config_schemas::documents::{FORMAT, HASH_MURMUR2, Meta, Owner, PartitionRecord, write};
 use config_schemas::keys::{HuntKeys, Key};
-use config_schemas::{Epoch, HuntName, NodeName, Offset, PartitionId};
+use config_schemas::{BrokerKind, Epoch, HuntName, NodeName, Offset, PartitionId};
 use events::{Event, EventId, HuntGame, Kind, OutcomeRecord};
 use prometheus::Registry;
 use servers::ProcessStat;
@@ -31,7 +27,7 @@ use telemetry::tasks::Tasks;
 use super::numbers::median;
 use super::{Row, STEP_LIMIT, Scene, Setting, within};
 
-const P: PartitionId = PartitionId(0);
+pub(super) const P: PartitionId = PartitionId(0);
 const UID: &str = "bench";
 const EVENTS: usize = 1_000_000;
 const PLAYERS: usize = 10_000;
@@ -45,11 +41,11 @@ const GOAL_NANOS: f64 = 1e9 / 300_000.0;
 
 /// What one event costs.
 #[derive(Debug, Clone, Copy)]
-struct Cost {
+pub(super) struct Cost {
     /// Nanoseconds by the clock.
-    wall: f64,
+    pub(super) wall: f64,
     /// Nanoseconds of the processor.
-    cpu: f64,
+    pub(super) cpu: f64,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +76,7 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
     Ok(())
 }
 
-fn middle(costs: &[Cost]) -> Cost {
+pub(super) fn middle(costs: &[Cost]) -> Cost {
     let of = |each: fn(&Cost) -> f64| median(&costs.iter().map(each).collect::<Vec<_>>());
     Cost { wall: of(|cost| cost.wall), cpu: of(|cost| cost.cpu) }
 }
@@ -96,12 +92,14 @@ async fn round(count: usize, costs: &mut Costs) -> anyhow::Result<()> {
     costs.append.push(timed(count, append(&owned, batches)).await?);
     owned.release().await;
     costs.read.push(timed(count, read(&log, count)).await?);
-    costs.play.push(play(folder.path(), &hunt, count).await?);
+    let log = Log::new(folder.path().to_owned(), hunt.clone());
+    let game = Game { hunt, kind: BrokerKind::Embedded, log, epoch: Epoch(2) };
+    costs.play.push(play(&game, Offset(0), count).await?);
     Ok(())
 }
 
 /// The cost per event of what `work` does with `count` of them.
-async fn timed(
+pub(super) async fn timed(
     count: usize,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<Cost> {
@@ -120,7 +118,7 @@ fn own_cpu() -> anyhow::Result<Duration> {
     Ok(stat.cpu_time())
 }
 
-fn batches(count: usize) -> Vec<Records> {
+pub(super) fn batches(count: usize) -> Vec<Records> {
     let numbers: Vec<usize> = (0..count).collect();
     let batch = |numbers: &[usize]| {
         let mut records = Records::new();
@@ -150,7 +148,7 @@ fn event(number: usize) -> Event {
     }
 }
 
-async fn append(owned: &EmbeddedOwned, batches: Vec<Records>) -> anyhow::Result<()> {
+pub(super) async fn append(owned: &impl Owned, batches: Vec<Records>) -> anyhow::Result<()> {
     let mut under_way = std::collections::VecDeque::new();
     for batch in batches {
         under_way.push_back(owned.submit(LogKind::Events, batch).await?);
@@ -192,8 +190,19 @@ impl Forward for Back {
     }
 }
 
-/// From the record in etcd that gives the partition to an agent, to the last outcome.
-async fn play(data: &Path, hunt: &HuntName, count: usize) -> anyhow::Result<Cost> {
+/// A hunt whose events lie in its log.
+pub(super) struct Game {
+    pub(super) hunt: HuntName,
+    pub(super) kind: BrokerKind,
+    pub(super) log: Log,
+    /// In which the partition is taken.
+    pub(super) epoch: Epoch,
+}
+
+/// From the record in etcd that gives the partition to an agent, to the last outcome, when the first
+/// one stands at `first`.
+pub(super) async fn play(game: &Game, first: Offset, count: usize) -> anyhow::Result<Cost> {
+    let Game { hunt, log, .. } = game;
     let scene = Scene::open().await?;
     let store = Store::open(StoreOptions::plain([scene.etcd.endpoint()]))?;
     let me = Owner { node: NodeName::new("agent-1")?, incarnation: "1".to_owned() };
@@ -209,14 +218,13 @@ async fn play(data: &Path, hunt: &HuntName, count: usize) -> anyhow::Result<Cost
         partitions: 1,
         hash: HASH_MURMUR2.to_owned(),
         cluster: None,
-        broker: Default::default(),
+        broker: game.kind,
     };
     put(&Key::Meta, write(&meta)).await?;
     for (field, value) in [("clues", "1"), ("cooldown", "0s")] {
         put(&Key::Override(format!("hunt/rules/{field}")), value.into()).await?;
     }
     let (registry, tasks) = (Registry::new(), Tasks::default());
-    let log = Log::new(data.to_owned(), hunt.clone());
     let options = CoreOptions {
         hunt: hunt.clone(),
         me: me.clone(),
@@ -228,31 +236,32 @@ async fn play(data: &Path, hunt: &HuntName, count: usize) -> anyhow::Result<Cost
     let core = start(options, &store, log.retune(), &registry, &tasks)?;
     let metrics = PlaneMetrics::register(&registry, core.meters.clone())?;
     let options = PlaneOptions { hunt: hunt.clone(), me: me.clone() };
-    let plane = plane::new::<HuntGame>(options, &core, log, metrics);
+    let plane = plane::new::<HuntGame>(options, &core, log.clone(), metrics);
     let back = Arc::new(Back(OnceLock::from(plane.clone())));
     plane.serve(&store, &core, back, &tasks);
     let mut view = core.view.clone();
     let known = view.wait_for(|view| view.edits.len() == 2);
     within(STEP_LIMIT, "the agent's start", known).await?;
     let (started, cpu) = (Instant::now(), own_cpu()?);
-    let record = PartitionRecord::Own { owner: me, epoch: Epoch(2) };
+    let record = PartitionRecord::Own { owner: me, epoch: game.epoch };
     put(&Key::Partition(P), write(&record)).await?;
-    let played = within(STEP_LIMIT, "playing all events", played(&plane, count)).await??;
+    let played = within(STEP_LIMIT, "playing all events", played(&plane, first, count)).await??;
     let cost = cost(played, started.elapsed(), own_cpu()? - cpu);
     tasks.finish().await;
     Ok(cost)
 }
 
 /// Waits for as many outcomes as there are events. Out: how many events have theirs.
-async fn played(plane: &Plane, count: usize) -> anyhow::Result<usize> {
+async fn played(plane: &Plane, first: Offset, count: usize) -> anyhow::Result<usize> {
     let mut outcomes = loop {
         match plane.outcomes(P) {
             Some(outcomes) => break outcomes,
             None => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     };
-    outcomes.wait_beyond(Offset(count as u64 - 1)).await?;
-    let chunk = outcomes.read(Offset(count as u64 - 1), 1).await?;
+    let last = Offset(first.0 + count as u64 - 1);
+    outcomes.wait_beyond(last).await?;
+    let chunk = outcomes.read(last, 1).await?;
     let last = chunk.records.first().context("the last outcome is not there")?;
     let source = OutcomeRecord::decode(&last.payload)?.source_offset;
     Ok(source.map_or(count, |offset| offset.0 as usize + 1))

@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum as _};
-use tests::bench::{self, Figure, Machine, Setting, Taken, json, table};
+use clap::Parser;
+use tests::bench::{self, Figure, Machine, On, Setting, Taken, json, table};
 
 /// Takes the figures, each on servers of its own; several minutes in all.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Flags {
-    /// Which figures; all without a name.
+    /// Which figures; without a name all of the broker.
     #[arg(value_enum)]
     figures: Vec<Figure>,
+    /// Where events are kept.
+    #[arg(long, value_enum, default_value_t)]
+    broker: On,
     /// Where the JSON goes; `bench.json` in the target folder by default.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -54,9 +57,10 @@ async fn run(flags: Flags) -> anyhow::Result<ExitCode> {
     let machine = Machine::here();
     println!("{machine}");
     let mut taken = Vec::new();
-    let figures = if flags.figures.is_empty() { Figure::value_variants() } else { &flags.figures };
+    let named = !flags.figures.is_empty();
+    let figures = if named { flags.figures } else { Figure::all(flags.broker) };
     for figure in figures {
-        let one = Taken::take(*figure, &setting).await;
+        let one = Taken::take(figure, &setting).await;
         print!("{}", table(&one));
         taken.push(one);
     }

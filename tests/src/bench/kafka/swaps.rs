@@ -1,0 +1,129 @@
+//! Clients that are replaced under 20,000 records a second: how long a swap shuts the way into a
+//! partition, beside what the same load waits for its acknowledgements with nothing else going on;
+//! and how soon a reader has the first record of the new consumer. I/O.
+
+use std::time::Duration;
+
+use broker::kafka::{ClientSettings, Compression};
+use broker::{Broker as _, KafkaBroker, LogKind, Reader as _};
+use config_schemas::{Offset, PartitionId};
+use tokio::time::{Instant, sleep};
+
+use super::super::numbers::{millis, rank};
+use super::super::{Row, Setting};
+use super::load::{Load, judged};
+use super::{cluster, take as take_partition, topics};
+
+const PARTITIONS: u32 = 16;
+const RATE: u64 = 20_000;
+const SWAPS: usize = 60;
+const STEADY: Duration = Duration::from_secs(15);
+const BETWEEN: Duration = Duration::from_millis(300);
+
+pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+    let cluster = cluster().await?;
+    let options = topics(&cluster, "swaps", PARTITIONS).await?;
+    let broker = KafkaBroker::connect(options.clone()).await?;
+    let mut partitions = Vec::new();
+    for partition in 0..PARTITIONS {
+        partitions.push(take_partition(&broker, partition, 1).await?);
+    }
+    let load = Load::start(partitions, RATE);
+    let readers = tokio::spawn(follow(broker.clone()));
+    sleep(setting.lasting(STEADY) / 3).await;
+    let steady_from = Instant::now();
+    sleep(setting.lasting(STEADY)).await;
+    let steady_until = Instant::now();
+    let (mut gates, mut proofs) = (Vec::new(), Vec::new());
+    for round in 0..setting.scaled(SWAPS) {
+        let settings = produced(round);
+        let retuned = broker.retune(options.connection.clone(), settings).await?;
+        gates.extend(retuned.producer.map(|swapped| millis(swapped.gate)));
+        proofs.push(millis(retuned.proof));
+        sleep(BETWEEN).await;
+    }
+    let steady_again = Instant::now();
+    sleep(setting.lasting(STEADY)).await;
+    for round in 0..setting.scaled(SWAPS) {
+        let settings = consumed(round);
+        broker.retune(options.connection.clone(), settings).await?;
+        sleep(BETWEEN).await;
+    }
+    readers.abort();
+    let (answers, sent) = load.stop().await?;
+    let steady: Vec<f64> = answers
+        .iter()
+        .filter(|one| {
+            (steady_from..steady_until).contains(&one.at)
+                || (steady_again..steady_again + setting.lasting(STEADY)).contains(&one.at)
+        })
+        .map(|one| millis(one.waited))
+        .collect();
+    let acked = rank(&steady, 0.99);
+    rows.push(Row::new("steady client at 20,000/s: acknowledgement p50", rank(&steady, 0.5), "ms"));
+    rows.push(Row::new("steady client at 20,000/s: acknowledgement p99", acked, "ms"));
+    rows.push(Row::new("producer swap: stall p50", rank(&gates, 0.5), "ms"));
+    rows.push(Row::new("producer swap: stall p99", rank(&gates, 0.99), "ms"));
+    let ratio = rank(&gates, 0.99) / acked;
+    rows.push(Row::new("producer swap: stall p99, of the ack's p99", ratio, "x").at_most(1.3));
+    rows.push(Row::new("new producer proves itself, p50", rank(&proofs, 0.5), "ms"));
+    let after = SWITCHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    rows.push(Row::new("consumer swaps that readers saw", after.len() as f64, ""));
+    rows.push(Row::new(
+        "consumer swap: first record after the old's last, p50",
+        rank(&after, 0.5),
+        "ms",
+    ));
+    let late = rank(&after, 0.99);
+    rows.push(Row::new("consumer swap: the same, p99", late, "ms").at_most(10.0));
+    let (lost, doubled, disordered) = judged(&broker, &sent).await?;
+    let records: u64 = sent.iter().map(|(_, count)| count).sum();
+    rows.push(Row::new("records over all swaps", records as f64, ""));
+    for (what, count) in [("lost", lost), ("doubled", doubled), ("out of order", disordered)] {
+        rows.push(Row::new(format!("of them {what}"), count as f64, "").at_most(0.0));
+    }
+    Ok(())
+}
+
+/// What readers saw of swaps, in milliseconds.
+static SWITCHED: std::sync::Mutex<Vec<f64>> = std::sync::Mutex::new(Vec::new());
+
+/// Reads along, as workers do.
+async fn follow(broker: KafkaBroker) -> anyhow::Result<()> {
+    let mut all = tokio::task::JoinSet::new();
+    for partition in (0..PARTITIONS).map(PartitionId) {
+        let mut reader = broker.reader(partition, LogKind::Outcomes);
+        all.spawn(async move {
+            let (mut next, mut seen) = (Offset(0), None);
+            loop {
+                reader.wait_beyond(next).await?;
+                next = reader.read(next, 64 << 10).await?.next;
+                if reader.last_switch() != seen {
+                    seen = reader.last_switch();
+                    let mut all = SWITCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    all.extend(seen.map(|switch| millis(switch.after)));
+                }
+            }
+        });
+    }
+    while let Some(ended) = all.join_next().await {
+        let ended: anyhow::Result<()> = ended?;
+        ended?;
+    }
+    Ok(())
+}
+
+fn produced(round: usize) -> ClientSettings {
+    let mut settings = ClientSettings::default();
+    let compressions = [Compression::Lz4, Compression::None, Compression::Zstd];
+    settings.producer.compression = compressions[round % compressions.len()];
+    settings.producer.linger = Duration::from_millis(1 + (round as u64 % 5));
+    settings.producer.batch_records = 9_000 + round as u32;
+    settings
+}
+
+fn consumed(round: usize) -> ClientSettings {
+    let mut settings = produced(0);
+    settings.consumer.fetch_wait = Duration::from_millis(50 + round as u64);
+    settings
+}
