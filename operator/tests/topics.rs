@@ -7,6 +7,11 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use broker::kafka::Connection;
+use config_schemas::Config;
+use operator::topics::admin::{Admin, Answer};
+use operator::topics::plan::{Memory, plan};
+use operator::topics::wanted::TopicsWanted;
 use operator::{Running, start};
 use serde_json::{Value as Json, json};
 use servers::{Etcd, EtcdPrograms, KafkaCluster, KafkaPrograms, KafkaSecurity};
@@ -364,4 +369,111 @@ async fn passwords_come_from_secrets_and_a_wrong_one_is_told() {
     let keys = Fleet::new(&world.etcd, "default/harbour").all().await;
     assert!(!shown.contains(PASSWORD) && !format!("{keys:?}").contains(PASSWORD));
     world.operator.stop().await;
+}
+
+/// Everything through the Kubernetes API, the Secret too; and how long an edit of a setting takes
+/// from `kubectl apply` until it is read back from Kafka.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hunt_in_kubernetes_has_its_topics_by_a_secret_of_its_namespace() {
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
+    let security = KafkaSecurity { user: "ana".to_owned(), password: "correct-horse".to_owned() };
+    let kafka = KafkaCluster::secured(programs, security).await.unwrap();
+    let world = support::World::new().await;
+    let operator = world.operator("one").await;
+    let authority = kafka.certificates().unwrap().authority();
+    let spec = |retention: &str| {
+        let secret = |key: &str| json!({"name": "kafka", "key": key});
+        json!({
+            "broker": {"kind": "kafka"}, "partitions": {"count": 4},
+            "topics": {"eventsRetention": retention},
+            "kafka": {
+                "bootstrap": kafka.bootstrap().split(',').collect::<Vec<_>>(),
+                "tls": true, "authority": secret("ca.crt"),
+                "mechanism": "scram-sha-512", "user": "ana", "password": secret("password"),
+            },
+        })
+        .to_string()
+    };
+    world.apply("harbour", &spec("1h")).await;
+    let reason = |status: &Json| found(status, "TopicsReady")["reason"].clone();
+    let status = world.status("harbour", "no Secret", |s| reason(s) == "NoAccess").await;
+    let message = found(&status, "TopicsReady")["message"].as_str().unwrap();
+    assert!(message.contains("there is no Secret kafka/ca.crt"), "{message}");
+    let from = ["create", "secret", "generic", "kafka", "--from-literal=password=correct-horse"];
+    let file = format!("--from-file=ca.crt={}", authority.display());
+    let args: Vec<&str> = from.into_iter().chain([file.as_str()]).collect();
+    world.kube.kubectl(&args).await.unwrap();
+    let wait = ["wait", "th/harbour", "--for=condition=TopicsReady", "--timeout=40s"];
+    world.kube.kubectl(&wait).await.unwrap();
+    let mut took = Vec::new();
+    for hours in 2..22 {
+        let begun = std::time::Instant::now();
+        world.apply("harbour", &spec(&format!("{hours}h"))).await;
+        let applied = begun.elapsed();
+        let ready = |status: &Json| {
+            let topics = found(status, "TopicsReady");
+            topics["status"] == "True" && topics["observedGeneration"] == hours
+        };
+        world.status("harbour", "read back", ready).await;
+        took.push((begun.elapsed().saturating_sub(applied), applied));
+    }
+    took.sort_unstable();
+    println!("from kubectl's end to what kubectl get shows: {took:?}");
+    let retention = kafka
+        .tool(
+            "kafka-configs",
+            &["--describe", "--entity-type", "topics", "--entity-name", "default.harbour.events"],
+        )
+        .await
+        .unwrap();
+    assert!(retention.contains("retention.ms=75600000"), "{retention}");
+    let all = world.hunt("harbour").await.to_string();
+    assert!(!all.contains("correct-horse"));
+    operator.stop().await;
+}
+
+/// Partitions are only ever added, and those that Kafka has placed by itself are spread.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_are_raised_and_spread() {
+    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
+    let kafka = KafkaCluster::temporary(programs).await.unwrap();
+    let bootstrap = kafka.bootstrap().parse().unwrap();
+    let admin = Admin::connect(&Connection::plain(bootstrap)).await.unwrap();
+    let wish = |partitions| {
+        let mut config = Config::default();
+        config.topics.replicationFactor = 2;
+        TopicsWanted::of(&"default/harbour".parse().unwrap(), &config, partitions)
+    };
+    let mut memory = Memory::default();
+    for partitions in [4, 13] {
+        let wanted = wish(partitions);
+        let names: Vec<&str> = wanted.names().collect();
+        until("all is as wanted", async || {
+            let mut seen = admin.look(&names, None).await.map_err(|error| error.to_string())?;
+            seen.sizes = admin.sizes(&seen).await;
+            let now = tokio::time::Instant::now();
+            memory.see(&wanted, &seen, now);
+            let plan = plan(&wanted, &seen, &memory, now);
+            for step in &plan.steps {
+                let answers = admin.carry_out(step).await.map_err(|error| error.to_string())?;
+                for answer in answers {
+                    let Answer::Taken(what, tried) = answer else { panic!("{answer:?}") };
+                    memory.taken(what, tried, now);
+                }
+            }
+            plan.is_settled().then_some(()).ok_or(format!("{plan:?}"))
+        })
+        .await;
+    }
+    let fewer = wish(4);
+    let seen = admin.look(&fewer.names().collect::<Vec<_>>(), None).await.unwrap();
+    let plan = plan(&fewer, &seen, &memory, tokio::time::Instant::now());
+    assert!(plan.steps.is_empty() && plan.troubles.len() == 4, "{plan:?}");
+    let said = kafka.tool("kafka-topics", &["--describe", "--topic", "default.harbour.events"]);
+    let partitions: Vec<Described> =
+        said.await.unwrap().lines().filter_map(Described::read).collect();
+    assert_eq!(led(&partitions), [4, 4, 5], "{partitions:?}");
+    let has = |id: &str| partitions.iter().filter(|p| p.replicas.iter().any(|r| r == id)).count();
+    let counts = ["1", "2", "3"].map(has);
+    assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 2, "{counts:?}");
 }

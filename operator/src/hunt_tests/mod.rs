@@ -4,6 +4,7 @@
 mod ending;
 mod lost;
 mod told;
+mod topics;
 mod writing;
 
 use std::collections::BTreeMap;

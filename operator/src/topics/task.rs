@@ -258,11 +258,10 @@ impl Task {
         if !left.is_empty()
             && self.leads(leader).await
             && let Some((_, admin)) = &self.link
+            && let Err(error) = admin.remove(&left).await
         {
-            if let Err(error) = admin.remove(&left).await {
-                self.lose_link_on(&error);
-                return self.failed(asked, Standing::unreachable(&error)).await;
-            }
+            self.lose_link_on(&error);
+            return self.failed(asked, Standing::unreachable(&error)).await;
         }
         self.tell(asked, standing, Vec::new()).await;
         ECHO_EVERY
