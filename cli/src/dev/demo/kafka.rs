@@ -1,7 +1,7 @@
-//! The steps about Kafka: topics as declared, clients that are retuned and that refuse a cluster that
-//! is not there, more replicas, a broker that dies. Players play meanwhile, and everything they were
-//! told is judged. What the hunt's status claims is asked of the distribution's own tools as well.
-//! I/O; `described` reads the tools' answers, `clients` is the step about clients of others.
+//! The steps about Kafka: topics as declared, partitions that one lacked, clients that are retuned and
+//! that refuse a cluster that is not there, more replicas, a broker that dies. Players play meanwhile,
+//! and everything they were told is judged. What the status claims is asked of the tools of the
+//! distribution as well. I/O; `described` reads their answers, `clients` is the step about others.
 
 mod clients;
 mod described;
@@ -33,6 +33,8 @@ pub(super) use clients::other_clients;
 const TOPICS_LIMIT: Duration = Duration::from_secs(60);
 /// Replicas with which the tour begins, so that there is one to add.
 const REPLICAS_FIRST: u64 = 2;
+/// Partitions of the topic that is made by hand, fewer than the hunt has.
+const SMALL: usize = 4;
 /// The broker that dies.
 const VICTIM: &str = "kafka-2";
 /// Before the status or a tool is asked again.
@@ -52,6 +54,44 @@ pub(super) fn begin_small(world: &mut World) -> Result<(), Failure> {
     world.tell.line(&format!("  -- sed 's/{from}/{to}/' {file} > {copy_shown}"));
     world.place.example = copy;
     Ok(())
+}
+
+/// Makes one of the hunt's topics by hand, before there is a hunt: too small.
+pub(super) async fn make_small_topic(world: &World) -> Result<(), Failure> {
+    let (topic, args) = small_topic(world);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    world.kafka_tool("kafka-topics", &args, None).await?;
+    world.tell.line(&format!("  -- kafka-topics {}  # {topic}, too small", args.join(" ")));
+    Ok(())
+}
+
+fn small_topic(world: &World) -> (String, Vec<String>) {
+    let topic = topic(world, TopicRole::DeadLetters);
+    let args = format!("--create --topic {topic} --partitions {SMALL} --replication-factor 1");
+    (topic, args.split(' ').map(str::to_owned).collect())
+}
+
+/// The topic that was too small has what it lacked.
+pub(super) async fn partitions_raised(world: &World, tour: &mut Tour) {
+    let (topic, args) = small_topic(world);
+    let work = async {
+        let began = Instant::now();
+        topics_ready(world).await?;
+        let took = began.elapsed();
+        let wanted = declared(&example(world)?)?.partitions.count;
+        let seen = described(world).await?;
+        let has = seen.get(&topic).map_or(0, |topic| topic.replicas.len());
+        if u64::try_from(has) != Ok(wanted) || has <= SMALL {
+            return Err(Failure::failed(format!("{topic} has {has} partitions, not {wanted}")));
+        }
+        let what = format!("{topic} was there with {SMALL} partitions, and has {has} now");
+        Ok(Seen { what, took })
+    };
+    let command = format!(
+        "kafka-topics {}  # before there was a hunt\nkafka-topics --describe --topic {topic}",
+        args.join(" ")
+    );
+    tour.step("partitions that a topic lacks are added", &command, work).await;
 }
 
 /// The line of the example that is changed, and what it becomes.

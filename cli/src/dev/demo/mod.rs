@@ -98,8 +98,10 @@ async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Fail
 /// The tour where events are kept by Kafka.
 async fn of_kafka(world: &mut World, tour: &mut Tour) -> Result<(), Failure> {
     kafka::begin_small(world)?;
+    kafka::make_small_topic(world).await?;
     config::apply(world, tour).await?;
     kafka::topics_declared(world, tour).await;
+    kafka::partitions_raised(world, tour).await;
     kafka::other_clients(world, tour).await;
     kafka::retuned(world, tour).await;
     kafka::refused_cluster(world, tour).await;
