@@ -127,6 +127,10 @@ impl Owned for AnyOwned {
         either!(AnyOwned, self, it => it.end(log))
     }
 
+    fn events_behind(&self, next: Offset) -> u64 {
+        either!(AnyOwned, self, it => it.events_behind(next))
+    }
+
     async fn outcomes_beyond(&self, offset: Offset) {
         either!(AnyOwned, self, it => it.outcomes_beyond(offset).await);
     }

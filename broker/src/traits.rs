@@ -111,6 +111,11 @@ pub trait Owned: Clone + Send + Sync + 'static {
     /// nobody else writes them; of events others may have written more.
     fn end(&self, log: LogKind) -> Offset;
 
+    /// Events from `next` on that are there, as far as known: at most a second old.
+    fn events_behind(&self, next: Offset) -> u64 {
+        self.end(LogKind::Events).0.saturating_sub(next.0)
+    }
+
     /// Returns when the outcome at `offset` is durable; once another owns the partition, perhaps
     /// never.
     fn outcomes_beyond(&self, offset: Offset) -> impl Future<Output = ()> + Send;

@@ -35,6 +35,8 @@ struct Counters {
     shed: AtomicU64,
     /// When the oldest of those that wait arrived; [`NOTHING`] when none waits.
     oldest: AtomicU64,
+    /// Events in the log that have no outcome yet, whoever wrote them.
+    lag: AtomicU64,
 }
 
 const NOTHING: u64 = u64::MAX;
@@ -75,6 +77,8 @@ pub struct Tally {
     pub shed: u64,
     /// How long the oldest event that has no outcome yet has waited.
     pub oldest: Duration,
+    /// Events in the log that have no outcome yet, whoever wrote them.
+    pub lag: u64,
 }
 
 impl Default for Meters {
@@ -99,6 +103,7 @@ impl Meters {
             events: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             oldest: AtomicU64::new(NOTHING),
+            lag: AtomicU64::new(0),
         });
         self.partitions().insert(partition, counters.clone());
         Meter { meters: self.clone(), partition, counters }
@@ -116,6 +121,12 @@ impl Meters {
             longest_batch: Duration::from_nanos(self.0.longest_batch.swap(0, Ordering::Relaxed)),
             troubles: self.0.troubles.standing(),
         }
+    }
+
+    /// Events in each partition's log that have no outcome yet.
+    pub fn lags(&self) -> BTreeMap<PartitionId, u64> {
+        let lag = |counters: &Counters| counters.lag.load(Ordering::Relaxed);
+        self.partitions().iter().map(|(id, counters)| (*id, lag(counters))).collect()
     }
 
     /// Where it is said what keeps a partition from being served.
@@ -136,6 +147,7 @@ impl Meters {
             events: take(&counters.events),
             shed: take(&counters.shed),
             oldest,
+            lag: counters.lag.load(Ordering::Relaxed),
         }
     }
 
@@ -162,6 +174,11 @@ impl Meter {
     /// `events` have their outcome, so long after they arrived.
     pub fn answered(&self, events: u64, took: Duration) {
         self.meters.0.latency.add(took, events);
+    }
+
+    /// So many events of the log have no outcome yet.
+    pub fn behind(&self, events: u64) {
+        self.counters.lag.store(events, Ordering::Relaxed);
     }
 
     /// The oldest event without an outcome arrived then; `None` when nothing waits.

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config_schemas::Load;
 use config_schemas::documents::write;
+use config_schemas::{Load, PartitionId};
 use rand::Rng as _;
 use rustix::time::{ClockId, clock_gettime};
 use store::{Claim, Session};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cores;
 use super::fold::{Figures, Means, Stamp, Window, is_news};
-use super::meter::Meters;
+use super::meter::{Meters, Tally};
 use crate::capacity::queues::Queues;
 use crate::config::live::Live;
 use crate::config::road::chain;
@@ -83,11 +83,17 @@ impl Reporter {
                 cores = cores::available();
             }
             let (now, cpu_now) = (Instant::now(), own_cpu());
+            let counted = self.meters.take();
+            let used = self.queues.used();
+            // what others wrote into the log waits too, and was never given credits
+            let waiting = |(partition, tally): (&PartitionId, &Tally)| {
+                tally.lag.max(used.get(partition).map_or(0, |used| used.events))
+            };
             let window = Window {
                 lasted: now - began,
-                counted: self.meters.take(),
                 hot: self.hot.ordered(now),
-                queued: self.queues.used().values().map(|used| used.events).sum(),
+                queued: counted.partitions.iter().map(waiting).sum(),
+                counted,
                 late,
                 cpu: cpu_now.saturating_sub(cpu),
             };

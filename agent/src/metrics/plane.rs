@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::MetricsError;
@@ -12,6 +14,39 @@ use crate::load::meter::Meters;
 
 /// Upper bounds of a move's stages: a millisecond on a quiet machine, seconds when state is large.
 const MOVE_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// How far behind its log each partition is, read at each scrape: one series for each partition
+/// that the node serves, and none for those that it served before.
+struct Lag {
+    meters: Meters,
+    events: IntGaugeVec,
+}
+
+impl Lag {
+    fn new(meters: Meters) -> Result<Lag, MetricsError> {
+        let opts = Opts::new(
+            "treasurehunt_agent_partition_lag_events",
+            "Events in the log of a partition that this node serves which have no outcome yet, \
+             whoever wrote them.",
+        );
+        Ok(Lag { meters, events: IntGaugeVec::new(opts, &["partition"])? })
+    }
+}
+
+impl Collector for Lag {
+    fn desc(&self) -> Vec<&Desc> {
+        self.events.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.events.reset();
+        for (partition, events) in self.meters.lags() {
+            let events = i64::try_from(events).unwrap_or(i64::MAX);
+            self.events.with_label_values(&[&partition.to_string()]).set(events);
+        }
+        self.events.collect()
+    }
+}
 
 /// Figures of the data plane.
 #[derive(Debug, Clone)]
@@ -93,6 +128,7 @@ impl PlaneMetrics {
         registry.register(Box::new(metrics.forwarded.clone()))?;
         registry.register(Box::new(metrics.moves.clone()))?;
         registry.register(Box::new(metrics.held.clone()))?;
+        registry.register(Box::new(Lag::new(metrics.meters.clone())?))?;
         Ok(metrics)
     }
 

@@ -25,6 +25,8 @@ use crate::metrics::PlaneMetrics;
 /// Told to producers when a queue is full and nothing is known of its speed yet, and the least
 /// when it is not full but takes too long.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_millis(50);
+/// How old a partition's lag may be.
+const LAG_EVERY: Duration = Duration::from_secs(1);
 /// Shortest and longest advice.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(5);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(2);
@@ -247,6 +249,17 @@ impl Intake {
             if let Some(last) = answer.ok().and_then(|offsets| offsets.last().copied()) {
                 self.wait_for_worker(Waiting { last, permit, arrived });
             }
+        }
+    }
+
+    /// Counts, again and again, how much of the log has no outcome yet: also what no gateway took in,
+    /// and when the worker is held up.
+    pub(crate) async fn count_lag(&self) {
+        loop {
+            // the worker has said by then where it begins
+            tokio::time::sleep(LAG_EVERY).await;
+            let next = *self.0.played.borrow();
+            self.0.meter.behind(self.0.owned.events_behind(next));
         }
     }
 

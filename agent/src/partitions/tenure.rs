@@ -94,6 +94,7 @@ impl<M: Machine> Keeper<M> {
         let ended = tokio::select! {
             end = worker.run() => self.worker_ended(end, orders),
             () = outbox.run() => Ok(()),
+            () = intake.count_lag() => Ok(()),
             () = keeping.run::<M>(&owned, asked, &self.context.snapshots) => Ok(()),
             ended = self.until_ordered_away(&owned, &intake, orders) => ended,
         };

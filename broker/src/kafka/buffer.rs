@@ -43,6 +43,8 @@ pub(crate) struct Taken {
     pub(crate) records: Vec<Raw>,
     /// Of the moment behind the last of them.
     pub(crate) flow: Flow,
+    /// No record that was not given lies before this; 0 when that is not known.
+    pub(crate) clear: u64,
 }
 
 /// Between two threads.
@@ -56,6 +58,12 @@ struct State {
     records: VecDeque<Raw>,
     bytes: usize,
     flow: Flow,
+    /// The end that was counted since something was put.
+    counted: Option<u64>,
+    /// Every record before this was put.
+    clear: u64,
+    /// Whether that is news.
+    cleared: bool,
     paused: bool,
     /// Its reader is gone.
     left: bool,
@@ -76,6 +84,9 @@ impl Buffer {
             records: VecDeque::new(),
             bytes: 0,
             flow: Flow::Running,
+            counted: None,
+            clear: 0,
+            cleared: false,
             paused: false,
             left: false,
         };
@@ -87,7 +98,7 @@ impl Buffer {
         let mut state = self.state();
         state.bytes += raw.size();
         state.records.push_back(raw);
-        state.flow = Flow::Running;
+        (state.flow, state.counted) = (Flow::Running, None);
         drop(state);
         self.moved.notify_one();
     }
@@ -98,9 +109,27 @@ impl Buffer {
         self.moved.notify_one();
     }
 
+    /// By the consumer's thread: it counted that the partition ends at `end`, and that nothing
+    /// waits before that; so the last places are no records, but marks of transactions. Believed
+    /// when it is counted twice in a row with nothing put in between: the first count may be of
+    /// whoever read the partition before.
+    pub(crate) fn note_clear(&self, end: u64) {
+        let mut state = self.state();
+        if state.flow != Flow::AtEnd {
+            return;
+        }
+        let counted = state.counted.replace(end);
+        if counted == Some(end) && end > state.clear {
+            (state.clear, state.cleared) = (end, true);
+            drop(state);
+            self.moved.notify_one();
+        }
+    }
+
     /// About so many bytes of what is there.
     pub(crate) fn take(&self, bytes_max: usize) -> Taken {
         let mut state = self.state();
+        state.cleared = false;
         let (mut records, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max.max(1) {
             let Some(raw) = state.records.pop_front() else { break };
@@ -108,8 +137,11 @@ impl Buffer {
             bytes += raw.payload.len().max(1);
             records.push(raw);
         }
-        let flow = if state.records.is_empty() { state.flow } else { Flow::Running };
-        Taken { records, flow }
+        let (flow, clear) = match state.records.is_empty() {
+            true => (state.flow, state.clear),
+            false => (Flow::Running, 0),
+        };
+        Taken { records, flow, clear }
     }
 
     /// Forgets what lies before `from`; whether there is something from there on.
@@ -144,10 +176,10 @@ impl Buffer {
         self.state().left
     }
 
-    /// Whether there is a record to take, or reason to begin again.
+    /// Whether there is a record to take, or reason to begin again, or the end is known better.
     pub(crate) fn has_news(&self) -> bool {
         let state = self.state();
-        !state.records.is_empty() || state.flow == Flow::Lost
+        !state.records.is_empty() || state.flow == Flow::Lost || state.cleared
     }
 
     /// By the consumer's thread, which must carry it out.
@@ -208,6 +240,30 @@ mod tests {
         buffer.note(Flow::AtEnd);
         assert!(!buffer.is_at_end() && !buffer.reaches(9) && buffer.is_at_end());
         assert_eq!(buffer.state().bytes, 0);
+    }
+
+    #[test]
+    fn places_that_are_no_records_are_passed_behind_the_last_record_that_was_put() {
+        let buffer = Buffer::new(4_000);
+        let counted_twice = |end| (0..2).for_each(|_| buffer.note_clear(end));
+        buffer.put(raw(0));
+        counted_twice(3);
+        buffer.note_clear(3);
+        buffer.put(raw(1));
+        buffer.note(Flow::AtEnd);
+        buffer.note_clear(3);
+        assert_eq!(buffer.take(72).clear, 0, "one is still to be given");
+        assert_eq!(buffer.take(72).clear, 0, "counted once since it ended");
+        counted_twice(3);
+        assert!(buffer.has_news());
+        assert_eq!(buffer.take(72).clear, 3);
+        counted_twice(3);
+        assert!(!buffer.has_news(), "told already");
+        buffer.note_clear(5);
+        buffer.put(raw(4));
+        buffer.note(Flow::AtEnd);
+        buffer.note_clear(5);
+        assert_eq!(buffer.take(72).clear, 3, "something was put in between");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One consumer client on one topic, and the thread that serves it: each of its partitions has one
 //! reader. In: partitions to fetch from an offset on. Out: records in their buffers. I/O.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,6 +20,7 @@ use super::connection::Property;
 use super::proof::{Expected, Pulse, config};
 use super::topics::Topic;
 use super::trouble::KafkaTrouble;
+use serde::Deserialize;
 
 /// How long one look for records waits; so late a reader that has made room is fetched for again.
 const POLL: Duration = Duration::from_millis(10);
@@ -39,11 +40,41 @@ pub(crate) struct KafkaConsumer {
     kind: Topic,
     pulse: Arc<Pulse>,
     buffers: Mutex<HashMap<i32, Arc<Buffer>>>,
+    counted: Arc<Mutex<Option<BTreeMap<i32, Places>>>>,
+    /// Of each partition, as last counted.
+    places: Mutex<BTreeMap<i32, Places>>,
     retired: AtomicBool,
 }
 
 struct ConsumerCallbacks {
     pulse: Arc<Pulse>,
+    topic: Arc<str>,
+    /// Of each partition; taken by the thread that polls.
+    counted: Arc<Mutex<Option<BTreeMap<i32, Places>>>>,
+}
+
+/// Of the statistics, what we ask for.
+#[derive(Deserialize)]
+struct Counted {
+    #[serde(default)]
+    topics: HashMap<String, CountedTopic>,
+}
+
+#[derive(Deserialize)]
+struct CountedTopic {
+    #[serde(default)]
+    partitions: HashMap<String, Places>,
+}
+
+/// Where a partition stands; negative where that is not known.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Places {
+    /// Records fetched and not polled yet.
+    fetchq_cnt: i64,
+    /// The end that was told last.
+    eof_offset: i64,
+    /// The first place whose record cannot be read yet.
+    ls_offset: i64,
 }
 
 impl ClientContext for ConsumerCallbacks {
@@ -57,6 +88,11 @@ impl ClientContext for ConsumerCallbacks {
         if self.pulse.trouble().is_some() {
             self.pulse.counted(statistics);
         }
+        let Ok(mut counted) = serde_json::from_slice::<Counted>(statistics) else { return };
+        let Some(topic) = counted.topics.remove(&*self.topic) else { return };
+        let numbered = topic.partitions.into_iter();
+        let numbered = numbered.filter_map(|(number, places)| Some((number.parse().ok()?, places)));
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(numbered.collect());
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -77,12 +113,26 @@ impl KafkaConsumer {
         kind: Topic,
     ) -> Result<Arc<KafkaConsumer>, KafkaTrouble> {
         let pulse = Arc::new(Pulse::default());
-        let context = ConsumerCallbacks { pulse: Arc::clone(&pulse) };
+        let counted = Arc::default();
+        let context = ConsumerCallbacks {
+            pulse: Arc::clone(&pulse),
+            topic: Arc::clone(topic),
+            counted: Arc::clone(&counted),
+        };
         let consumer = BaseConsumer::from_config_and_context(&config(properties), context)
             .map_err(|error| KafkaTrouble::of_making(&error))?;
-        let (topic, buffers, retired) =
-            (Arc::clone(topic), Mutex::default(), AtomicBool::new(false));
-        let consumer = Arc::new(KafkaConsumer { consumer, topic, kind, pulse, buffers, retired });
+        let (topic, buffers) = (Arc::clone(topic), Mutex::default());
+        let (places, retired) = (Mutex::default(), AtomicBool::new(false));
+        let consumer = Arc::new(KafkaConsumer {
+            consumer,
+            topic,
+            kind,
+            pulse,
+            buffers,
+            counted,
+            places,
+            retired,
+        });
         let served = Arc::clone(&consumer);
         let spawned =
             thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || serve(&served));
@@ -160,6 +210,12 @@ impl KafkaConsumer {
         }
     }
 
+    /// How far the partition reached when that was counted last, if it is fetched here.
+    pub(crate) fn counted_end(&self, partition: i32) -> Option<u64> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.get(&partition).and_then(|places| u64::try_from(places.ls_offset).ok())
+    }
+
     /// What ails it.
     pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
         self.pulse.trouble()
@@ -214,6 +270,24 @@ impl KafkaConsumer {
         Raw { offset: u64::try_from(message.offset()).unwrap_or(0), payload, mark }
     }
 
+    /// By the thread that polls, which has dispatched all that was polled before the count: where
+    /// nothing was waiting to be polled, everything before the end that was told has been put.
+    fn pass_on_ends(&self) {
+        let Some(places) = self.counted.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return;
+        };
+        for (partition, buffer) in self.buffers().iter() {
+            let settled =
+                |places: &&Places| places.fetchq_cnt == 0 && places.eof_offset == places.ls_offset;
+            let known = places.get(partition).filter(settled);
+            if let Some(end) = known.and_then(|places| u64::try_from(places.eof_offset).ok()) {
+                buffer.note_clear(end);
+            }
+        }
+        *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
+    }
+
     /// Pauses, goes on, lets go. By the thread that polls, so that nothing of a partition that was
     /// let go can come afterwards and be taken for its next reader's.
     fn look_after(&self) {
@@ -252,6 +326,7 @@ fn serve(consumer: &Arc<KafkaConsumer>) {
             }
         }
         consumer.look_after();
+        consumer.pass_on_ends();
         if consumer.retired.load(Ordering::Relaxed)
             && Arc::strong_count(consumer) == 1
             && consumer.buffers().is_empty()

@@ -119,6 +119,13 @@ impl Consumers {
         self.blocking(move || consumer.bounds(partition)).await
     }
 
+    /// How far the partition reached when one of them counted last.
+    pub(crate) fn counted_end(&self, partition: PartitionId) -> Option<u64> {
+        let partition = i32::try_from(partition.0).unwrap_or(i32::MAX);
+        let state = self.state();
+        state.consumers.iter().filter_map(|consumer| consumer.counted_end(partition)).max()
+    }
+
     /// Fetches a partition from an offset on that is there, or comes next.
     pub(crate) async fn open(&self, partition: PartitionId, from: u64) -> Result<Fetch, Error> {
         let number = i32::try_from(partition.0).unwrap_or(i32::MAX);

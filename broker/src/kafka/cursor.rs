@@ -100,18 +100,21 @@ impl Cursor {
             if let (Some(last), Some(first)) = (last.filter(|last| *last >= from), records.first())
             {
                 self.note(first.offset);
-                self.next = last + 1;
+                self.next = taken.clear.max(last + 1);
                 return Ok(Poured { records, at_end: taken.flow == Flow::AtEnd });
             }
             match taken.flow {
-                Flow::AtEnd => return Ok(Poured { records, at_end: true }),
+                Flow::AtEnd => {
+                    self.next = taken.clear.max(self.next);
+                    return Ok(Poured { records, at_end: true });
+                }
                 Flow::Lost => self.begin_again().await?,
                 Flow::Running => self.moved(Buffer::is_ready).await,
             }
         }
     }
 
-    /// Returns when there may be a record; never because of the end alone. Cancelling it loses
+    /// Returns when there may be a record, or the end is known better. Cancelling it loses
     /// nothing.
     pub(crate) async fn grown(&mut self) -> Result<(), Error> {
         loop {

@@ -220,6 +220,13 @@ impl Owned for KafkaOwned {
         }
     }
 
+    fn events_behind(&self, next: Offset) -> u64 {
+        let (shared, partition) = (&self.0.shared, self.0.partition);
+        let counted = shared.consumers(Topic::Events).counted_end(partition).unwrap_or(0);
+        let end = counted.max(shared.known_end(partition, Topic::Events));
+        end.saturating_sub(next.0)
+    }
+
     async fn outcomes_beyond(&self, offset: Offset) {
         let mut end = self.0.shared.end_of(self.0.partition, Topic::Outcomes).subscribe();
         // the sender is kept beside the partition's clients, for as long as this handle

@@ -202,6 +202,7 @@ impl ClientSettings {
             // Our own bound, in bytes, is the one that holds; these only must not come before it.
             ("queue.buffering.max.kbytes", (2 * (it.queue_bytes >> 10)).to_string()),
             ("queue.buffering.max.messages", "0".to_owned()),
+            ("statistics.interval.ms", PRODUCER_STATISTICS_MILLIS.to_string()),
         ]);
         all
     }
@@ -231,6 +232,7 @@ impl ClientSettings {
             ("queued.max.messages.kbytes", (it.queued_bytes >> 10).to_string()),
             ("queued.min.messages", "100000".to_owned()),
             ("fetch.error.backoff.ms", "100".to_owned()),
+            ("statistics.interval.ms", CONSUMER_STATISTICS_MILLIS.to_string()),
         ]);
         all
     }
@@ -254,14 +256,15 @@ impl ClientSettings {
             ("retry.backoff.ms", "50".to_owned()),
             ("retry.backoff.max.ms", "500".to_owned()),
             ("enable.sparse.connections", "true".to_owned()),
-            ("statistics.interval.ms", STATISTICS_MILLIS.to_string()),
         ]);
         all
     }
 }
 
 /// How soon a new producer's id is seen, and that an idle client reaches brokers again.
-const STATISTICS_MILLIS: u32 = 200;
+const PRODUCER_STATISTICS_MILLIS: u32 = 200;
+/// How soon a consumer tells where its partitions end, also behind marks of transactions.
+const CONSUMER_STATISTICS_MILLIS: u32 = 1_000;
 
 fn millis(time: Duration) -> String {
     time.as_millis().to_string()

@@ -11,3 +11,4 @@ mod owners;
 mod refusals;
 mod snapshots;
 mod swaps;
+mod transactions;
