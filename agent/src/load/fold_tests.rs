@@ -27,6 +27,7 @@ fn tally(id: u32, decided: u64, waited: u64, events: u64, shed: u64) -> (Partiti
         events,
         shed,
         oldest: Duration::ZERO,
+        lag: 0,
     };
     (PartitionId(id), tally)
 }

@@ -221,6 +221,7 @@ mod tests {
         meter.played(1, MS, 9 * MS);
         meter.answered(65, 2 * MS);
         meter.shed(7);
+        meter.behind(9);
         let counted = meters.take();
         let expected = Tally {
             served: 50 * MS,
@@ -229,10 +230,12 @@ mod tests {
             events: 65,
             shed: 7,
             oldest: 40 * MS,
+            lag: 9,
         };
         assert_eq!(counted.partitions, BTreeMap::from([(PartitionId(3), expected)]));
         assert_eq!((counted.latency.count(), counted.longest_batch), (65, 9 * MS));
         meter.waiting_since(None);
+        meter.behind(0);
         let nothing = Tally { served: 50 * MS, ..Tally::default() };
         assert_eq!(meters.take().partitions[&PartitionId(3)], nothing);
     }
