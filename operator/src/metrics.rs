@@ -57,6 +57,8 @@ pub struct Metrics {
     pub topic_steps: IntCounterVec,
     /// Time of one look at a hunt's topics.
     pub topics_look_seconds: Histogram,
+    /// Time from a change of what is asked of topics to their being read back as asked.
+    pub topics_ready_seconds: Histogram,
     /// Partitions that are still to be copied to other brokers, by hunt.
     pub topic_moves_left: IntGaugeVec,
     /// 1 while this operator leads.
@@ -158,6 +160,10 @@ impl Metrics {
             topics_look_seconds: make.histogram(
                 "treasurehunt_operator_topics_look_seconds",
                 "Time of one look at a hunt's topics in Kafka.",
+            )?,
+            topics_ready_seconds: make.histogram(
+                "treasurehunt_operator_topics_ready_seconds",
+                "Time from a change of what is asked of topics to their being read back as asked.",
             )?,
             topic_moves_left: make.gauges(
                 "treasurehunt_operator_topic_moves_left",

@@ -133,6 +133,14 @@ impl World {
         self.kafka.tool("kafka-configs", &args).await.unwrap();
     }
 
+    /// Five seconds of events, each of which all in-sync replicas must have; what became of them.
+    async fn produce(&self, topic: &str) -> String {
+        let args = ["--topic", topic, "--num-records", "10000", "--record-size", "100"];
+        let more = ["--throughput", "2000", "--command-property", "acks=all"];
+        let args: Vec<&str> = args.into_iter().chain(more).collect();
+        self.kafka.tool("kafka-producer-perf-test", &args).await.unwrap()
+    }
+
     async fn topics(&self) -> String {
         self.kafka.tool("kafka-topics", &["--list"]).await.unwrap()
     }
@@ -191,6 +199,7 @@ async fn topics_are_made_kept_and_deleted_as_declared() {
     refused_and_named(&world).await;
     raised_in_replicas(&world).await;
     bound_to_its_cluster(&world).await;
+    told_when_taken(&world).await;
     deleted_when_asked(&world).await;
     world.operator.stop().await;
 }
@@ -249,10 +258,18 @@ async fn raised_in_replicas(world: &World) {
     let topic = "default.single.events";
     let before = world.described(topic).await;
     assert!(before.iter().all(|partition| partition.replicas.len() == 1));
-    world.apply("single", 24, &of(3, 2));
-    let message = world.not_ready("single", "Moving").await;
-    assert!(message.contains("of 24 partitions have 3 replicas"), "{message}");
-    world.ready("single", 2).await;
+    let load = world.produce(topic);
+    let raised = async {
+        world.apply("single", 24, &of(3, 2));
+        let message = world.not_ready("single", "Moving").await;
+        assert!(message.contains("of 24 partitions have 3 replicas"), "{message}");
+        world.ready("single", 2).await;
+    };
+    let (produced, ()) = tokio::join!(load, raised);
+    assert!(
+        produced.contains("10000 records sent") && !produced.contains("Exception"),
+        "{produced}"
+    );
     let after = world.described(topic).await;
     for (before, after) in before.iter().zip(&after) {
         assert_eq!((after.replicas.len(), after.in_sync), (3, 3), "{after:?}");
@@ -292,6 +309,15 @@ async fn bound_to_its_cluster(world: &World) {
     fleet.put("meta", config_schemas::documents::write(&meta)).await;
     world.ready("harbour", 5).await;
     assert!(world.configs("default.harbour.events").await.contains("retention.ms=604800000"));
+}
+
+/// Two hunts do not share a topic: they would undo each other's settings for ever.
+async fn told_when_taken(world: &World) {
+    world.apply("rival", 3, &json!({"topics": {"events": "default.harbour.events"}}));
+    let message = world.not_ready("rival", "TopicTaken").await;
+    assert!(message.contains("default/harbour"), "{message}");
+    assert!(!world.topics().await.contains("default.rival.outcomes"));
+    std::fs::remove_file(world.file("rival")).unwrap();
 }
 
 /// Topics stay unless the hunt says that they go.

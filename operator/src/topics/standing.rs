@@ -1,6 +1,7 @@
 //! How a hunt's topics stand, for its status, and what is told of the steps that were taken. In: a
 //! look and its plan, or why there was none. Out: a verdict in words, notes. Pure.
 
+use config_schemas::HuntName;
 use crds::Truth;
 
 use super::admin::AdminError;
@@ -74,6 +75,14 @@ impl Standing {
             "that is the cluster {found}, and the hunt's topics are in {bound}; nothing is done there"
         );
         Standing::trouble(Some(found.to_owned()), "WrongCluster", message)
+    }
+
+    /// Another hunt has one of the topics.
+    pub fn taken(cluster: &str, topic: &str, by: &HuntName) -> Standing {
+        let message = format!(
+            "{topic} is a topic of the hunt {by}; each hunt needs its own, and nothing is done here"
+        );
+        Standing::trouble(Some(cluster.to_owned()), "TopicTaken", message)
     }
 
     /// It is not known yet whether this cluster is the hunt's.

@@ -3,6 +3,7 @@
 //! stand, and notes. Ends with its assignments. I/O, and no decisions about topics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use broker::kafka::{Connection, connection, secret_refs};
@@ -22,6 +23,8 @@ use crate::plan::Note;
 
 /// At rest, the cluster is looked at this often: what somebody changes by hand is found so soon.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// The same where there are many hunts, for each of them: at most 200 looks a second at rest.
+const LOOK_EVERY_PER_HUNT: Duration = Duration::from_millis(5);
 /// While partitions move, or something is about to change by itself.
 const MOVING_EVERY: Duration = Duration::from_millis(500);
 /// After a step, until the cluster shows it.
@@ -67,12 +70,26 @@ pub struct Told {
     pub notes: Vec<Note>,
 }
 
+/// What all tasks share.
+#[derive(Clone)]
+pub struct Shared {
+    /// Says who leads.
+    pub store: Store,
+    /// Where Secrets are.
+    pub secrets: SecretStore,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where tasks say how topics stand.
+    pub to: mpsc::Sender<Told>,
+    /// Hunts with a task.
+    pub hunts: Arc<AtomicU32>,
+}
+
 /// The loop of one hunt's topics.
 pub struct Task {
-    store: Store,
-    secrets: SecretStore,
-    metrics: Metrics,
-    to: mpsc::Sender<Told>,
+    shared: Shared,
+    /// Since when something else is asked for than was read back.
+    asked_at: Option<Instant>,
     link: Option<(Connection, Admin)>,
     memory: Memory,
     sizes: Option<(Instant, Sizes)>,
@@ -82,17 +99,10 @@ pub struct Task {
 
 impl Task {
     /// Nothing is known yet.
-    pub fn new(
-        store: Store,
-        secrets: SecretStore,
-        metrics: Metrics,
-        to: mpsc::Sender<Told>,
-    ) -> Task {
+    pub fn new(shared: Shared) -> Task {
         Task {
-            store,
-            secrets,
-            metrics,
-            to,
+            shared,
+            asked_at: Some(Instant::now()),
             link: None,
             memory: Memory::default(),
             sizes: None,
@@ -104,6 +114,9 @@ impl Task {
     /// Runs as long as somebody assigns.
     pub async fn run(mut self, mut assigned: watch::Receiver<Assignment>) {
         loop {
+            if assigned.has_changed().unwrap_or_default() {
+                self.asked_at = Some(Instant::now());
+            }
             let assignment = assigned.borrow_and_update().clone();
             let Assignment { asked, leader } = &assignment;
             // A look can be left at any time, and hangs for seconds where nobody answers.
@@ -139,7 +152,7 @@ impl Task {
             self.lose_link_on(&error);
             Standing::unreachable(&error)
         })?;
-        self.metrics.topics_look_seconds.observe(begun.elapsed().as_secs_f64());
+        self.shared.metrics.topics_look_seconds.observe(begun.elapsed().as_secs_f64());
         match &asked.bound {
             None => return Err(Standing::unbound(&seen.cluster)),
             Some(bound) if *bound != seen.cluster => {
@@ -156,7 +169,7 @@ impl Task {
     /// A client for what the hunt says now; the present one if it says nothing new.
     async fn connect(&mut self, asked: &Asked) -> Result<(), Standing> {
         let wanted = secret_refs(&asked.config);
-        let secrets = self.secrets.read(asked.hunt.namespace.as_str(), &wanted).await;
+        let secrets = self.shared.secrets.read(asked.hunt.namespace.as_str(), &wanted).await;
         let secrets = secrets.map_err(|error| Standing::no_access(chain(&error)))?;
         let connection = connection(&asked.config, &secrets)
             .map_err(|problems| Standing::no_access(problems.join("; ")))?;
@@ -190,6 +203,11 @@ impl Task {
         let plan = plan(&asked.wanted, &seen, &self.memory, now);
         let count = asked.wanted.topics.len();
         let standing = Standing::of(&seen.cluster, count, &plan);
+        if plan.is_settled()
+            && let Some(since) = self.asked_at.take()
+        {
+            self.shared.metrics.topics_ready_seconds.observe(since.elapsed().as_secs_f64());
+        }
         if plan.steps.is_empty() {
             self.tell(asked, standing, Vec::new()).await;
             return self.pause(&plan);
@@ -221,7 +239,8 @@ impl Task {
         } else if restless || !plan.progress.is_empty() {
             MOVING_EVERY
         } else {
-            LOOK_EVERY
+            let hunts = self.shared.hunts.load(Ordering::Relaxed);
+            LOOK_EVERY.max(LOOK_EVERY_PER_HUNT.saturating_mul(hunts))
         }
     }
 
@@ -246,7 +265,7 @@ impl Task {
             }
         }
         let result = if refused { "refused" } else { "taken" };
-        self.metrics.topic_steps.with_label_values(&[step.kind(), result]).inc();
+        self.shared.metrics.topic_steps.with_label_values(&[step.kind(), result]).inc();
         answers?;
         Ok(if refused { Vec::new() } else { told(step) })
     }
@@ -284,21 +303,21 @@ impl Task {
     /// another one acts by now.
     async fn leads(&self, leader: &Guard) -> bool {
         let ask = Txn { guards: vec![leader.clone()], writes: Vec::new() };
-        matches!(self.store.commit(&ask).await, Ok(Verdict::Committed(_)))
+        matches!(self.shared.store.commit(&ask).await, Ok(Verdict::Committed(_)))
     }
 
     /// Says what is new.
     async fn tell(&mut self, asked: &Asked, standing: Standing, notes: Vec<Note>) {
         let hunt = asked.hunt.to_string();
         let left = i64::try_from(standing.moves_left).unwrap_or(i64::MAX);
-        self.metrics.topic_moves_left.with_label_values(&[&hunt]).set(left);
+        self.shared.metrics.topic_moves_left.with_label_values(&[&hunt]).set(left);
         let said = (asked.clone(), standing.clone());
         if self.last.as_ref() == Some(&said) && notes.is_empty() {
             return;
         }
         self.last = Some(said);
         // Whoever listens may be gone; then so are the assignments.
-        let _ = self.to.send(Told { asked: asked.clone(), standing, notes }).await;
+        let _ = self.shared.to.send(Told { asked: asked.clone(), standing, notes }).await;
     }
 }
 
