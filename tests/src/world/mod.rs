@@ -210,10 +210,11 @@ impl World {
         let path = |rest: &str| self.folder.path().join(rest);
         let source = match &self.api {
             Some(api) => ["--kubeconfig".to_owned(), text(&api.kubeconfig())].to_vec(),
-            None => {
-                ["--source=directory".to_owned(), format!("--directory={}", text(&path("hunts")))]
-                    .to_vec()
-            }
+            None => [("directory", "hunts"), ("secrets", "secrets")]
+                .map(|(flag, folder)| format!("--{flag}={}", text(&path(folder))))
+                .into_iter()
+                .chain(["--source=directory".to_owned()])
+                .collect(),
         };
         let program = self.place.operator.clone();
         let log = path(&format!("{name}.log"));
@@ -242,9 +243,19 @@ impl World {
             hunt: self.hunt.to_string(),
             endpoints: self.members.endpoints().join(","),
             data_dir: path("data"),
+            secrets: path("secrets"),
             log: path(&format!("{name}.log")),
             program: self.place.agent.clone(),
         }
+    }
+
+    /// Keeps a Secret's key where agents and operator look for it; as a whole, at once.
+    pub fn keep_secret(&self, name: &str, key: &str, text: &str) -> Result<()> {
+        let folder = self.path("secrets").join(name);
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("..draft"), text)?;
+        std::fs::rename(folder.join("..draft"), folder.join(key))?;
+        Ok(())
     }
 
     /// A path of this world, for a test's own files.

@@ -37,6 +37,8 @@ pub struct AgentSetup {
     pub endpoints: String,
     /// Its data; agents of one machine share it.
     pub data_dir: PathBuf,
+    /// Where Secrets are.
+    pub secrets: PathBuf,
     /// Its log.
     pub log: PathBuf,
     /// The binary.
@@ -53,6 +55,8 @@ impl Node {
             .args(["--etcd", &setup.endpoints, "--hunt", &setup.hunt, "--node", &setup.name])
             .arg("--data-dir")
             .arg(&setup.data_dir)
+            .arg("--secrets")
+            .arg(&setup.secrets)
             .args(["--http".to_owned(), format!("127.0.0.1:{http}")])
             .args(["--grpc".to_owned(), format!("127.0.0.1:{grpc}")]);
         Node::start(setup.name, (http, grpc), setup.data_dir, launch)
