@@ -68,6 +68,8 @@ pub enum Figure {
     KafkaSwaps,
     /// On Kafka: a broker that dies under load.
     KafkaKilled,
+    /// On Kafka: a hunt that is changed while it is played.
+    KafkaLive,
 }
 
 /// Where events are kept while a figure is taken.
@@ -84,7 +86,7 @@ impl Figure {
     /// The figures of a broker.
     #[must_use]
     pub fn all(on: On) -> Vec<Figure> {
-        let kafka = [Figure::KafkaPlay, Figure::KafkaSwaps, Figure::KafkaKilled];
+        let kafka = [Figure::KafkaPlay, Figure::KafkaSwaps, Figure::KafkaKilled, Figure::KafkaLive];
         match on {
             On::Kafka => kafka.to_vec(),
             On::Embedded => {
@@ -143,6 +145,7 @@ impl Figure {
             Figure::KafkaPlay => kafka::play::take(setting, rows).await,
             Figure::KafkaSwaps => kafka::swaps::take(setting, rows).await,
             Figure::KafkaKilled => kafka::killed::take(setting, rows).await,
+            Figure::KafkaLive => kafka::live::take(setting, rows).await,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! brokers in the same run. In: a setting. Out: rows. I/O.
 
 pub(super) mod killed;
+pub(super) mod live;
 mod load;
 pub(super) mod play;
 pub(super) mod swaps;
