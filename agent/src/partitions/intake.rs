@@ -13,9 +13,9 @@ use events::{Event, Vocabulary};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::abandoned::Abandoned;
 use super::answer::{Accepted, NotTaken, Source};
 use super::backlog::Backlog;
-use super::left::Left;
 use crate::capacity::credits::{Credits, Permit, Size};
 use crate::config::live::Live;
 use crate::config::road::chain;
@@ -46,7 +46,7 @@ struct Inner {
     gate: watch::Sender<Gate>,
     queue: Mutex<Queue>,
     /// Appends that nobody waits for any more. Their credits bound them.
-    left: Mutex<Left<AnySubmitted, Permit>>,
+    abandoned: Mutex<Abandoned<AnySubmitted, Permit>>,
     meter: Meter,
     /// Everything before this offset of the event log has its outcome.
     played: watch::Sender<Offset>,
@@ -103,7 +103,7 @@ impl Writing<'_> {
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
         if let Some(Written { answer, permit: Some(permit), arrived }) = self.written.take() {
-            self.intake.left().put(arrived, answer, permit);
+            self.intake.abandoned().put(arrived, answer, permit);
             self.intake.settle();
         }
     }
@@ -142,7 +142,7 @@ impl Intake {
             vocabulary,
             gate: watch::Sender::new(Gate { open: true, under_way: 0 }),
             queue: Mutex::default(),
-            left: Mutex::default(),
+            abandoned: Mutex::default(),
             played: watch::Sender::new(Offset(0)),
             troubled: AtomicBool::new(false),
             leaves: AtomicBool::new(false),
@@ -241,7 +241,7 @@ impl Intake {
     /// Sees what became of appends whose producers went away: events that are durable wait for the
     /// worker as all do.
     fn settle(&self) {
-        let answered = self.left().answered();
+        let answered = self.abandoned().answered();
         if answered.iter().any(|(_, answer, _)| answer.is_ok()) {
             self.out_of_trouble();
         }
@@ -347,8 +347,8 @@ impl Intake {
         NotTaken::Full { retry_after: over.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX) }
     }
 
-    fn left(&self) -> std::sync::MutexGuard<'_, Left<AnySubmitted, Permit>> {
-        self.0.left.lock().unwrap_or_else(PoisonError::into_inner)
+    fn abandoned(&self) -> std::sync::MutexGuard<'_, Abandoned<AnySubmitted, Permit>> {
+        self.0.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {

@@ -2,6 +2,7 @@
 //! partition here, its keeper carries out its orders, a tenure serves it with intake, worker and
 //! outbox; the plane is them all.
 
+mod abandoned;
 pub mod answer;
 mod backlog;
 mod flight;
@@ -9,7 +10,6 @@ mod foreign;
 mod intake;
 mod keeper;
 mod lanes;
-mod left;
 pub mod log;
 pub mod outbox;
 pub mod ownership;

@@ -9,15 +9,15 @@ use tokio::time::Instant;
 
 /// Answers that are to come, in the order in which their appends arrived, each with what it is about.
 #[derive(Debug)]
-pub(super) struct Left<A, T>(VecDeque<(Instant, A, T)>);
+pub(super) struct Abandoned<A, T>(VecDeque<(Instant, A, T)>);
 
-impl<A, T> Default for Left<A, T> {
-    fn default() -> Left<A, T> {
-        Left(VecDeque::new())
+impl<A, T> Default for Abandoned<A, T> {
+    fn default() -> Abandoned<A, T> {
+        Abandoned(VecDeque::new())
     }
 }
 
-impl<A: Future + Unpin, T> Left<A, T> {
+impl<A: Future + Unpin, T> Abandoned<A, T> {
     /// One more. Producers go away in any order.
     pub(super) fn put(&mut self, arrived: Instant, answer: A, about: T) {
         let at = self.0.iter().rposition(|(before, ..)| *before <= arrived);
@@ -70,17 +70,18 @@ mod tests {
         const MANY: u64 = 1000;
         let (written, asked) = (Cell::new(0), Cell::new(0));
         let start = Instant::now();
-        let mut left = Left::default();
+        let mut abandoned = Abandoned::default();
         // The later half goes away first.
         for number in (MANY / 2..MANY).chain(0..MANY / 2) {
             let answer = Answer { number, written: &written, asked: &asked };
-            left.put(start + Duration::from_millis(number), answer, number);
-            assert!(left.answered().is_empty());
+            abandoned.put(start + Duration::from_millis(number), answer, number);
+            assert!(abandoned.answered().is_empty());
         }
         assert_eq!(asked.take(), MANY);
         for upto in [10, MANY] {
             let before = written.replace(upto);
-            let answered = left.answered().into_iter().map(|(_, answer, about)| (answer, about));
+            let answered =
+                abandoned.answered().into_iter().map(|(_, answer, about)| (answer, about));
             let expected = (before..upto).map(|number| (number, number));
             assert_eq!(answered.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
