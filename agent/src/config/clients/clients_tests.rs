@@ -13,7 +13,7 @@ use config_schemas::documents::{
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{
     BrokerKind, Component, Config, Cost, Generation, HuntName, NodeName, Revision, SaslMechanism,
-    read_sections,
+    SecretRef, read_sections,
 };
 use futures::FutureExt as _;
 use prometheus::{Registry, TextEncoder};
@@ -155,6 +155,26 @@ async fn a_secret_that_is_missing_is_named_until_it_is_there() {
     assert_eq!(password(&next(&mut alone.calls).await.answer(Ok(()))), "pa55");
     alone.decided(1, Ok(())).await;
     alone.tasks.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_looked_for_in_an_earlier_wish_is_not_taken_for_this_one() {
+    let change = ComponentChange { cost: Cost::Swap, changes: Vec::new() };
+    let plan = Plan::from([(Component::Kafka, change)]);
+    let mut other = config();
+    other.kafka.password = SecretRef::new("other", "word");
+    // which of two things that are ready is seen first is left to chance
+    for _ in 0..32 {
+        let mut alone = Alone::of(&config());
+        keep(alone.folder.path(), "old");
+        std::fs::create_dir_all(alone.folder.path().join("other")).unwrap();
+        std::fs::write(alone.folder.path().join("other/word"), "new").unwrap();
+        tokio::task::yield_now().await;
+        alone.clients.want(&other, &plan);
+        let wanted = next(&mut alone.calls).await.wanted;
+        assert!(wanted.is_ok(), "{wanted:?}");
+        alone.tasks.finish().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
