@@ -1,6 +1,8 @@
 //! How a hunt's topics stand, for its status, and what is told of the steps that were taken. In: a
 //! look and its plan, or why there was none. Out: a verdict in words, notes. Pure.
 
+use std::collections::BTreeSet;
+
 use config_schemas::HuntName;
 use crds::Truth;
 
@@ -157,7 +159,9 @@ pub fn told(step: &Step) -> Vec<Note> {
             let spots: Vec<String> = moves.keys().map(ToString::to_string).collect();
             let spots: Vec<&str> = spots.iter().map(String::as_str).collect();
             let text = format!("replicas move: {}", list(&spots));
-            vec![Note::normal("ReplicasMove", spots.first().copied().unwrap_or_default(), text)]
+            let topics: BTreeSet<&str> = moves.keys().map(|spot| spot.topic.as_str()).collect();
+            let about = topics.first().copied().unwrap_or_default();
+            vec![Note::normal("ReplicasMove", about, text)]
         }
         Step::Elect(spots) => {
             let first = spots.first().map(|spot| spot.topic.clone()).unwrap_or_default();

@@ -32,6 +32,8 @@ const ECHO_EVERY: Duration = Duration::from_millis(50);
 /// Pauses after a look that failed: doubled each time.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long Secrets are believed while the client that was made of them does well.
+const SECRETS_FOR: Duration = Duration::from_secs(15);
 /// How long sizes on disks are believed: asking for them costs the brokers most.
 const SIZES_FOR: Duration = Duration::from_secs(60);
 
@@ -90,11 +92,19 @@ pub struct Task {
     shared: Shared,
     /// Since when something else is asked for than was read back.
     asked_at: Option<Instant>,
-    link: Option<(Connection, Admin)>,
+    link: Option<Link>,
     memory: Memory,
     sizes: Option<(Instant, Sizes)>,
     last: Option<(Asked, Standing)>,
     failures: u32,
+}
+
+/// A client and what it was made of.
+struct Link {
+    config: Arc<Config>,
+    connection: Connection,
+    read_at: Instant,
+    admin: Admin,
 }
 
 impl Task {
@@ -143,7 +153,7 @@ impl Task {
     async fn look(&mut self, asked: &Asked) -> Result<Seen, Standing> {
         let begun = Instant::now();
         self.connect(asked).await?;
-        let Some((_, admin)) = &self.link else {
+        let Some(Link { admin, .. }) = &self.link else {
             return Err(Standing::no_access("there is no client".to_owned()));
         };
         let names: Vec<&str> = asked.wanted.names().collect();
@@ -166,26 +176,34 @@ impl Task {
         Ok(seen)
     }
 
-    /// A client for what the hunt says now; the present one if it says nothing new.
+    /// A client for what the hunt and its Secrets say now; the present one if they say nothing new.
     async fn connect(&mut self, asked: &Asked) -> Result<(), Standing> {
-        let wanted = secret_refs(&asked.config);
+        let fresh =
+            |link: &&Link| link.config == asked.config && link.read_at.elapsed() < SECRETS_FOR;
+        if self.link.as_ref().filter(fresh).is_some() {
+            return Ok(());
+        }
+        let (config, read_at) = (asked.config.clone(), Instant::now());
+        let wanted = secret_refs(&config);
         let secrets = self.shared.secrets.read(asked.hunt.namespace.as_str(), &wanted).await;
         let secrets = secrets.map_err(|error| Standing::no_access(chain(&error)))?;
-        let connection = connection(&asked.config, &secrets)
+        let connection = connection(&config, &secrets)
             .map_err(|problems| Standing::no_access(problems.join("; ")))?;
-        if self.link.as_ref().is_some_and(|(known, _)| *known == connection) {
+        if let Some(link) = self.link.as_mut().filter(|link| link.connection == connection) {
+            (link.config, link.read_at) = (config, read_at);
             return Ok(());
         }
         self.link = None;
         let admin = Admin::connect(&connection).await;
-        self.link = Some((connection, admin.map_err(|error| Standing::unreachable(&error))?));
+        let admin = admin.map_err(|error| Standing::unreachable(&error))?;
+        self.link = Some(Link { config, connection, read_at, admin });
         Ok(())
     }
 
     async fn measure(&mut self, seen: &mut Seen) {
         let fresh = |(at, _): &&(Instant, Sizes)| at.elapsed() < SIZES_FOR;
         if self.sizes.as_ref().filter(fresh).is_none()
-            && let Some((_, admin)) = &self.link
+            && let Some(Link { admin, .. }) = &self.link
             && !seen.topics.is_empty()
         {
             self.sizes = Some((Instant::now(), admin.sizes(seen).await));
@@ -213,6 +231,7 @@ impl Task {
             return self.pause(&plan);
         }
         if !self.leads(leader).await {
+            self.tell(asked, standing, Vec::new()).await;
             return RETRY_MIN;
         }
         let mut notes = Vec::new();
@@ -245,7 +264,7 @@ impl Task {
     }
 
     async fn step(&mut self, step: &Step) -> Result<Vec<Note>, AdminError> {
-        let Some((_, admin)) = &self.link else {
+        let Some(Link { admin, .. }) = &self.link else {
             return Err(AdminError::Unreachable { why: "there is no client".to_owned() });
         };
         let answers = admin.carry_out(step).await;
@@ -276,7 +295,7 @@ impl Task {
         let standing = Standing::removing(&seen.cluster, left.is_empty());
         if !left.is_empty()
             && self.leads(leader).await
-            && let Some((_, admin)) = &self.link
+            && let Some(Link { admin, .. }) = &self.link
             && let Err(error) = admin.remove(&left).await
         {
             self.lose_link_on(&error);
