@@ -14,7 +14,7 @@ use crate::edit::{self, Edit, Refused, Signature, Target};
 use crate::field::FieldPath;
 use crate::lookup::fields;
 use crate::names::{Generation, NodeName, Revision};
-use crate::problem::{HIDDEN, excerpt};
+use crate::problem::{HIDDEN, Problem, excerpt};
 use crate::reading::Resource;
 use crate::settings::{Config, Values};
 use crate::value::Value;
@@ -93,6 +93,9 @@ pub struct Effective {
     pub hash: String,
 }
 
+/// Turns that edits get which need one another: a certificate its key, a mechanism user and password.
+const TURNS_MAX: usize = 4;
+
 /// Lays the layers over each other. `node` is whose configuration it is, or `None` for the hunt's
 /// own (no node's edits). `held` is the previous outcome's: an edit that has become wrong keeps
 /// its last good value. Refuses edit by edit; it never fails as a whole.
@@ -106,25 +109,31 @@ pub fn resolve(
     let mut claims = base_claims(resource);
     let mut read = read_edits(edits, node, held, now);
     let mut in_effect = Held::new();
-    // Oldest first: of two edits that do not go together, the newer one is refused.
+    // Oldest first: of two edits that do not go together, the newer one is refused. One that needs
+    // another which was made later has its turn again after it.
     read.good.sort_by_key(|candidate| candidate.held.revision);
-    for candidate in read.good {
-        let mut trial = claims.clone();
-        add(&mut trial, candidate.claim());
-        let broken = conflicts(&winners(&trial));
-        match broken.first().filter(|_| !concerns_none(&broken, candidate.path)) {
-            Some(problem) => read.refused.push(Refusal {
-                key: format!("override/{}", candidate.rest),
-                found: candidate.held.edit.value.to_string(),
-                reason: problem.to_string(),
-                code: RefusalCode::Conflict,
-                revision: candidate.held.revision,
-            }),
-            None => {
-                claims = trial;
-                in_effect.insert(candidate.rest, candidate.held);
+    let mut waiting = read.good;
+    for turn in 1..=TURNS_MAX {
+        let (before, is_last) = (waiting.len(), turn == TURNS_MAX);
+        let mut conflicting = Vec::new();
+        for candidate in waiting {
+            let mut trial = claims.clone();
+            add(&mut trial, candidate.claim());
+            let mut broken = conflicts(&winners(&trial)).into_iter();
+            // What does not concern it was broken before.
+            match broken.find(|problem| concerns(problem, candidate.path)) {
+                Some(problem) => conflicting.push((problem.to_string(), candidate)),
+                None => {
+                    claims = trial;
+                    in_effect.insert(candidate.rest, candidate.held);
+                }
             }
         }
+        if is_last || conflicting.len() == before {
+            read.refused.extend(conflicting.into_iter().map(Candidate::refused));
+            break;
+        }
+        waiting = conflicting.into_iter().map(|(_, candidate)| candidate).collect();
     }
     let values = winners(&claims);
     let untils = in_effect.values().filter_map(|held| held.edit.signature.until);
@@ -164,6 +173,17 @@ impl Candidate {
             signature: self.held.edit.signature.clone(),
         };
         (self.path, claim)
+    }
+
+    /// It does not go together with the rest, as `problem` says.
+    fn refused((problem, candidate): (String, Candidate)) -> Refusal {
+        Refusal {
+            key: format!("override/{}", candidate.rest),
+            found: candidate.held.edit.value.to_string(),
+            reason: problem,
+            code: RefusalCode::Conflict,
+            revision: candidate.held.revision,
+        }
     }
 }
 
@@ -264,10 +284,10 @@ fn winners(claims: &BTreeMap<FieldPath, Vec<Claim>>) -> Values {
     claims.iter().filter_map(winner).collect()
 }
 
-/// Whether none of the broken rules has to do with this field: then they were broken before.
-fn concerns_none(broken: &[crate::problem::Problem], path: FieldPath) -> bool {
+/// Whether the broken rule has to do with this field.
+fn concerns(problem: &Problem, path: FieldPath) -> bool {
     let path = path.to_string();
-    !broken.iter().any(|problem| problem.field == path || problem.allowed.contains(&path))
+    problem.field == path || problem.allowed.contains(&path)
 }
 
 /// The first 16 hexadecimal digits of SHA-256 over `path=value` lines in the order of paths.
@@ -342,6 +362,35 @@ mod tests {
         assert_eq!(effective.refused.len(), 1);
         assert_eq!(effective.refused[0].key, "override/hunt/buffers/events");
         assert_eq!(effective.refused[0].found, "lots");
+    }
+
+    #[test]
+    fn a_secret_where_its_name_belongs_is_refused_and_not_repeated() {
+        let effective = run(&[("hunt/kafka/password", "pa55")], None, &Held::new());
+        check(&effective, "kafka.password", "none", Layer::Default);
+        assert_eq!(effective.refused[0].code, RefusalCode::OutOfBounds);
+        assert!(!format!("{:?}", effective.refused).contains("pa55"), "{:?}", effective.refused);
+    }
+
+    #[test]
+    fn edits_that_need_each_other_are_in_effect_once_all_are_there_in_whatever_order() {
+        let edits = [
+            ("hunt/kafka/mechanism", "scram-sha-512"),
+            ("hunt/kafka/certificate", "{name: us, key: tls.crt}"),
+            ("hunt/kafka/user", "ana"),
+            ("hunt/kafka/privateKey", "{name: us, key: tls.key}"),
+            ("hunt/kafka/password", "{name: us, key: password}"),
+        ];
+        let refused = |list: &[_]| {
+            let refused = run(list, None, &Held::new()).refused;
+            refused.into_iter().map(|refusal| refusal.key).collect::<Vec<_>>()
+        };
+        let alone = ["override/hunt/kafka/mechanism", "override/hunt/kafka/certificate"];
+        assert_eq!(refused(&edits[..3]), alone);
+        assert_eq!(refused(&edits[..4]), alone[..1]);
+        assert_eq!(refused(&edits), [""; 0]);
+        let turned: Vec<_> = edits.into_iter().rev().collect();
+        assert_eq!(refused(&turned), [""; 0]);
     }
 
     #[test]
