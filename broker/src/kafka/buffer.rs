@@ -2,7 +2,7 @@
 //! In: records as they are fetched. Out: the same, and whether there are more for now. No I/O.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -67,6 +67,15 @@ struct State {
     paused: bool,
     /// Its reader is gone.
     left: bool,
+}
+
+/// A buffer that is filled as long as this is there.
+pub(crate) struct Fetched(pub(crate) Arc<Buffer>);
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 /// What the consumer's thread has to do about a buffer.

@@ -15,7 +15,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientContext, Offset as Place, Statistics, TopicPartitionList};
 
 use super::believe::{self, Mark};
-use super::buffer::{Buffer, Flow, Raw, Wish};
+use super::buffer::{Buffer, Fetched, Flow, Raw, Wish};
 use super::connection::Property;
 use super::proof::{Expected, Pulse, config};
 use super::topics::Topic;
@@ -188,7 +188,7 @@ impl KafkaConsumer {
         partition: i32,
         from: u64,
         bytes_max: usize,
-    ) -> Result<Option<Arc<Buffer>>, KafkaTrouble> {
+    ) -> Result<Option<Fetched>, KafkaTrouble> {
         let buffer = Arc::new(Buffer::new(bytes_max));
         {
             let mut buffers = self.buffers();
@@ -202,7 +202,7 @@ impl KafkaConsumer {
         let assigned =
             self.list(partition, place).and_then(|it| self.consumer.incremental_assign(&it));
         match assigned {
-            Ok(()) => Ok(Some(buffer)),
+            Ok(()) => Ok(Some(Fetched(buffer))),
             Err(error) => {
                 self.buffers().remove(&partition);
                 Err(KafkaTrouble::NoClient { why: error.to_string() })
@@ -298,7 +298,11 @@ impl KafkaConsumer {
                 Wish::Nothing => Ok(()),
                 Wish::Pause => self.consumer.pause(&list),
                 Wish::Resume => self.consumer.resume(&list),
-                Wish::Leave => self.consumer.incremental_unassign(&list),
+                // a pause would outlive it, and hold for whoever reads the partition here next
+                Wish::Leave => self
+                    .consumer
+                    .resume(&list)
+                    .and_then(|()| self.consumer.incremental_unassign(&list)),
             });
             if let Err(error) = done {
                 tracing::warn!(topic = &*self.topic, partition, ?wish, %error, "consumer");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use config_schemas::PartitionId;
 use tokio::sync::{Semaphore, watch};
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Fetched};
 use super::connection::Property;
 use super::consumer::KafkaConsumer;
 use super::proof::Expected;
@@ -43,15 +43,15 @@ struct State {
 
 /// A partition that is fetched for one reader.
 pub(crate) struct Fetch {
-    pub(crate) buffer: Arc<Buffer>,
+    fetched: Fetched,
     pub(crate) generation: u64,
     /// Ends with its last fetch once it is retired.
-    _lane: Arc<KafkaConsumer>,
+    _consumer: Arc<KafkaConsumer>,
 }
 
-impl Drop for Fetch {
-    fn drop(&mut self) {
-        self.buffer.leave();
+impl Fetch {
+    pub(crate) fn buffer(&self) -> &Buffer {
+        &self.fetched.0
     }
 }
 
@@ -137,9 +137,9 @@ impl Consumers {
                 continue;
             };
             let opened = Arc::clone(&consumer);
-            let buffer = self.blocking(move || opened.open(number, from, bytes)).await?;
-            if let Some(buffer) = buffer {
-                return Ok(Fetch { buffer, generation, _lane: consumer });
+            let fetched = self.blocking(move || opened.open(number, from, bytes)).await?;
+            if let Some(fetched) = fetched {
+                return Ok(Fetch { fetched, generation, _consumer: consumer });
             }
         }
         Err(self.busy(partition.0))

@@ -92,7 +92,7 @@ impl Cursor {
     pub(crate) async fn pour(&mut self, bytes_max: usize) -> Result<Poured, Error> {
         loop {
             self.follow_generation();
-            let taken = self.fetch.buffer.take(bytes_max);
+            let taken = self.fetch.buffer().take(bytes_max);
             let (last, from) = (taken.records.last().map(|raw| raw.offset), self.next);
             let mut records = taken.records;
             // what the consumer before has handed out already
@@ -119,7 +119,7 @@ impl Cursor {
     pub(crate) async fn grown(&mut self) -> Result<(), Error> {
         loop {
             self.follow_generation();
-            if self.fetch.buffer.has_news() {
+            if self.fetch.buffer().has_news() {
                 return Ok(());
             }
             self.moved(Buffer::has_news).await;
@@ -136,14 +136,14 @@ impl Cursor {
                     let opened = (&mut *opening).await;
                     *opening = Box::pin(std::future::ready(opened));
                 }
-                (None, Some((fetch, _))) => fetch.buffer.moved.notified().await,
+                (None, Some((fetch, _))) => fetch.buffer().moved.notified().await,
                 (None, None) => std::future::pending().await,
             }
         };
         let ours = async {
             // what was put before is kept by the notification
-            while !wanted(&self.fetch.buffer) {
-                self.fetch.buffer.moved.notified().await;
+            while !wanted(self.fetch.buffer()) {
+                self.fetch.buffer().moved.notified().await;
             }
         };
         tokio::select! {
@@ -167,8 +167,8 @@ impl Cursor {
         }
         self.look_at_opening();
         let Some((successor, since)) = &self.successor else { return };
-        let idle = successor.buffer.is_at_end() && !self.fetch.buffer.has_news();
-        let goes = successor.buffer.reaches(self.next) || idle;
+        let idle = successor.buffer().is_at_end() && !self.fetch.buffer().has_news();
+        let goes = successor.buffer().reaches(self.next) || idle;
         if !goes && since.elapsed() <= SUCCESSION_LIMIT {
             return;
         }

@@ -35,12 +35,15 @@ pub struct KafkaReader {
     /// Judged and not given yet; all of them from `from` on.
     pending: VecDeque<Record>,
     from: u64,
+    /// Given last: whoever works in turns asks for the rest of it once more.
+    given: Vec<Record>,
 }
 
 impl KafkaReader {
     pub(crate) fn new(shared: Arc<Shared>, partition: PartitionId, log: LogKind) -> KafkaReader {
-        let (belief, pending) = Default::default();
-        KafkaReader { shared, partition, log, cursor: None, belief, noted: 0, pending, from: 0 }
+        let (belief, pending, given) = Default::default();
+        let cursor = None;
+        KafkaReader { shared, partition, log, cursor, belief, noted: 0, pending, from: 0, given }
     }
 
     /// How the last swap of the consumer went here.
@@ -65,6 +68,7 @@ impl KafkaReader {
 
     /// Has the cursor stand where everything from `from` on is pending or still to come.
     async fn seek(&mut self, from: u64) -> Result<(), Error> {
+        self.take_back(from);
         let judged = self.cursor.as_ref().map(Cursor::next);
         if from < self.from || judged.is_none_or(|judged| from > judged) {
             self.begin(from).await?;
@@ -76,10 +80,22 @@ impl KafkaReader {
         Ok(())
     }
 
+    /// Has what was given last be pending again from `from` on, if it begins there or before.
+    fn take_back(&mut self, from: u64) {
+        let begins = self.given.first().map(|record| record.offset.0);
+        if self.cursor.is_some() && from < self.from && begins.is_some_and(|begins| begins <= from)
+        {
+            let again = self.given.drain(..).filter(|record| record.offset.0 >= from);
+            again.rev().for_each(|record| self.pending.push_front(record));
+            self.from = from;
+        }
+    }
+
     /// Begins at `from`, or before it where what is believed is known.
     async fn begin(&mut self, from: u64) -> Result<(), Error> {
         self.cursor = None;
         self.pending.clear();
+        self.given.clear();
         let (low, high) = self.shared.consumers(self.log.into()).bounds(self.partition).await?;
         let (start, belief) = match self.log {
             LogKind::Events => (from, Belief::default()),
@@ -144,6 +160,7 @@ impl KafkaReader {
         let judged = self.cursor.as_ref().map_or(self.from, Cursor::next).max(self.from);
         let next = self.pending.front().map_or(judged, |record| record.offset.0);
         self.from = next;
+        self.given.clone_from(&records);
         Chunk { records, next: Offset(next) }
     }
 

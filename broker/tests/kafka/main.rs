@@ -6,6 +6,7 @@
 
 mod world;
 
+mod ahead;
 mod faults;
 mod owners;
 mod refusals;
