@@ -135,9 +135,10 @@ fn rejects(status: &Json, reason: &str) -> Option<String> {
     let all = status["conditions"].as_array()?;
     let found = all.iter().find(|it| it["type"] == "Degraded" && it["status"] == "True")?;
     let message = found["message"].as_str()?;
-    // The status says the beginning of a long reason.
+    // The status names one of the sections that are part of a client, and the beginning of a reason.
     let begins: String = reason.chars().take(REASON_CHARS).collect();
-    message.contains(&format!("rejects kafka: {begins}")).then(|| message.to_owned())
+    let of_node = |part: &&str| part.contains(" rejects ") && part.contains(&begins);
+    message.split("; ").find(of_node).map(str::to_owned)
 }
 
 fn with_topics(world: &World, text: &str) -> String {
@@ -158,7 +159,10 @@ mod tests {
             serde_json::json!({"conditions": [condition]})
         };
         let told = "2 of 3 agents; agent-1 rejects kafka: nobody is there";
-        assert_eq!(rejects(&degraded("True", told), "nobody is there").as_deref(), Some(told));
+        assert_eq!(
+            rejects(&degraded("True", told), "nobody is there").as_deref(),
+            Some("agent-1 rejects kafka: nobody is there")
+        );
         assert_eq!(rejects(&degraded("False", told), "nobody is there"), None);
         assert_eq!(rejects(&degraded("True", told), "another"), None);
         assert_eq!(rejects(&Json::Null, "nobody is there"), None);
