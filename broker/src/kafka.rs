@@ -5,6 +5,7 @@
 
 mod believe;
 mod connection;
+mod options;
 mod settings;
 mod trouble;
 mod wanted;
@@ -48,12 +49,13 @@ use ownership::Ownership;
 use producer::Producer;
 use proof::Expected;
 use sender::{Outgoing, Sender};
-use topics::{Topic, Topics};
+use topics::Topic;
 
 pub use config_schemas::Compression;
 pub use connection::{Bootstrap, Connection, Identity, Login, Mechanism, NoAddress, Secret, Tls};
 pub use cursor::Switched;
 pub use ground::{Ground, NoGround};
+pub use options::KafkaOptions;
 pub use owned::{KafkaOwned, KafkaSubmitted};
 pub use producer::Swapped;
 pub use reader::KafkaReader;
@@ -64,35 +66,6 @@ pub use wanted::{Secrets, connection, secret_fields, secret_refs};
 /// How long a record that belongs to no holding is waited for, such as a barrier; it may be tried
 /// again.
 const APPEND_LIMIT: Duration = Duration::from_secs(10);
-
-/// Where a hunt's events and outcomes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaOptions {
-    /// What comes in.
-    pub events: String,
-    /// What became of it; never compacted, and kept as long as there is no snapshot.
-    pub outcomes: String,
-    /// What was made of the outcomes; compacted.
-    pub snapshots: String,
-    /// Events that could not be played, for people.
-    pub dead: String,
-    /// So many partitions each of the topics must have, at least.
-    pub partitions: u32,
-    /// The cluster's id; that of whoever answers first when `None`.
-    pub cluster: Option<String>,
-    /// How this process is called there.
-    pub client_id: String,
-    /// Where the cluster is.
-    pub connection: Connection,
-    /// How it is used.
-    pub settings: ClientSettings,
-}
-
-impl KafkaOptions {
-    fn topics(&self) -> Topics {
-        Topics::new([&self.events, &self.outcomes, &self.snapshots, &self.dead])
-    }
-}
 
 /// The Kafka broker of one hunt. Clones share everything.
 #[derive(Clone)]
@@ -128,16 +101,16 @@ impl KafkaBroker {
     /// Makes the clients and has them prove that cluster and topics are as expected. Within
     /// [`SessionSettings::proof`], roughly.
     pub async fn connect(options: KafkaOptions) -> Result<KafkaBroker, Error> {
-        check(&options.connection, &options.settings)?;
+        options.check()?;
         let topics = options.topics();
-        let expected = expected(&options);
-        let properties = producer_properties(&options);
+        let expected = options.expected();
+        let properties = options.producer_properties();
         let (proven, cluster) =
             Sender::prove(properties, expected.clone()).await.map_err(Error::Kafka)?;
         let expected = Expected { cluster: Some(cluster.clone()), ..expected };
         let consumers = async |topic: Topic| {
             let name = topics.name(topic);
-            let fetched = (consumer_properties(&options), queued_bytes(&options.settings));
+            let fetched = (options.consumer_properties(), options.queued_bytes());
             let expected = Expected { topics: vec![name.to_string()], ..expected.clone() };
             let connected = Consumers::connect(Arc::clone(name), topic, fetched, expected).await;
             connected.map(Arc::new).map_err(Error::Kafka)
@@ -178,32 +151,32 @@ impl KafkaBroker {
         connection: Connection,
         settings: ClientSettings,
     ) -> Result<Retuned, Error> {
-        check(&connection, &settings)?;
         let shared = &self.0;
         let _one = shared.retuning.acquire().await.map_err(|_| Error::Closed)?;
         let old = shared.options().clone();
         let new = KafkaOptions { connection, settings, ..old.clone() };
-        let expected = Expected { cluster: Some(shared.cluster.clone()), ..expected(&new) };
+        new.check()?;
+        let expected = Expected { cluster: Some(shared.cluster.clone()), ..new.expected() };
         let began = tokio::time::Instant::now();
-        let fetches_change = consumer_properties(&old) != consumer_properties(&new);
-        let sends_change = producer_properties(&old) != producer_properties(&new)
+        let fetches_change = old.consumer_properties() != new.consumer_properties();
+        let sends_change = old.producer_properties() != new.producer_properties()
             || old.settings.producer != new.settings.producer;
         let mut next_consumers = Vec::new();
         for consumers in shared.consumers.iter().filter(|_| fetches_change) {
             let topics = vec![consumers.topic().to_owned()];
             let expected = Expected { topics, ..expected.clone() };
-            let proven = consumers.prove(&consumer_properties(&new), expected).await;
+            let proven = consumers.prove(&new.consumer_properties(), expected).await;
             next_consumers.push(proven.map_err(Error::Kafka)?);
         }
         let sender = if sends_change {
-            let proven = Sender::prove(producer_properties(&new), expected).await;
+            let proven = Sender::prove(new.producer_properties(), expected).await;
             proven.map_err(Error::Kafka)?.0.used()
         } else {
             None
         };
         let proof = began.elapsed();
         for (consumers, next) in shared.consumers.iter().zip(next_consumers) {
-            consumers.swap(next, consumer_properties(&new), queued_bytes(&new.settings));
+            consumers.swap(next, new.consumer_properties(), new.queued_bytes());
         }
         *shared.options() = new.clone();
         let producer = match sender {
@@ -241,8 +214,8 @@ impl KafkaBroker {
             return Ok(());
         }
         let options = shared.options().clone();
-        let expected = Expected { cluster: Some(shared.cluster.clone()), ..expected(&options) };
-        let proven = Sender::prove(producer_properties(&options), expected).await;
+        let expected = Expected { cluster: Some(shared.cluster.clone()), ..options.expected() };
+        let proven = Sender::prove(options.producer_properties(), expected).await;
         let sender = proven.map_err(Error::Kafka)?.0.used().ok_or(Error::Closed)?;
         let room = options.settings.producer.queue_bytes;
         shared.producer.swap(sender, room, Duration::ZERO).await;
@@ -394,30 +367,4 @@ impl Shared {
     fn options(&self) -> MutexGuard<'_, KafkaOptions> {
         self.options.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn check(connection: &Connection, settings: &ClientSettings) -> Result<(), Error> {
-    let problems = [connection.problems(), settings.problems()].concat();
-    if problems.is_empty() { Ok(()) } else { Err(Error::Kafka(KafkaTrouble::Settings(problems))) }
-}
-
-fn expected(options: &KafkaOptions) -> Expected {
-    Expected {
-        cluster: options.cluster.clone(),
-        topics: Topic::ALL.map(|topic| options.topics().name(topic).to_string()).to_vec(),
-        partitions: options.partitions,
-        within: options.settings.session.proof,
-    }
-}
-
-fn producer_properties(options: &KafkaOptions) -> Vec<connection::Property> {
-    options.settings.producer_properties(&options.connection, &options.client_id)
-}
-
-fn consumer_properties(options: &KafkaOptions) -> Vec<connection::Property> {
-    options.settings.consumer_properties(&options.connection, &options.client_id)
-}
-
-fn queued_bytes(settings: &ClientSettings) -> usize {
-    settings.consumer.queued_bytes as usize
 }

@@ -15,12 +15,12 @@ use store::{Guard, StoreError, Txn, Verdict, Write};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::dead_letters::Condemned;
 use super::intake::Intake;
 use super::ownership::Order;
 use super::rebuild::{RebuildError, Rebuilt};
 use super::seat::{Door, SeatContext};
 use super::snapshots::Keeping;
-use super::worker::Condemned;
 use crate::config::road::chain;
 use crate::load::troubles::Troubles;
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use broker::{AnyBroker, Embedded, EmbeddedOptions, KafkaBroker, KafkaOptions, Tuning};
+use config_schemas::documents::Meta;
 use config_schemas::{Broker, BrokerKind, HuntName};
 use futures::FutureExt as _;
 use tokio::sync::Semaphore;
@@ -45,6 +46,8 @@ struct State {
     tuning: Tuning,
     /// Whose log is open, or could not be opened.
     life: Option<Life>,
+    /// The cluster that has the hunt's topics, once the operator has found it.
+    cluster: Option<String>,
     open: Option<AnyBroker>,
     failed: Option<Failed>,
 }
@@ -98,7 +101,8 @@ impl Log {
 
     /// The resource's id and kind are known. Out: when to call again, if the log cannot be opened.
     /// Calls before that change nothing. Kafka is opened by its settings, as soon as they are known.
-    pub(crate) fn know(&self, uid: &str, kind: BrokerKind, now: Instant) -> Option<Instant> {
+    pub(crate) fn know(&self, meta: &Meta, now: Instant) -> Option<Instant> {
+        let (uid, kind) = (meta.uid.as_str(), meta.broker);
         let mut state = self.state();
         let life = Life { uid: uid.to_owned(), kind };
         if state.life.as_ref() != Some(&life) {
@@ -108,8 +112,9 @@ impl Log {
                 .take()
                 .filter(|open| kind == BrokerKind::Kafka && matches!(open, AnyBroker::Kafka(_)));
             let tuning = state.tuning;
-            *state = State { tuning, life: Some(life), open: kafka, failed: None };
+            *state = State { tuning, life: Some(life), open: kafka, ..State::default() };
         }
+        state.cluster.clone_from(&meta.cluster);
         match kind {
             BrokerKind::Embedded => self.open(&mut state, uid, now),
             BrokerKind::Kafka => None,
@@ -160,6 +165,8 @@ impl Log {
             Some(AnyBroker::Kafka(running)) => Some(running.clone()),
             _ => None,
         };
+        let cluster = self.state().cluster.clone();
+        let wanted = wanted.map(|options| KafkaOptions { cluster, ..options });
         let done = match (wanted, &running) {
             (Err(problems), _) => Err(problems.join("; ")),
             (Ok(options), Some(running)) => {

@@ -5,6 +5,7 @@
 mod abandoned;
 pub mod answer;
 mod backlog;
+mod dead_letters;
 mod flight;
 mod foreign;
 mod intake;

@@ -194,15 +194,14 @@ impl Plane {
         let mut view = self.0.view.clone();
         loop {
             let me = &self.0.options.me;
-            let (life, routes, orders) = {
+            let (meta, routes, orders) = {
                 let view = view.read();
-                let meta = view.meta.as_ref().map(|meta| &meta.record);
-                let life = meta.map(|meta| (meta.uid.clone(), meta.broker));
+                let meta = view.meta.as_ref().map(|meta| meta.record.clone());
                 let before = self.0.routes.borrow().clone();
-                (life, routes(&view, me, &before), orders(&view.partitions, &view.warm, me))
+                (meta, routes(&view, me, &before), orders(&view.partitions, &view.warm, me))
             };
             let now = Instant::now();
-            let again = life.and_then(|(uid, kind)| self.0.log.know(&uid, kind, now));
+            let again = meta.and_then(|meta| self.0.log.know(&meta, now));
             // first who takes events in, then where they go
             self.order(&context, &orders);
             self.0.routes.send_if_modified(|held| {

@@ -1,7 +1,7 @@
 //! A partition's state from its outcome log: the newest snapshot that can be believed, and the fold
 //! of all that came after. Needs no ownership: it only reads. I/O, thin.
 
-use broker::{AnyBroker, Broker as _, Reader};
+use broker::{AnyBroker, AnyReader, Broker as _, Reader};
 use config_schemas::{Offset, PartitionId};
 use events::{DecodeError, Machine, OutcomeRecord, Panicked, PartitionState};
 
@@ -98,16 +98,20 @@ impl<M: Machine> Rebuilt<M> {
     }
 
     /// Refuses a state that knows of events that the log does not hold (new ones would be taken
-    /// for handled), and a log whose next events are damaged: behind those nothing could be played,
-    /// and what is taken in would only pile up.
+    /// for handled), and, on our own disk, a log whose next events are damaged: behind those nothing
+    /// could be played, and what is taken in would only pile up. Kafka looks after its copies by
+    /// itself, and reading a long backlog twice would keep the partition shut for as long.
     pub(crate) async fn check_events(
         &self,
-        events: &mut impl Reader,
+        events: &mut AnyReader,
         end: Offset,
     ) -> Result<(), RebuildError> {
         let mut at = self.state.ledger().next_offset();
         if at > end {
             return Err(RebuildError::Ahead { played: at, end });
+        }
+        if matches!(events, AnyReader::Kafka(_)) {
+            return Ok(());
         }
         while at < end {
             let chunk = events.read(at, READ_BYTES).await.map_err(RebuildError::Events)?;

@@ -11,6 +11,7 @@ use events::{Event, Machine};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::dead_letters::Condemned;
 use super::intake::Intake;
 use super::keeper::{Keeper, Orders, RETRY};
 use super::outbox::Outbox;
@@ -18,7 +19,7 @@ use super::ownership::Order;
 use super::rebuild::Rebuilt;
 use super::snapshots::Keeping;
 use super::trial::Trial;
-use super::worker::{Condemned, Worker, WorkerEnd};
+use super::worker::{Worker, WorkerEnd};
 use crate::config::road::chain;
 
 /// A move away that this tenure has seen.

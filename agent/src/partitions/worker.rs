@@ -6,15 +6,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use broker::{
-    AnyOwned, AnyReader, Chunk, DeadLetter, LogKind, Owned as _, Reader as _, Record, Records,
-};
+use broker::{AnyOwned, AnyReader, Chunk, LogKind, Owned as _, Reader as _, Record, Records};
 use config_schemas::Offset;
 use events::{Event, Machine, Outcome, OutcomeRecord, Panicked, PartitionState, Stamp};
 use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::dead_letters::{Condemned, bury};
 use super::flight::{Flight, landing};
 use super::foreign;
 use super::intake::Intake;
@@ -23,7 +22,6 @@ use super::snapshots::{Asked, Copied};
 use super::trial::Trial;
 use crate::capacity::turns::Turns;
 use crate::config::live::{Live, Running, Version};
-use crate::config::road::chain;
 use crate::config::switched::Line;
 use crate::metrics::PlaneMetrics;
 
@@ -43,13 +41,6 @@ pub(crate) enum WorkerEnd {
     /// The machine cannot fold what it decided on this event: the state has to be rebuilt, and
     /// the event is to be a dead letter.
     Poisoned(Condemned),
-}
-
-/// An event that is not to be played, and why.
-#[derive(Debug, Clone)]
-pub(crate) struct Condemned {
-    pub(crate) offset: Offset,
-    pub(crate) why: String,
 }
 
 impl From<broker::Error> for WorkerEnd {
@@ -403,19 +394,4 @@ impl<M: Machine> Worker<M> {
     fn next(&self) -> Offset {
         self.state.ledger().next_offset()
     }
-}
-
-/// Leaves dead letters where people find them, a batch of them at once. Before their outcomes are
-/// there: one that is written twice, by this worker and the next, is better than none.
-async fn bury(owned: &AnyOwned, dead: &[(&Record, String)], stamp: Stamp) {
-    let (partition, config_revision) = (stamp.partition, stamp.config_revision);
-    let letters = dead.iter().map(|(record, why)| async move {
-        let (offset, payload) = (record.offset, &record.payload);
-        let letter = DeadLetter { partition, offset, payload, why, config_revision };
-        if let Err(error) = owned.bury(letter).await {
-            let error = chain(&error);
-            tracing::warn!(%partition, %offset, %error, "a dead letter is only in the outcomes");
-        }
-    });
-    futures::future::join_all(letters).await;
 }

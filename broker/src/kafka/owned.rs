@@ -105,7 +105,7 @@ impl KafkaOwned {
             let mut failed = Vec::new();
             for (index, payload) in records.iter().enumerate() {
                 let mark = first.map(|first| ownership.mark(first + index as u64).header());
-                let headers = mark.as_ref().map_or(&[][..], std::slice::from_ref);
+                let headers = mark.as_slice();
                 let key = records.key(index);
                 let outgoing = Outgoing { key, payload: Some(payload), headers };
                 let (gate, flight) = (Arc::clone(gate), Arc::clone(&flight));

@@ -38,7 +38,6 @@ async fn main() -> ExitCode {
     if let Some(service) = bench::is_agent() {
         return bench::agent(service).await;
     }
-    telemetry::logs::init();
     match run(Flags::parse()).await {
         Ok(code) => code,
         Err(error) => {

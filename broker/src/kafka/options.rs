@@ -1,0 +1,69 @@
+//! All that a broker of a hunt needs to know: where it is, what it is called there, how it is used.
+//! In: values of the resource and its Secrets. Out: what clients are told, and what is expected of
+//! the cluster. Pure.
+
+use super::connection::{Connection, Property};
+use super::proof::Expected;
+use super::settings::ClientSettings;
+use super::topics::{Topic, Topics};
+use super::trouble::KafkaTrouble;
+use crate::error::Error;
+
+/// Where a hunt's events and outcomes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaOptions {
+    /// What comes in.
+    pub events: String,
+    /// What became of it; never compacted, and kept as long as there is no snapshot.
+    pub outcomes: String,
+    /// What was made of the outcomes; compacted.
+    pub snapshots: String,
+    /// Events that could not be played, for people.
+    pub dead: String,
+    /// So many partitions each of the topics must have, at least.
+    pub partitions: u32,
+    /// The cluster's id; that of whoever answers first when `None`.
+    pub cluster: Option<String>,
+    /// How this process is called there.
+    pub client_id: String,
+    /// Where the cluster is.
+    pub connection: Connection,
+    /// How it is used.
+    pub settings: ClientSettings,
+}
+
+impl KafkaOptions {
+    /// Whether anything in it cannot be.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let problems = [self.connection.problems(), self.settings.problems()].concat();
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Kafka(KafkaTrouble::Settings(problems))),
+        }
+    }
+
+    pub(crate) fn topics(&self) -> Topics {
+        Topics::new([&self.events, &self.outcomes, &self.snapshots, &self.dead])
+    }
+
+    pub(crate) fn expected(&self) -> Expected {
+        Expected {
+            cluster: self.cluster.clone(),
+            topics: Topic::ALL.map(|topic| self.topics().name(topic).to_string()).to_vec(),
+            partitions: self.partitions,
+            within: self.settings.session.proof,
+        }
+    }
+
+    pub(crate) fn producer_properties(&self) -> Vec<Property> {
+        self.settings.producer_properties(&self.connection, &self.client_id)
+    }
+
+    pub(crate) fn consumer_properties(&self) -> Vec<Property> {
+        self.settings.consumer_properties(&self.connection, &self.client_id)
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.settings.consumer.queued_bytes as usize
+    }
+}
