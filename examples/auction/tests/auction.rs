@@ -99,6 +99,7 @@ async fn an_agent_plays_it_as_it_plays_the_hunt() {
         partitions: 1,
         hash: HASH_MURMUR2.to_owned(),
         cluster: None,
+        broker: Default::default(),
     };
     let record = PartitionRecord::Own { owner: me.clone(), epoch: Epoch(1) };
     for (key, value) in [(Key::Meta, write(&meta)), (Key::Partition(P), write(&record))] {
