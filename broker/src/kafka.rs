@@ -1,6 +1,6 @@
-//! The broker past one machine: a Kafka cluster. Partition N of a hunt is partition N of two
-//! topics, one of events, which anybody may write, and one of outcomes, of which only the owner's
-//! count. In: claims, batches, reads, settings that change while all of it runs. Out: durable
+//! The broker past one machine: a Kafka cluster. Partition N of a hunt is partition N of its topics:
+//! events, which anybody may write, outcomes, of which only the owner's count, and snapshots and dead
+//! letters beside them. In: claims, batches, reads, settings that change while all of it runs. Out: durable
 //! offsets, records that can be believed. I/O.
 
 mod believe;
@@ -25,16 +25,14 @@ mod buffer;
 mod checkpoints;
 mod consumers;
 mod cursor;
-mod ground;
 mod reader;
 mod snapshots;
-mod topics;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use config_schemas::{Epoch, Offset, PartitionId};
+use config_schemas::{Epoch, PartitionId, TopicRole};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::claim::Claim;
@@ -45,16 +43,15 @@ use believe::{Mark, Take};
 use checkpoints::Checkpoints;
 use consumers::Consumers;
 use flight::{Flight, Ticket};
+use options::READ;
 use ownership::Ownership;
 use producer::Producer;
 use proof::Expected;
 use sender::{Outgoing, Sender};
-use topics::Topic;
 
 pub use config_schemas::Compression;
 pub use connection::{Bootstrap, Connection, Identity, Login, Mechanism, NoAddress, Secret, Tls};
 pub use cursor::Switched;
-pub use ground::{Ground, NoGround};
 pub use options::KafkaOptions;
 pub use owned::{KafkaOwned, KafkaSubmitted};
 pub use producer::Swapped;
@@ -77,10 +74,10 @@ pub(crate) struct Shared {
     options: Mutex<KafkaOptions>,
     cluster: String,
     producer: Producer,
-    consumers: [Arc<Consumers>; Topic::READ.len()],
+    consumers: [Arc<Consumers>; READ.len()],
     checkpoints: Checkpoints,
     /// Per topic and partition, how far it reaches, as far as this process knows.
-    ends: Mutex<HashMap<(PartitionId, Topic), watch::Sender<u64>>>,
+    ends: Mutex<HashMap<(PartitionId, TopicRole), watch::Sender<u64>>>,
     /// Per partition, the last holding of this process.
     held: Mutex<HashMap<PartitionId, Weak<Ownership>>>,
     retuning: Semaphore,
@@ -108,7 +105,7 @@ impl KafkaBroker {
         let (proven, cluster) =
             Sender::prove(properties, expected.clone()).await.map_err(Error::Kafka)?;
         let expected = Expected { cluster: Some(cluster.clone()), ..expected };
-        let consumers = async |topic: Topic| {
+        let consumers = async |topic: TopicRole| {
             let name = topics.name(topic);
             let fetched = (options.consumer_properties(), options.queued_bytes());
             let expected = Expected { topics: vec![name.to_string()], ..expected.clone() };
@@ -116,7 +113,7 @@ impl KafkaBroker {
             connected.map(Arc::new).map_err(Error::Kafka)
         };
         // side by side: each waits for its own connection
-        let [events, outcomes, snapshots] = Topic::READ.map(consumers);
+        let [events, outcomes, snapshots] = READ.map(consumers);
         let (events, outcomes, snapshots) = tokio::try_join!(events, outcomes, snapshots)?;
         let sender = proven.used().ok_or(Error::Closed)?;
         let shared = Shared {
@@ -191,20 +188,6 @@ impl KafkaBroker {
 }
 
 impl KafkaBroker {
-    /// What is believed in a partition's outcomes right before `offset`, which somebody has read: to
-    /// be kept with a snapshot that ends there.
-    pub async fn ground(&self, partition: PartitionId, offset: Offset) -> Result<Ground, Error> {
-        let mut reader = KafkaReader::new(Arc::clone(&self.0), partition, LogKind::Outcomes);
-        let belief = reader.belief_before(offset.0).await?;
-        Ok(Ground { offset, belief })
-    }
-
-    /// Has readers of the partition's outcomes begin there instead of at the first record, if they
-    /// want nothing from before it.
-    pub fn build_on(&self, partition: PartitionId, ground: &Ground) {
-        self.0.checkpoints.note(partition, ground.offset.0, &ground.belief);
-    }
-
     /// Replaces a producer that can never send anything again. Its last records were answered with
     /// errors, so that whoever holds a partition takes it again, and comes here.
     async fn renew_producer(&self) -> Result<(), Error> {
@@ -248,7 +231,7 @@ impl Broker for KafkaBroker {
         }
         let headers = [barrier.header()];
         let record = Outgoing { key: None, payload: Some(&[]), headers: &headers };
-        let at = shared.append(Topic::Outcomes, partition, record, "append a barrier").await?;
+        let at = shared.append(TopicRole::Outcomes, partition, record, "append a barrier").await?;
         let mut reader = KafkaReader::new(Arc::clone(shared), partition, LogKind::Outcomes);
         let belief = reader.belief_before(at + 1).await?;
         match belief.holder() {
@@ -260,8 +243,8 @@ impl Broker for KafkaBroker {
             None => return Err(Error::Superseded { holds: Epoch(0), owner: String::new() }),
         }
         // also how far the events reach now, so that nothing that is there is taken for the end
-        let (_, events) = shared.consumers(Topic::Events).bounds(partition).await?;
-        shared.note_end(partition, Topic::Events, events);
+        let (_, events) = shared.consumers(TopicRole::Events).bounds(partition).await?;
+        shared.note_end(partition, TopicRole::Events, events);
         let ownership = Arc::new(Ownership::new(claim.epoch, take, belief, at));
         shared.held().insert(partition, Arc::downgrade(&ownership));
         Ok(KafkaOwned::new(Arc::clone(shared), partition, ownership))
@@ -295,7 +278,7 @@ impl Broker for KafkaBroker {
 
 impl Shared {
     /// Of a topic that we read.
-    pub(crate) fn consumers(&self, topic: Topic) -> &Arc<Consumers> {
+    pub(crate) fn consumers(&self, topic: TopicRole) -> &Arc<Consumers> {
         &self.consumers[topic as usize]
     }
 
@@ -305,16 +288,16 @@ impl Shared {
     }
 
     /// How far a topic's partition reaches, as far as this process knows.
-    pub(crate) fn end_of(&self, partition: PartitionId, topic: Topic) -> watch::Sender<u64> {
+    pub(crate) fn end_of(&self, partition: PartitionId, topic: TopicRole) -> watch::Sender<u64> {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         ends.entry((partition, topic)).or_insert_with(|| watch::Sender::new(0)).clone()
     }
 
-    pub(crate) fn known_end(&self, partition: PartitionId, topic: Topic) -> u64 {
+    pub(crate) fn known_end(&self, partition: PartitionId, topic: TopicRole) -> u64 {
         *self.end_of(partition, topic).borrow()
     }
 
-    pub(crate) fn note_end(&self, partition: PartitionId, topic: Topic, seen: u64) {
+    pub(crate) fn note_end(&self, partition: PartitionId, topic: TopicRole, seen: u64) {
         self.end_of(partition, topic).send_if_modified(|end| {
             let grows = *end < seen;
             *end = (*end).max(seen);
@@ -325,7 +308,7 @@ impl Shared {
     /// Appends one record that belongs to no holding. Out: its place.
     pub(crate) async fn append(
         &self,
-        topic: Topic,
+        topic: TopicRole,
         partition: PartitionId,
         outgoing: Outgoing<'_>,
         act: &'static str,
@@ -339,10 +322,9 @@ impl Shared {
                 gate.try_send(|sender| {
                     let Some(reply) = reply.take() else { return (0, None) };
                     let flight = Flight::new(1, None, end.clone(), Vec::new(), reply);
-                    let (flight, gate) = (Arc::new(flight), Arc::clone(&gate));
-                    let (name, number) = (gate.topic().to_owned(), gate.partition());
-                    let ticket = Box::new(Ticket { gate, flight, index: 0 });
-                    match sender.send(&name, number, outgoing, ticket) {
+                    let flight = Arc::new(flight);
+                    let ticket = Box::new(Ticket { gate: Arc::clone(&gate), flight, index: 0 });
+                    match sender.send(gate.topic(), gate.partition(), outgoing, ticket) {
                         Ok(()) => (1, None),
                         Err((error, _)) => (0, Some(error)),
                     }

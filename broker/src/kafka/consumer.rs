@@ -8,19 +8,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use config_schemas::TopicRole;
 use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{ClientContext, Offset as Place, Statistics, TopicPartitionList};
+use serde::Deserialize;
 
 use super::believe::{self, Mark};
 use super::buffer::{Buffer, Fetched, Flow, Raw, Wish};
 use super::connection::Property;
 use super::proof::{Expected, Pulse, config};
-use super::topics::Topic;
 use super::trouble::KafkaTrouble;
-use serde::Deserialize;
 
 /// How long one look for records waits; so late a reader that has made room is fetched for again.
 const POLL: Duration = Duration::from_millis(10);
@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct KafkaConsumer {
     consumer: BaseConsumer<ConsumerCallbacks>,
     topic: Arc<str>,
-    kind: Topic,
+    kind: TopicRole,
     pulse: Arc<Pulse>,
     buffers: Mutex<HashMap<i32, Arc<Buffer>>>,
     counted: Arc<Mutex<Option<BTreeMap<i32, Places>>>>,
@@ -110,7 +110,7 @@ impl KafkaConsumer {
     pub(crate) fn make(
         properties: Vec<Property>,
         topic: &Arc<str>,
-        kind: Topic,
+        kind: TopicRole,
     ) -> Result<Arc<KafkaConsumer>, KafkaTrouble> {
         let pulse = Arc::new(Pulse::default());
         let counted = Arc::default();
@@ -260,8 +260,8 @@ impl KafkaConsumer {
 
     fn raw(&self, message: &BorrowedMessage<'_>) -> Raw {
         let mark = match self.kind {
-            Topic::Events | Topic::Snapshots | Topic::Dead => None,
-            Topic::Outcomes => message.headers().and_then(|headers| {
+            TopicRole::Events | TopicRole::Snapshots | TopicRole::DeadLetters => None,
+            TopicRole::Outcomes => message.headers().and_then(|headers| {
                 let ours = headers.iter().find(|header| header.key == believe::HEADER);
                 ours.and_then(|header| Mark::parse(header.value?))
             }),

@@ -4,14 +4,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use config_schemas::PartitionId;
+use config_schemas::{PartitionId, TopicRole};
 use tokio::sync::{Semaphore, watch};
 
 use super::buffer::{Buffer, Fetched};
 use super::connection::Property;
 use super::consumer::KafkaConsumer;
 use super::proof::Expected;
-use super::topics::Topic;
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
 
@@ -28,7 +27,7 @@ const LEAVING: Duration = Duration::from_millis(5);
 /// The consumers of one topic.
 pub(crate) struct Consumers {
     topic: Arc<str>,
-    kind: Topic,
+    kind: TopicRole,
     state: Mutex<State>,
     /// Which generation is the newest; readers of older ones move over.
     generation: watch::Sender<u64>,
@@ -59,7 +58,7 @@ impl Consumers {
     /// With a first consumer that has proven itself.
     pub(crate) async fn connect(
         topic: Arc<str>,
-        kind: Topic,
+        kind: TopicRole,
         (properties, queued_bytes): (Vec<Property>, usize),
         expected: Expected,
     ) -> Result<Consumers, KafkaTrouble> {
@@ -211,7 +210,7 @@ impl Drop for ProvenConsumer {
 /// A new consumer that has shown what it can.
 async fn proven(
     topic: &Arc<str>,
-    kind: Topic,
+    kind: TopicRole,
     properties: &[Property],
     expected: Expected,
 ) -> Result<ProvenConsumer, KafkaTrouble> {

@@ -2,12 +2,20 @@
 //! In: values of the resource and its Secrets. Out: what clients are told, and what is expected of
 //! the cluster. Pure.
 
+use std::sync::Arc;
+
+use config_schemas::TopicRole;
+
 use super::connection::{Connection, Property};
 use super::proof::Expected;
 use super::settings::ClientSettings;
-use super::topics::{Topic, Topics};
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
+use crate::traits::LogKind;
+
+/// The topics that we read ourselves, the first of [`TopicRole::ALL`].
+pub(crate) const READ: [TopicRole; 3] =
+    [TopicRole::Events, TopicRole::Outcomes, TopicRole::Snapshots];
 
 /// Where a hunt's events and outcomes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +57,7 @@ impl KafkaOptions {
     pub(crate) fn expected(&self) -> Expected {
         Expected {
             cluster: self.cluster.clone(),
-            topics: Topic::ALL.map(|topic| self.topics().name(topic).to_string()).to_vec(),
+            topics: TopicRole::ALL.map(|topic| self.topics().name(topic).to_string()).to_vec(),
             partitions: self.partitions,
             within: self.settings.session.proof,
         }
@@ -65,5 +73,28 @@ impl KafkaOptions {
 
     pub(crate) fn queued_bytes(&self) -> usize {
         self.settings.consumer.queued_bytes as usize
+    }
+}
+
+/// The names of a hunt's topics, in the order of [`TopicRole::ALL`].
+#[derive(Debug, Clone)]
+pub(crate) struct Topics([Arc<str>; TopicRole::ALL.len()]);
+
+impl Topics {
+    fn new(names: [&str; TopicRole::ALL.len()]) -> Topics {
+        Topics(names.map(Arc::from))
+    }
+
+    pub(crate) fn name(&self, topic: TopicRole) -> &Arc<str> {
+        &self.0[topic as usize]
+    }
+}
+
+impl From<LogKind> for TopicRole {
+    fn from(log: LogKind) -> TopicRole {
+        match log {
+            LogKind::Events => TopicRole::Events,
+            LogKind::Outcomes => TopicRole::Outcomes,
+        }
     }
 }

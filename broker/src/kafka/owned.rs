@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use config_schemas::{Epoch, Offset, PartitionId};
+use config_schemas::{Epoch, Offset, PartitionId, TopicRole};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Shared;
@@ -17,7 +17,6 @@ use super::gate::Gate;
 use super::ownership::{Ownership, Standing};
 use super::reader::KafkaReader;
 use super::sender::Outgoing;
-use super::topics::Topic;
 use crate::dead::DeadLetter;
 use crate::error::Error;
 use crate::records::{RECORD_BYTES_MAX, Records};
@@ -108,10 +107,9 @@ impl KafkaOwned {
                 let headers = mark.as_slice();
                 let key = records.key(index);
                 let outgoing = Outgoing { key, payload: Some(payload), headers };
-                let (gate, flight) = (Arc::clone(gate), Arc::clone(&flight));
-                let ticket = Box::new(Ticket { gate, flight, index });
-                let (topic, partition) = (ticket.gate.topic().to_owned(), ticket.gate.partition());
-                let sent = sender.send(&topic, partition, outgoing, ticket);
+                let (ticket_gate, flight) = (Arc::clone(gate), Arc::clone(&flight));
+                let ticket = Box::new(Ticket { gate: ticket_gate, flight, index });
+                let sent = sender.send(gate.topic(), gate.partition(), outgoing, ticket);
                 failed.extend(sent.err());
             }
             (records.len() - failed.len(), failed)
@@ -155,7 +153,7 @@ impl Inner {
             let _turn = self.ownership.looking.acquire().await.map_err(|_| Error::Closed)?;
             let Standing::Doubtful(place) = self.ownership.standing(last.0) else { continue };
             let belief = self.ownership.belief();
-            let consumers = self.shared.consumers(Topic::Outcomes);
+            let consumers = self.shared.consumers(TopicRole::Outcomes);
             let barrier = first_barrier(consumers, self.partition, &place, belief).await?;
             self.ownership.looked(&place, barrier);
         }
@@ -215,20 +213,20 @@ impl Owned for KafkaOwned {
 
     fn end(&self, log: LogKind) -> Offset {
         match log {
-            LogKind::Events => Offset(self.0.shared.known_end(self.0.partition, Topic::Events)),
+            LogKind::Events => Offset(self.0.shared.known_end(self.0.partition, TopicRole::Events)),
             LogKind::Outcomes => self.0.ownership.end(),
         }
     }
 
     fn events_behind(&self, next: Offset) -> u64 {
         let (shared, partition) = (&self.0.shared, self.0.partition);
-        let counted = shared.consumers(Topic::Events).counted_end(partition).unwrap_or(0);
-        let end = counted.max(shared.known_end(partition, Topic::Events));
+        let counted = shared.consumers(TopicRole::Events).counted_end(partition).unwrap_or(0);
+        let end = counted.max(shared.known_end(partition, TopicRole::Events));
         end.saturating_sub(next.0)
     }
 
     async fn outcomes_beyond(&self, offset: Offset) {
-        let mut end = self.0.shared.end_of(self.0.partition, Topic::Outcomes).subscribe();
+        let mut end = self.0.shared.end_of(self.0.partition, TopicRole::Outcomes).subscribe();
         // the sender is kept beside the partition's clients, for as long as this handle
         let _ = end.wait_for(|end| *end > offset.0).await;
     }
@@ -247,7 +245,10 @@ impl Owned for KafkaOwned {
         ];
         let record = Outgoing { key: None, payload: Some(payload), headers: &headers };
         let shared = &self.0.shared;
-        shared.append(Topic::Dead, partition, record, "leave a dead letter").await.map(drop)
+        shared
+            .append(TopicRole::DeadLetters, partition, record, "leave a dead letter")
+            .await
+            .map(drop)
     }
 
     async fn release(&self) {

@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use config_schemas::PartitionId;
+use config_schemas::{PartitionId, TopicRole};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::gate::Gate;
+use super::options::Topics;
 use super::sender::Sender;
-use super::topics::{Topic, Topics};
 use super::trouble::KafkaTrouble;
 
 /// All ways into the hunt's topics.
@@ -27,7 +27,7 @@ pub(crate) struct Producer {
 
 struct State {
     sender: Arc<Sender>,
-    gates: HashMap<(Topic, PartitionId), Arc<Gate>>,
+    gates: HashMap<(TopicRole, PartitionId), Arc<Gate>>,
     room_bytes: u32,
 }
 
@@ -48,7 +48,7 @@ impl Producer {
     }
 
     /// The way into one partition of one topic; always the same.
-    pub(crate) fn gate(&self, topic: Topic, partition: PartitionId) -> Arc<Gate> {
+    pub(crate) fn gate(&self, topic: TopicRole, partition: PartitionId) -> Arc<Gate> {
         let mut state = self.state();
         let sender = Arc::clone(&state.sender);
         let name = self.topics.name(topic);

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use config_schemas::{Epoch, Offset, PartitionId};
+use config_schemas::{Epoch, Offset, PartitionId, TopicRole};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -18,7 +18,6 @@ use super::believe::Belief;
 use super::cursor::Cursor;
 use super::reader::KafkaReader;
 use super::sender::Outgoing;
-use super::topics::Topic;
 use crate::error::Error;
 use crate::snapshot::Snapshot;
 use crate::traits::LogKind;
@@ -91,7 +90,8 @@ pub(super) async fn keep(
         payload.extend_from_slice(&u32::to_be_bytes(index));
         payload.extend_from_slice(bytes);
         let record = Outgoing { key: Some(key.as_bytes()), payload: Some(&payload), headers: &[] };
-        let offset = shared.append(Topic::Snapshots, partition, record, "keep a snapshot").await?;
+        let offset =
+            shared.append(TopicRole::Snapshots, partition, record, "keep a snapshot").await?;
         first.get_or_insert(offset);
     }
     let manifest = Manifest {
@@ -107,7 +107,7 @@ pub(super) async fn keep(
     };
     let payload = manifest.encode();
     let record = Outgoing { key: Some(MANIFEST_KEY), payload: Some(&payload), headers: &[] };
-    shared.append(Topic::Snapshots, partition, record, "keep a snapshot").await?;
+    shared.append(TopicRole::Snapshots, partition, record, "keep a snapshot").await?;
     Ok(())
 }
 
@@ -140,7 +140,7 @@ pub(super) async fn newest_grounded(
     partition: PartitionId,
 ) -> Result<Option<Manifest>, Error> {
     let Some(manifest) = newest(shared, partition).await? else { return Ok(None) };
-    let (_, end) = shared.consumers(Topic::Outcomes).bounds(partition).await?;
+    let (_, end) = shared.consumers(TopicRole::Outcomes).bounds(partition).await?;
     match Belief::parse(&manifest.belief).filter(|_| manifest.outcomes <= end) {
         Some(belief) => {
             shared.checkpoints.note(partition, manifest.outcomes, &belief);
@@ -181,8 +181,8 @@ async fn belief_before(
     partition: PartitionId,
     outcomes: Offset,
 ) -> Result<Belief, Error> {
-    let (_, end) = shared.consumers(Topic::Outcomes).bounds(partition).await?;
-    if outcomes.0 == 0 || outcomes.0 > end.max(shared.known_end(partition, Topic::Outcomes)) {
+    let (_, end) = shared.consumers(TopicRole::Outcomes).bounds(partition).await?;
+    if outcomes.0 == 0 || outcomes.0 > end.max(shared.known_end(partition, TopicRole::Outcomes)) {
         return Err(Error::NotInLog { offset: outcomes });
     }
     let mut reader = KafkaReader::new(Arc::clone(shared), partition, LogKind::Outcomes);
@@ -191,7 +191,7 @@ async fn belief_before(
 
 /// The last manifest before the end.
 async fn newest(shared: &Arc<Shared>, partition: PartitionId) -> Result<Option<Manifest>, Error> {
-    let (low, high) = shared.consumers(Topic::Snapshots).bounds(partition).await?;
+    let (low, high) = shared.consumers(TopicRole::Snapshots).bounds(partition).await?;
     for back in LOOKS {
         let from = high.saturating_sub(back).max(low);
         let mut found = None;
@@ -213,7 +213,7 @@ async fn chunks(
     partition: PartitionId,
     manifest: &Manifest,
 ) -> Result<Vec<u8>, Error> {
-    let (_, high) = shared.consumers(Topic::Snapshots).bounds(partition).await?;
+    let (_, high) = shared.consumers(TopicRole::Snapshots).bounds(partition).await?;
     let (mut body, mut next) = (Vec::new(), 0);
     if manifest.row.chunks == 0 {
         return Ok(body);
@@ -244,7 +244,7 @@ async fn read(
     if from >= end {
         return Ok(());
     }
-    let mut cursor = Cursor::open(shared.consumers(Topic::Snapshots), partition, from).await?;
+    let mut cursor = Cursor::open(shared.consumers(TopicRole::Snapshots), partition, from).await?;
     while cursor.next() < end {
         let poured = cursor.pour(READ_BYTES).await?;
         for raw in poured.records.iter().filter(|raw| raw.offset < end) {
@@ -264,7 +264,7 @@ async fn take_back(shared: &Shared, partition: PartitionId, row: Row) -> Result<
     for index in 0..row.chunks {
         let key = row.key(index);
         let gone = Outgoing { key: Some(key.as_bytes()), ..Outgoing::default() };
-        shared.append(Topic::Snapshots, partition, gone, "take a snapshot back").await?;
+        shared.append(TopicRole::Snapshots, partition, gone, "take a snapshot back").await?;
     }
     Ok(())
 }
