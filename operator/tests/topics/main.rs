@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its shared steps")]
 
+mod secrets;
+#[path = "../support/mod.rs"]
 mod support;
+mod world;
 
 use std::path::{Path, PathBuf};
 
@@ -12,170 +15,9 @@ use config_schemas::Config;
 use operator::topics::admin::{Admin, Answer};
 use operator::topics::plan::{Memory, plan};
 use operator::topics::wanted::TopicsWanted;
-use operator::{Running, start};
 use serde_json::{Value as Json, json};
-use servers::{Etcd, EtcdPrograms, KafkaCluster, KafkaPrograms, KafkaSecurity};
-use support::{Fleet, condition, directory, found, manifest, options, page, until};
-use tempfile::TempDir;
-
-/// An etcd, an operator that reads hunts from a folder, and a cluster.
-struct World {
-    kafka: KafkaCluster,
-    etcd: Etcd,
-    operator: Running,
-    folder: TempDir,
-}
-
-impl World {
-    /// None where there is no Kafka to be had.
-    async fn new(security: Option<KafkaSecurity>) -> Option<World> {
-        let programs = KafkaPrograms::shared_or_left_out().await?;
-        let kafka = match security {
-            Some(security) => KafkaCluster::secured(programs, security).await.unwrap(),
-            None => KafkaCluster::temporary(programs).await.unwrap(),
-        };
-        let etcd = Etcd::temporary(EtcdPrograms::shared().await.unwrap()).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let mut options = options(&etcd, "one", directory(folder.path().join("hunts")));
-        options.secrets = Some(folder.path().join("secrets"));
-        std::fs::create_dir(folder.path().join("hunts")).unwrap();
-        let operator = start(options).await.unwrap();
-        Some(World { kafka, etcd, operator, folder })
-    }
-
-    fn file(&self, hunt: &str) -> PathBuf {
-        self.folder.path().join(format!("hunts/{hunt}.yaml"))
-    }
-
-    fn secret(&self, name: &str, key: &str, text: &str) {
-        let folder = self.folder.path().join("secrets").join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join(key), text).unwrap();
-    }
-
-    /// A hunt in the cluster with that many partitions; `more` are further sections of its spec.
-    fn apply(&self, hunt: &str, partitions: u32, more: &Json) {
-        let mut spec = json!({
-            "broker": {"kind": "kafka"},
-            "kafka": {"bootstrap": self.kafka.bootstrap().split(',').collect::<Vec<_>>()},
-            "partitions": {"count": partitions},
-        });
-        for (section, fields) in more.as_object().unwrap() {
-            match (fields.as_object(), spec.get_mut(section)) {
-                (Some(fields), Some(known)) => {
-                    fields.iter().for_each(|(name, value)| known[name] = value.clone());
-                }
-                _ => spec[section] = fields.clone(),
-            }
-        }
-        std::fs::write(self.file(hunt), manifest(hunt, &spec.to_string())).unwrap();
-    }
-
-    /// Waits until what is written beside the hunt's file is as wanted.
-    async fn record(&self, hunt: &str, what: &str, wanted: impl Fn(&Json) -> bool) -> Json {
-        let beside = format!("{}.status.yaml", self.file(hunt).display());
-        until(what, async || {
-            let text = std::fs::read_to_string(&beside).map_err(|error| error.to_string())?;
-            let file: Json = serde_yaml::from_str(&text).map_err(|error| error.to_string())?;
-            wanted(&file["hunts"][0]).then(|| file["hunts"][0].clone()).ok_or(text)
-        })
-        .await
-    }
-
-    /// Waits until the topics are as the given generation of the hunt declares them.
-    async fn ready(&self, hunt: &str, generation: u64) -> Json {
-        let ready = |record: &Json| {
-            let topics = found(&record["status"], "TopicsReady");
-            topics["observedGeneration"] == generation && topics["status"] == "True"
-        };
-        let record = self.record(hunt, &format!("{hunt} is ready, {generation}"), ready).await;
-        found(&record["status"], "TopicsReady").clone()
-    }
-
-    /// Waits until the topics are not ready for that reason; the message.
-    async fn not_ready(&self, hunt: &str, reason: &str) -> String {
-        let told = |record: &Json| {
-            let topics = found(&record["status"], "TopicsReady");
-            topics["reason"] == reason && topics["status"] != "True"
-        };
-        let record = self.record(hunt, reason, told).await;
-        found(&record["status"], "TopicsReady")["message"].as_str().unwrap().to_owned()
-    }
-
-    /// Waits until the event was told.
-    async fn event(&self, hunt: &str, reason: &str, words: &[&str]) {
-        let told = |record: &Json| {
-            let events = record["events"].as_array().map(Vec::as_slice).unwrap_or_default();
-            events.iter().any(|event| {
-                let note = event["note"].as_str().unwrap_or_default();
-                event["reason"] == reason && words.iter().all(|word| note.contains(word))
-            })
-        };
-        self.record(hunt, &format!("{reason} {words:?}"), told).await;
-    }
-
-    /// The lines that `kafka-topics --describe` has for the topic's partitions.
-    async fn described(&self, topic: &str) -> Vec<Described> {
-        let said =
-            self.kafka.tool("kafka-topics", &["--describe", "--topic", topic]).await.unwrap();
-        said.lines().filter_map(Described::read).collect()
-    }
-
-    /// What `kafka-configs` says was set for the topic itself.
-    async fn configs(&self, topic: &str) -> String {
-        let entity = ["--describe", "--entity-type", "topics", "--entity-name", topic];
-        self.kafka.tool("kafka-configs", &entity).await.unwrap()
-    }
-
-    async fn alter(&self, topic: &str, change: [&str; 2]) {
-        let entity = ["--alter", "--entity-type", "topics", "--entity-name", topic];
-        let args: Vec<&str> = entity.into_iter().chain(change).collect();
-        self.kafka.tool("kafka-configs", &args).await.unwrap();
-    }
-
-    /// Five seconds of events, each of which all in-sync replicas must have; what became of them.
-    async fn produce(&self, topic: &str) -> String {
-        let args = ["--topic", topic, "--num-records", "10000", "--record-size", "100"];
-        let more = ["--throughput", "2000", "--command-property", "acks=all"];
-        let args: Vec<&str> = args.into_iter().chain(more).collect();
-        self.kafka.tool("kafka-producer-perf-test", &args).await.unwrap()
-    }
-
-    async fn topics(&self) -> String {
-        self.kafka.tool("kafka-topics", &["--list"]).await.unwrap()
-    }
-}
-
-/// A partition as the tool describes it.
-#[derive(Debug)]
-struct Described {
-    leader: String,
-    replicas: Vec<String>,
-    in_sync: usize,
-}
-
-impl Described {
-    fn read(line: &str) -> Option<Described> {
-        let after = |name: &str| {
-            let rest = line.split_once(name)?.1;
-            Some(rest.split('\t').next()?.trim().to_owned())
-        };
-        let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-        Some(Described {
-            leader: after("Leader: ")?,
-            replicas: list(after("Replicas: ")?),
-            in_sync: list(after("Isr: ")?).len(),
-        })
-    }
-}
-
-/// How many partitions each broker leads, ascending.
-fn led(partitions: &[Described]) -> Vec<usize> {
-    let of = |id: &str| partitions.iter().filter(|p| p.leader == id).count();
-    let mut counts = vec![of("1"), of("2"), of("3")];
-    counts.sort_unstable();
-    counts
-}
+use support::{Fleet, condition, found, page, until};
+use world::{Cluster, Described, World, led};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_made_kept_and_deleted_as_declared() {
@@ -367,102 +209,10 @@ async fn a_broker_that_comes_back_leads_again() {
     world.operator.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn passwords_come_from_secrets_and_a_wrong_one_is_told() {
-    const PASSWORD: &str = "correct-horse";
-    let security = KafkaSecurity { user: "ana".to_owned(), password: PASSWORD.to_owned() };
-    let Some(world) = World::new(Some(security)).await else { return };
-    let authority = world.kafka.certificates().unwrap().authority();
-    world.secret("kafka", "ca.crt", &std::fs::read_to_string(authority).unwrap());
-    let secret = |key: &str| json!({"name": "kafka", "key": key});
-    let kafka = json!({
-        "tls": true, "authority": secret("ca.crt"),
-        "mechanism": "scram-sha-512", "user": "ana", "password": secret("password"),
-    });
-    world.apply("harbour", 3, &json!({"kafka": kafka}));
-    let message = world.not_ready("harbour", "NoAccess").await;
-    assert!(message.contains("there is no Secret kafka/password"), "{message}");
-    world.secret("kafka", "password", "wrong-battery");
-    let message = world.not_ready("harbour", "WrongPassword").await;
-    assert!(!message.contains("wrong-battery"), "{message}");
-    world.secret("kafka", "password", PASSWORD);
-    world.ready("harbour", 1).await;
-    let stranger = servers::Certificates::in_dir(&world.folder.path().join("stranger"));
-    stranger.make_authority().await.unwrap();
-    world.secret("kafka", "ca.crt", &std::fs::read_to_string(stranger.authority()).unwrap());
-    world.not_ready("harbour", "Certificate").await;
-    let shown = page(&world.operator, "/config?hunt=default/harbour").await.unwrap();
-    let keys = Fleet::new(&world.etcd, "default/harbour").all().await;
-    assert!(!shown.contains(PASSWORD) && !format!("{keys:?}").contains(PASSWORD));
-    world.operator.stop().await;
-}
-
-/// Everything through the Kubernetes API, the Secret too; and how long an edit of a setting takes
-/// from `kubectl apply` until it is read back from Kafka.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hunt_in_kubernetes_has_its_topics_by_a_secret_of_its_namespace() {
-    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
-    let security = KafkaSecurity { user: "ana".to_owned(), password: "correct-horse".to_owned() };
-    let kafka = KafkaCluster::secured(programs, security).await.unwrap();
-    let world = support::World::new().await;
-    let operator = world.operator("one").await;
-    let authority = kafka.certificates().unwrap().authority();
-    let spec = |retention: &str| {
-        let secret = |key: &str| json!({"name": "kafka", "key": key});
-        json!({
-            "broker": {"kind": "kafka"}, "partitions": {"count": 4},
-            "topics": {"eventsRetention": retention},
-            "kafka": {
-                "bootstrap": kafka.bootstrap().split(',').collect::<Vec<_>>(),
-                "tls": true, "authority": secret("ca.crt"),
-                "mechanism": "scram-sha-512", "user": "ana", "password": secret("password"),
-            },
-        })
-        .to_string()
-    };
-    world.apply("harbour", &spec("1h")).await;
-    let reason = |status: &Json| found(status, "TopicsReady")["reason"].clone();
-    let status = world.status("harbour", "no Secret", |s| reason(s) == "NoAccess").await;
-    let message = found(&status, "TopicsReady")["message"].as_str().unwrap();
-    assert!(message.contains("there is no Secret kafka/ca.crt"), "{message}");
-    let from = ["create", "secret", "generic", "kafka", "--from-literal=password=correct-horse"];
-    let file = format!("--from-file=ca.crt={}", authority.display());
-    let args: Vec<&str> = from.into_iter().chain([file.as_str()]).collect();
-    world.kube.kubectl(&args).await.unwrap();
-    let wait = ["wait", "th/harbour", "--for=condition=TopicsReady", "--timeout=40s"];
-    world.kube.kubectl(&wait).await.unwrap();
-    let mut took = Vec::new();
-    for hours in 2..22 {
-        let begun = std::time::Instant::now();
-        world.apply("harbour", &spec(&format!("{hours}h"))).await;
-        let applied = begun.elapsed();
-        let ready = |status: &Json| {
-            let topics = found(status, "TopicsReady");
-            topics["status"] == "True" && topics["observedGeneration"] == hours
-        };
-        world.status("harbour", "read back", ready).await;
-        took.push((begun.elapsed().saturating_sub(applied), applied));
-    }
-    took.sort_unstable();
-    println!("from kubectl's end to what kubectl get shows: {took:?}");
-    let retention = kafka
-        .tool(
-            "kafka-configs",
-            &["--describe", "--entity-type", "topics", "--entity-name", "default.harbour.events"],
-        )
-        .await
-        .unwrap();
-    assert!(retention.contains("retention.ms=75600000"), "{retention}");
-    let all = world.hunt("harbour").await.to_string();
-    assert!(!all.contains("correct-horse"));
-    operator.stop().await;
-}
-
 /// Partitions are only ever added, and those that Kafka has placed by itself are spread.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_raised_and_spread() {
-    let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
-    let kafka = KafkaCluster::temporary(programs).await.unwrap();
+    let Some(Cluster { one: _one, kafka }) = Cluster::new(None).await else { return };
     let bootstrap = kafka.bootstrap().parse().unwrap();
     let admin = Admin::connect(&Connection::plain(bootstrap)).await.unwrap();
     let wish = |partitions| {
