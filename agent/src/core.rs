@@ -18,8 +18,9 @@ use tokio::time::Instant;
 
 use crate::capacity::queues::Queues;
 use crate::capacity::turns::Turns;
+use crate::config::clients::RetuneKafka;
 use crate::config::clients::clients;
-use crate::config::components::{Components, RetuneKafka, RetuneLog};
+use crate::config::components::{Components, RetuneLog};
 use crate::config::live::{Live, channel};
 use crate::config::report::Report;
 use crate::config::road::{Outlets, Road, Start, chain, initial};

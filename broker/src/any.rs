@@ -173,6 +173,10 @@ impl Reader for AnyReader {
     async fn wait_beyond(&mut self, offset: Offset) -> Result<(), Error> {
         either!(AnyReader, self, it => it.wait_beyond(offset).await)
     }
+
+    fn is_replicated(&self) -> bool {
+        either!(AnyReader, self, it => it.is_replicated())
+    }
 }
 
 impl Future for AnySubmitted {

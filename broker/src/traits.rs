@@ -159,4 +159,8 @@ pub trait Reader: Send + 'static {
 
     /// Returns when the record at `offset` can be read. Cancelling it loses nothing.
     fn wait_beyond(&mut self, offset: Offset) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Whether the log keeps copies elsewhere and mends them by itself. One that does not may have
+    /// damage that nobody knows of until it is read.
+    fn is_replicated(&self) -> bool;
 }

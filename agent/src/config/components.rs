@@ -4,11 +4,9 @@
 
 use std::sync::Arc;
 
-use broker::KafkaOptions;
 use config_schemas::diff::Plan;
 use config_schemas::layers::Effective;
 use config_schemas::{Broker, Component};
-use futures::future::BoxFuture;
 use store::Session;
 
 use super::ack::Rejections;
@@ -20,14 +18,6 @@ use crate::capacity::turns::Turns;
 
 /// Takes the log's settings over, at once.
 pub type RetuneLog = Arc<dyn Fn(&Broker) + Send + Sync>;
-
-/// Takes the settings of Kafka's clients over, or what is wrong with them: once the new clients have
-/// proven themselves, or says why all stays as it was.
-pub type RetuneKafka = Arc<
-    dyn Fn(Result<KafkaOptions, Vec<String>>) -> BoxFuture<'static, Result<(), String>>
-        + Send
-        + Sync,
->;
 
 /// The parts that settings reach.
 pub struct Components {

@@ -14,7 +14,8 @@ use futures::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::config::components::{RetuneKafka, RetuneLog};
+use crate::config::clients::RetuneKafka;
+use crate::config::components::RetuneLog;
 use crate::config::road::chain;
 
 /// Characters of the id in the directory's name: enough to tell lives of a hunt apart.

@@ -98,9 +98,9 @@ impl<M: Machine> Rebuilt<M> {
     }
 
     /// Refuses a state that knows of events that the log does not hold (new ones would be taken
-    /// for handled), and, on our own disk, a log whose next events are damaged: behind those nothing
-    /// could be played, and what is taken in would only pile up. Kafka looks after its copies by
-    /// itself, and reading a long backlog twice would keep the partition shut for as long.
+    /// for handled), and, where there is one copy, a log whose next events are damaged: behind those
+    /// nothing could be played, and what is taken in would only pile up. Elsewhere reading a long
+    /// backlog twice would keep the partition shut for as long.
     pub(crate) async fn check_events(
         &self,
         events: &mut AnyReader,
@@ -110,7 +110,7 @@ impl<M: Machine> Rebuilt<M> {
         if at > end {
             return Err(RebuildError::Ahead { played: at, end });
         }
-        if matches!(events, AnyReader::Kafka(_)) {
+        if events.is_replicated() {
             return Ok(());
         }
         while at < end {

@@ -115,6 +115,10 @@ impl Reader for EmbeddedReader {
             }
         }
     }
+
+    fn is_replicated(&self) -> bool {
+        false
+    }
 }
 
 async fn stirred(following: &mut Option<Following>) -> bool {

@@ -214,4 +214,8 @@ impl Reader for KafkaReader {
         }
         Ok(())
     }
+
+    fn is_replicated(&self) -> bool {
+        true
+    }
 }

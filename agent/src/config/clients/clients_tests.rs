@@ -23,8 +23,7 @@ use store::{Store, StoreOptions};
 use telemetry::tasks::Tasks;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Clients, Decision, clients};
-use crate::config::components::RetuneKafka;
+use super::{Clients, Decision, RetuneKafka, clients};
 use crate::core::{self, Core, CoreOptions, Logs};
 
 /// Far above what anything here takes; a test that hangs ends.

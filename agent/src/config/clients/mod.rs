@@ -23,11 +23,18 @@ use tokio_util::sync::CancellationToken;
 pub use course::Decision;
 use course::{Course, Step, Target};
 
-use super::components::RetuneKafka;
 use crate::secrets::{self, Found};
 
 /// How often Secrets in use are looked at again: so late at most a new password is taken over.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Takes the settings of Kafka's clients over, or what is wrong with them: once the new clients have
+/// proven themselves, or says why all stays as it was.
+pub type RetuneKafka = Arc<
+    dyn Fn(Result<KafkaOptions, Vec<String>>) -> BoxFuture<'static, Result<(), String>>
+        + Send
+        + Sync,
+>;
 
 /// Where wishes are told. Cheap to clone.
 #[derive(Debug, Clone)]
