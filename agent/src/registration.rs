@@ -114,8 +114,8 @@ const NAME_RETRY: Duration = Duration::from_millis(500);
 /// What is no record of a node holds no name, and neither does what was written without a lease:
 /// agents write on theirs alone, so that it was a person.
 fn is_earlier_life(entry: &Entry, instance: &str) -> bool {
-    let holder = documents::read::<NodeRecord>(&entry.value);
-    entry.lease.is_none() || holder.map_or(true, |record| record.instance == instance)
+    let holder = NodeRecord::read(&entry.value, entry.lease.is_some());
+    holder.map_or(true, |record| record.instance == instance)
 }
 
 fn describe(entry: &Entry) -> String {

@@ -3,11 +3,9 @@
 //! and leaves this process only inside a client's handshake. I/O, blocking.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
-use broker::kafka::{Secret, Secrets};
+use broker::kafka::{Secrets, read_secret};
 use config_schemas::SecretRef;
 
 /// Longest text of a key: a chain of certificates is a few kilobytes.
@@ -48,36 +46,19 @@ fn settled<T: PartialEq>(mut look: impl FnMut() -> T) -> T {
 fn look_once(folder: Option<&Path>, wanted: &BTreeSet<SecretRef>) -> Found {
     let mut found = Found { wanted: wanted.clone(), ..Found::default() };
     for reference in wanted {
-        let text = match folder {
-            Some(folder) => read(folder, reference),
+        let secret = match folder {
+            Some(folder) => {
+                let read = read_secret(folder, reference, SECRET_BYTES_MAX);
+                read.map_err(|error| error.to_string())
+            }
             None => Err("this agent was started without --secrets".to_owned()),
         };
-        match text {
-            Ok(text) => drop(found.secrets.insert(reference.clone(), Secret::new(text))),
+        match secret {
+            Ok(secret) => drop(found.secrets.insert(reference.clone(), secret)),
             Err(why) => drop(found.problems.insert(reference.clone(), why)),
         }
     }
     found
-}
-
-/// A reference holds no separator and no way up; links inside the folder are how a mounted Secret
-/// is changed.
-fn read(folder: &Path, reference: &SecretRef) -> Result<String, String> {
-    let why = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        // the system's words name no content
-        _ => error.to_string(),
-    };
-    let file = File::open(folder.join(reference.name()).join(reference.key())).map_err(why)?;
-    if !file.metadata().map_err(why)?.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(why)?;
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
-        return Err(format!("it has more than {SECRET_BYTES_MAX} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 #[cfg(test)]

@@ -152,8 +152,8 @@ impl Owned for AnyOwned {
         either!(AnyOwned, self, it => it.fresh(log, from))
     }
 
-    async fn bury(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
-        either!(AnyOwned, self, it => it.bury(letter).await)
+    async fn put_dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
+        either!(AnyOwned, self, it => it.put_dead_letter(letter).await)
     }
 
     async fn release(&self) {

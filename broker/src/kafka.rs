@@ -6,6 +6,7 @@
 mod believe;
 mod connection;
 mod options;
+mod secret_files;
 mod settings;
 mod trouble;
 mod wanted;
@@ -56,6 +57,7 @@ pub use options::KafkaOptions;
 pub use owned::{KafkaOwned, KafkaSubmitted};
 pub use producer::Swapped;
 pub use reader::KafkaReader;
+pub use secret_files::{SecretFileError, read_secret};
 pub use settings::{ClientSettings, ConsumerSettings, ProducerSettings, SessionSettings};
 pub use trouble::KafkaTrouble;
 pub use wanted::{Secrets, connection, secret_fields, secret_refs};

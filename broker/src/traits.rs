@@ -137,7 +137,10 @@ pub trait Owned: Clone + Send + Sync + 'static {
     /// Leaves an event that cannot be played where people find it, once: its bytes, and beside them
     /// why, where it stands, and what it was tried under. Brokers that have no place for it do
     /// nothing: what became of the event stands in the outcomes in any case.
-    fn bury(&self, _letter: DeadLetter<'_>) -> impl Future<Output = Result<(), Error>> + Send {
+    fn put_dead_letter(
+        &self,
+        _letter: DeadLetter<'_>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
         std::future::ready(Ok(()))
     }
 

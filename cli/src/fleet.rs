@@ -105,7 +105,8 @@ impl Fleet {
                 self.edits.insert(rest.clone(), written);
             }
             Key::Node(node) => {
-                if let Some(found) = self.told(entry, node_record(entry)) {
+                let read = NodeRecord::read(&entry.value, entry.lease.is_some());
+                if let Some(found) = self.told(entry, read) {
                     self.nodes.insert(node.clone(), found);
                 }
             }
@@ -252,18 +253,6 @@ impl Fleet {
             NodeName::new(name).ok()
         });
         named.filter(|node| !self.nodes.contains_key(node)).collect()
-    }
-}
-
-/// A node as it says of itself. Agents write on their leases alone: what hangs on none is a person's
-/// and no node, to the operator as to us.
-///
-/// # Errors
-/// Why it is none.
-pub fn node_record(entry: &Entry) -> Result<NodeRecord, String> {
-    match entry.lease {
-        Some(_) => documents::read(&entry.value),
-        None => Err("it hangs on no lease: no agent wrote it".to_owned()),
     }
 }
 

@@ -8,11 +8,10 @@ use config_schemas::documents::{self, Ack, NodeRecord, Outcome};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{Generation, HuntName, NodeName, Revision};
 use serde::Serialize;
-use store::{Change, FollowOptions, Follower, KeyRange, follow};
+use store::{Change, Entry, FollowOptions, Follower, KeyRange, follow};
 use tokio::time::{Instant, timeout_at};
 
 use crate::failure::{Failure, unreachable};
-use crate::fleet::node_record;
 use crate::reach::Etcd;
 
 /// Longest wait for the first picture of nodes and acks.
@@ -117,7 +116,9 @@ impl Seen {
         let entry = change.entry.as_ref();
         match keys.parse(&change.key) {
             Some(Key::Node(node)) => {
-                put(&mut self.nodes, node, entry.and_then(|entry| node_record(entry).ok()));
+                let read =
+                    |entry: &Entry| NodeRecord::read(&entry.value, entry.lease.is_some()).ok();
+                put(&mut self.nodes, node, entry.and_then(read));
             }
             Some(Key::Ack(node)) => {
                 let ack = entry.and_then(|entry| documents::read(&entry.value).ok());

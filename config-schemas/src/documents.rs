@@ -140,6 +140,18 @@ pub struct NodeRecord {
     pub mode: NodeMode,
 }
 
+impl NodeRecord {
+    /// Reads what stands at a node's key; `on_lease` says whether that key hangs on a lease. Agents
+    /// write on theirs alone: what hangs on none is a person's, and no node. The error says why it
+    /// is none.
+    pub fn read(bytes: &[u8], on_lease: bool) -> Result<NodeRecord, String> {
+        match on_lease {
+            true => read(bytes),
+            false => Err("it hangs on no lease: no agent wrote it".to_owned()),
+        }
+    }
+}
+
 /// Whether a node takes partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeMode {

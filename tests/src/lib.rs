@@ -7,6 +7,7 @@ pub use hunt::load::checker;
 pub mod demand;
 pub mod disk;
 pub mod http;
+pub mod load;
 pub mod players;
 pub mod probes;
 pub mod recorder;

@@ -5,12 +5,9 @@
 
 use std::time::Duration;
 
-use clap::Parser as _;
-use hunt::commands::load::{Told, load};
-use hunt::http::Http;
-use hunt::load::args::LoadFlags;
 use hunt::load::report::Report;
 use servers::{KafkaCluster, KafkaPrograms};
+use tests::load::{loaded, nothing_wrong};
 use tests::wait::until;
 use tests::world::{Setup, World};
 use tokio::time::sleep;
@@ -18,26 +15,8 @@ use tokio::time::sleep;
 /// A machine that compiles beside the test gets more than any of it takes.
 const SOON: Duration = Duration::from_secs(90);
 
-#[derive(Debug, clap::Parser)]
-struct Line {
-    #[command(flatten)]
-    load: LoadFlags,
-}
-
-fn addresses(world: &World) -> Vec<String> {
-    world.agents.iter().map(|agent| format!("127.0.0.1:{}", agent.http)).collect()
-}
-
-async fn loaded(world: &World, line: &str) -> Report {
-    let words = std::iter::once("load").chain(line.split_whitespace());
-    let flags = Line::try_parse_from(words).unwrap().load;
-    load(&Http::new(), &addresses(world), &flags, Told::Nothing).await.unwrap()
-}
-
-fn nothing_wrong(report: &Report) {
-    let checked = report.checked.as_ref().unwrap();
-    assert_eq!(checked.findings, [], "{report:?}");
-    assert!(checked.acknowledged > 100, "{report:?}");
+fn played_well(report: &Report) {
+    assert!(nothing_wrong(report).acknowledged > 100, "{report:?}");
 }
 
 /// Cluster and hunt; the cluster ends last.
@@ -58,7 +37,7 @@ async fn world(agents: usize) -> Option<(World, KafkaCluster)> {
 async fn a_hunt_is_played_on_kafka_and_an_agent_that_dies_loses_nothing() {
     let Some((mut world, _cluster)) = world(3).await else { return };
     let report = loaded(&world, "--rate 100 --for 4s --players 60 --check").await;
-    nothing_wrong(&report);
+    played_well(&report.unwrap());
     let mut victim = world.agents.pop().unwrap();
     let load = loaded(&world, "--rate 100 --for 8s --players 100 --check");
     let kill = async {
@@ -66,7 +45,7 @@ async fn a_hunt_is_played_on_kafka_and_an_agent_that_dies_loses_nothing() {
         victim.kill();
     };
     let (report, ()) = tokio::join!(load, kill);
-    nothing_wrong(&report);
+    played_well(&report.unwrap());
     world.served(SOON).await;
 }
 
@@ -81,9 +60,9 @@ async fn a_broker_that_dies_loses_nothing_and_every_partition_serves_again() {
         cluster.nodes()[1].restart().await.unwrap();
     };
     let (report, ()) = tokio::join!(load, kill);
-    nothing_wrong(&report);
+    played_well(&report.unwrap());
     until("the hunt is well again", SOON, async || {
-        let report = loaded(&world, "--rate 100 --for 2s --players 100").await;
+        let report = loaded(&world, "--rate 100 --for 2s --players 100").await.unwrap();
         let total = &report.total;
         anyhow::ensure!(total.accepted == total.due, "{report:?}");
         Ok(())

@@ -6,14 +6,11 @@
 
 use std::time::Duration;
 
-use clap::Parser as _;
 use config_schemas::documents::Outcome;
-use hunt::commands::load::{Told, load};
-use hunt::http::Http;
-use hunt::load::args::LoadFlags;
 use serde_json::json;
 use servers::{KafkaCluster, KafkaPrograms, KafkaSecurity};
 use store::KeyRange;
+use tests::load::{loaded, nothing_wrong};
 use tests::wait::until;
 use tests::world::{Setup, World};
 use tokio::sync::watch;
@@ -23,12 +20,6 @@ const SOON: Duration = Duration::from_secs(90);
 /// Nothing else is called like this, wherever it might turn up.
 const OLD: &str = "old-wolf-in-march";
 const NEW: &str = "new-hare-in-april";
-
-#[derive(Debug, clap::Parser)]
-struct Line {
-    #[command(flatten)]
-    load: LoadFlags,
-}
 
 async fn secured() -> Option<(World, KafkaCluster)> {
     let programs = KafkaPrograms::shared_or_left_out().await?;
@@ -94,18 +85,12 @@ async fn changes(world: &World, cluster: &KafkaCluster) {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_rotated_under_load_and_stand_nowhere_but_in_their_files() {
     let Some((world, cluster)) = secured().await else { return };
-    let addresses: Vec<_> =
-        world.agents.iter().map(|agent| format!("127.0.0.1:{}", agent.http)).collect();
     let (done, under_way) = watch::channel(false);
     let playing = async {
         let mut acknowledged = 0;
         while !*under_way.borrow() || acknowledged < 100 {
-            let words = "load --rate 100 --for 5s --players 100 --check".split_whitespace();
-            let flags = Line::try_parse_from(words).unwrap().load;
-            let report = load(&Http::new(), &addresses, &flags, Told::Nothing).await.unwrap();
-            let checked = report.checked.as_ref().unwrap();
-            assert_eq!(checked.findings, [], "{report:?}");
-            acknowledged += checked.acknowledged;
+            let report = loaded(&world, "--rate 100 --for 5s --players 100 --check").await.unwrap();
+            acknowledged += nothing_wrong(&report).acknowledged;
         }
     };
     let changing = async {

@@ -5,49 +5,29 @@
 
 use std::time::Duration;
 
-use clap::Parser as _;
-use hunt::commands::load::{Told, load};
 use hunt::http::Http;
-use hunt::load::args::LoadFlags;
 use hunt::load::checker::{Checker, Finding, count};
 use hunt::load::outcomes::Reader;
-use hunt::load::report::Report;
+use tests::load::{addresses, loaded, nothing_wrong};
 use tests::world::{Setup, World};
 use tokio::time::sleep;
 
 /// A machine that compiles beside the test gets more than any of it takes.
 const SOON: Duration = Duration::from_secs(60);
 
-#[derive(Debug, clap::Parser)]
-struct Line {
-    #[command(flatten)]
-    load: LoadFlags,
-}
-
-fn addresses(world: &World) -> Vec<String> {
-    world.agents.iter().map(|agent| format!("127.0.0.1:{}", agent.http)).collect()
-}
-
-async fn loaded(world: &World, line: &str) -> Report {
-    let words = std::iter::once("load").chain(line.split_whitespace());
-    let flags = Line::try_parse_from(words).unwrap().load;
-    load(&Http::new(), &addresses(world), &flags, Told::Nothing).await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_with_a_burst_is_counted_timed_and_judged() {
     let world = World::start(Setup::agents(2)).await.unwrap();
     world.served(SOON).await;
     let line = "--rate 50 --for 4s --step 10x@1s+2s --players 40 --check --watch";
-    let report = loaded(&world, line).await;
+    let report = loaded(&world, line).await.unwrap();
     let total = &report.total;
     let answered = total.accepted + total.all_refused() + total.all_unanswered() + total.unsent;
     assert_eq!(answered, total.due, "each event is counted once: {report:?}");
     let due: Vec<_> = report.phases.iter().map(|phase| phase.due).collect();
     assert!(due[1] > 5 * due[0] && due[1] > 5 * due[2], "{due:?}");
     assert!(total.answers.is_some() && total.outcomes.is_some(), "{report:?}");
-    let checked = report.checked.as_ref().unwrap();
-    assert_eq!(checked.findings, []);
+    let checked = nothing_wrong(&report);
     assert_eq!(checked.acknowledged as u64, total.accepted);
     assert!(checked.outcomes >= total.accepted, "{checked:?}");
 }
@@ -64,17 +44,17 @@ async fn nothing_acknowledged_is_lost_when_an_agent_dies_under_the_load() {
         victim.kill();
     };
     let (report, ()) = tokio::join!(load, kill);
-    let checked = report.checked.as_ref().unwrap();
-    assert_eq!(checked.findings, [], "{report:?}");
-    assert!(checked.acknowledged > 200, "{report:?}");
+    let report = report.unwrap();
+    assert!(nothing_wrong(&report).acknowledged > 200, "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checker_names_what_is_missing_from_a_real_log() {
     let world = World::start(Setup::agents(1)).await.unwrap();
     world.served(SOON).await;
-    let report = loaded(&world, "--rate 100 --for 2s --players 10 --sights 0 --check").await;
-    assert_eq!(report.checked.as_ref().unwrap().findings, []);
+    let line = "--rate 100 --for 2s --players 10 --sights 0 --check";
+    let report = loaded(&world, line).await.unwrap();
+    nothing_wrong(&report);
     let mut reader = Reader::new(&Http::new(), &addresses(&world), "");
     let mut lines = Vec::new();
     loop {

@@ -17,12 +17,12 @@ pub(crate) struct Condemned {
 
 /// Leaves dead letters where people find them, a batch of them at once. Before their outcomes are
 /// there: one that is written twice, by this worker and the next, is better than none.
-pub(crate) async fn bury(owned: &AnyOwned, dead: &[(&Record, String)], stamp: Stamp) {
+pub(crate) async fn put_dead_letters(owned: &AnyOwned, dead: &[(&Record, String)], stamp: Stamp) {
     let (partition, config_revision) = (stamp.partition, stamp.config_revision);
     let letters = dead.iter().map(|(record, why)| async move {
         let (offset, payload) = (record.offset, &record.payload);
         let letter = DeadLetter { partition, offset, payload, why, config_revision };
-        if let Err(error) = owned.bury(letter).await {
+        if let Err(error) = owned.put_dead_letter(letter).await {
             let error = chain(&error);
             tracing::warn!(%partition, %offset, %error, "a dead letter is only in the outcomes");
         }

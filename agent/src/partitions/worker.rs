@@ -13,7 +13,7 @@ use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::dead_letters::{Condemned, bury};
+use super::dead_letters::{Condemned, put_dead_letters};
 use super::flight::{Flight, landing};
 use super::foreign;
 use super::intake::Intake;
@@ -244,7 +244,7 @@ impl<M: Machine> Worker<M> {
             records.push_with(|into| outcome.encode(into));
         }
         let decided = started.elapsed();
-        bury(&self.owned, &dead, stamp).await;
+        put_dead_letters(&self.owned, &dead, stamp).await;
         self.submit(records, forwards, running.version).await?;
         Ok(decided)
     }

@@ -43,8 +43,9 @@ pub(crate) struct Taken {
     pub(crate) records: Vec<Raw>,
     /// Of the moment behind the last of them.
     pub(crate) flow: Flow,
-    /// No record that was not given lies before this; 0 when that is not known.
-    pub(crate) clear: u64,
+    /// The end of the partition as it was counted: every record before it was given. 0 when that
+    /// is not known.
+    pub(crate) counted_end: u64,
 }
 
 /// Between two threads.
@@ -58,12 +59,12 @@ struct State {
     records: VecDeque<Raw>,
     bytes: usize,
     flow: Flow,
-    /// The end that was counted since something was put.
+    /// The end that was counted since something was put; not believed yet.
     counted: Option<u64>,
-    /// Every record before this was put.
-    clear: u64,
+    /// The end that is believed: every record before it was put.
+    counted_end: u64,
     /// Whether that is news.
-    cleared: bool,
+    end_is_news: bool,
     paused: bool,
     /// Its reader is gone.
     left: bool,
@@ -94,8 +95,8 @@ impl Buffer {
             bytes: 0,
             flow: Flow::Running,
             counted: None,
-            clear: 0,
-            cleared: false,
+            counted_end: 0,
+            end_is_news: false,
             paused: false,
             left: false,
         };
@@ -122,14 +123,14 @@ impl Buffer {
     /// waits before that; so the last places are no records, but marks of transactions. Believed
     /// when it is counted twice in a row with nothing put in between: the first count may be of
     /// whoever read the partition before.
-    pub(crate) fn note_clear(&self, end: u64) {
+    pub(crate) fn note_counted_end(&self, end: u64) {
         let mut state = self.state();
         if state.flow != Flow::AtEnd {
             return;
         }
         let counted = state.counted.replace(end);
-        if counted == Some(end) && end > state.clear {
-            (state.clear, state.cleared) = (end, true);
+        if counted == Some(end) && end > state.counted_end {
+            (state.counted_end, state.end_is_news) = (end, true);
             drop(state);
             self.moved.notify_one();
         }
@@ -138,7 +139,7 @@ impl Buffer {
     /// About so many bytes of what is there.
     pub(crate) fn take(&self, bytes_max: usize) -> Taken {
         let mut state = self.state();
-        state.cleared = false;
+        state.end_is_news = false;
         let (mut records, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max.max(1) {
             let Some(raw) = state.records.pop_front() else { break };
@@ -146,11 +147,11 @@ impl Buffer {
             bytes += raw.payload.len().max(1);
             records.push(raw);
         }
-        let (flow, clear) = match state.records.is_empty() {
-            true => (state.flow, state.clear),
+        let (flow, counted_end) = match state.records.is_empty() {
+            true => (state.flow, state.counted_end),
             false => (Flow::Running, 0),
         };
-        Taken { records, flow, clear }
+        Taken { records, flow, counted_end }
     }
 
     /// Forgets what lies before `from`; whether there is something from there on.
@@ -188,7 +189,7 @@ impl Buffer {
     /// Whether there is a record to take, or reason to begin again, or the end is known better.
     pub(crate) fn has_news(&self) -> bool {
         let state = self.state();
-        !state.records.is_empty() || state.flow == Flow::Lost || state.cleared
+        !state.records.is_empty() || state.flow == Flow::Lost || state.end_is_news
     }
 
     /// By the consumer's thread, which must carry it out.
@@ -254,25 +255,25 @@ mod tests {
     #[test]
     fn places_that_are_no_records_are_passed_behind_the_last_record_that_was_put() {
         let buffer = Buffer::new(4_000);
-        let counted_twice = |end| (0..2).for_each(|_| buffer.note_clear(end));
+        let counted_twice = |end| (0..2).for_each(|_| buffer.note_counted_end(end));
         buffer.put(raw(0));
         counted_twice(3);
-        buffer.note_clear(3);
+        buffer.note_counted_end(3);
         buffer.put(raw(1));
         buffer.note(Flow::AtEnd);
-        buffer.note_clear(3);
-        assert_eq!(buffer.take(72).clear, 0, "one is still to be given");
-        assert_eq!(buffer.take(72).clear, 0, "counted once since it ended");
+        buffer.note_counted_end(3);
+        assert_eq!(buffer.take(72).counted_end, 0, "one is still to be given");
+        assert_eq!(buffer.take(72).counted_end, 0, "counted once since it ended");
         counted_twice(3);
         assert!(buffer.has_news());
-        assert_eq!(buffer.take(72).clear, 3);
+        assert_eq!(buffer.take(72).counted_end, 3);
         counted_twice(3);
         assert!(!buffer.has_news(), "told already");
-        buffer.note_clear(5);
+        buffer.note_counted_end(5);
         buffer.put(raw(4));
         buffer.note(Flow::AtEnd);
-        buffer.note_clear(5);
-        assert_eq!(buffer.take(72).clear, 3, "something was put in between");
+        buffer.note_counted_end(5);
+        assert_eq!(buffer.take(72).counted_end, 3, "something was put in between");
     }
 
     #[test]

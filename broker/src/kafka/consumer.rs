@@ -282,7 +282,7 @@ impl KafkaConsumer {
                 |places: &&Places| places.fetchq_cnt == 0 && places.eof_offset == places.ls_offset;
             let known = places.get(partition).filter(settled);
             if let Some(end) = known.and_then(|places| u64::try_from(places.eof_offset).ok()) {
-                buffer.note_clear(end);
+                buffer.note_counted_end(end);
             }
         }
         *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;

@@ -100,12 +100,12 @@ impl Cursor {
             if let (Some(last), Some(first)) = (last.filter(|last| *last >= from), records.first())
             {
                 self.note(first.offset);
-                self.next = taken.clear.max(last + 1);
+                self.next = taken.counted_end.max(last + 1);
                 return Ok(Poured { records, at_end: taken.flow == Flow::AtEnd });
             }
             match taken.flow {
                 Flow::AtEnd => {
-                    self.next = taken.clear.max(self.next);
+                    self.next = taken.counted_end.max(self.next);
                     return Ok(Poured { records, at_end: true });
                 }
                 Flow::Lost => self.begin_again().await?,

@@ -235,7 +235,7 @@ impl Owned for KafkaOwned {
         reader.wait_beyond(offset).await
     }
 
-    async fn bury(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
+    async fn put_dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
         let DeadLetter { partition, offset, payload, why, config_revision } = letter;
         let headers = [
             ("treasurehunt-cause", why.to_owned()),

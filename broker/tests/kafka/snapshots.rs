@@ -71,7 +71,7 @@ async fn an_event_that_cannot_be_played_lies_where_people_find_it() {
     let owned = take(&connect(&options).await, 1, 1, "a").await;
     let (partition, offset, payload) = (PartitionId(1), Offset(42), &b"{not json"[..]);
     let letter = DeadLetter { partition, offset, payload, why: "no event", config_revision: 9 };
-    owned.bury(letter).await.unwrap();
+    owned.put_dead_letter(letter).await.unwrap();
     let args = [
         ["--topic", &options.dead],
         ["--partition", "1"],

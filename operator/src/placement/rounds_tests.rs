@@ -1,6 +1,7 @@
 //! What is remembered between looks and what follows from it: costs, health, rounds, rests. Pure.
 
 use super::*;
+use crate::placement::{Plan, Scene, check, plan_placement};
 use config_schemas::{Epoch, LOAD_WINDOW, Slow, SlowCode};
 
 impl Setup {
@@ -16,6 +17,30 @@ impl Setup {
             pins: BTreeMap::new(),
             lease: Duration::from_secs(5),
         }
+    }
+}
+
+impl Rounds {
+    /// The next plan when just these nodes live, all of them ready; the checker approves of it.
+    pub(in crate::placement) fn approved_plan(
+        &mut self,
+        nodes: impl Iterator<Item = Owner>,
+        placed: &BTreeMap<PartitionId, Placed>,
+        setup: &Setup,
+        now: Timestamp,
+    ) -> Plan {
+        let members = self.members(nodes.map(|node| (node, NodeMode::Ready)), setup, now);
+        self.turn(&members, placed, setup, now);
+        let (gone, freed) = (BTreeMap::new(), BTreeSet::new());
+        let seen = Seen { hold: None, gone: &gone, freed: &freed, now };
+        let policy = self.policy(&members, placed, setup, &seen);
+        let costs = self.costs();
+        let (nodes, partitions) = (&members[..], placed);
+        let scene = Scene { nodes, partitions, costs: &costs, policy: &policy, now };
+        let plan = plan_placement(scene);
+        assert_eq!(check(&scene, &plan.steps), []);
+        self.planned(&plan.steps, plan.running, placed, setup, now);
+        plan
     }
 }
 

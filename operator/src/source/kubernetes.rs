@@ -2,7 +2,7 @@
 //! version cannot read neither stops the others nor goes unreported. I/O.
 //!
 //! Verbs that it needs: treasurehunts get, list, watch, patch (finalizers); treasurehunts/status
-//! patch; events (events.k8s.io) create, patch. `topics::access` needs secrets get besides.
+//! patch; events (events.k8s.io) create, patch. `topics::secrets` needs secrets get besides.
 
 use std::collections::BTreeSet;
 use std::pin::pin;

@@ -118,9 +118,8 @@ impl Memory {
                 self.forget_oldest_gone();
             }
             (Key::Node(node), Some(entry)) => {
-                let record = documents::read::<NodeRecord>(&entry.value).ok();
-                let record = record.filter(|_| entry.lease.is_some());
-                self.rounds.node(node, record.map(|record| record.mode));
+                let record = NodeRecord::read(&entry.value, entry.lease.is_some());
+                self.rounds.node(node, record.ok().map(|record| record.mode));
                 self.gone.remove(node);
             }
             (Key::Load(node), entry) => {

@@ -34,22 +34,18 @@ pub enum Slot<'a, T> {
 
 impl<'a, T: DeserializeOwned> Slot<'a, T> {
     fn read(entry: &'a Entry) -> Slot<'a, T> {
-        match documents::read(&entry.value) {
+        Slot::of(entry, documents::read(&entry.value))
+    }
+}
+
+impl<'a, T> Slot<'a, T> {
+    fn of(entry: &'a Entry, read: Result<T, String>) -> Slot<'a, T> {
+        match read {
             Ok(value) => Slot::Read { entry, value },
             Err(why) => Slot::Broken { entry, why },
         }
     }
 
-    /// The same for what its writer keeps on a lease: without one it says nothing of a life.
-    fn leased(entry: &'a Entry) -> Slot<'a, T> {
-        match entry.lease {
-            Some(_) => Slot::read(entry),
-            None => Slot::Broken { entry, why: "it hangs on no lease".to_owned() },
-        }
-    }
-}
-
-impl<'a, T> Slot<'a, T> {
     /// The value, where it can be read.
     pub fn value(&self) -> Option<&T> {
         match self {
@@ -128,7 +124,8 @@ impl<'a> HuntView<'a> {
                 self.edits.insert(rest, written);
             }
             Key::Node(node) => {
-                self.nodes.insert(node, Slot::leased(entry));
+                let read = NodeRecord::read(&entry.value, entry.lease.is_some());
+                self.nodes.insert(node, Slot::of(entry, read));
             }
             Key::Ack(node) => {
                 self.acks.extend(documents::read(&entry.value).ok().map(|ack| (node, ack)));

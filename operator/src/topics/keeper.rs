@@ -10,7 +10,7 @@ use store::{Guard, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::access::SecretStore;
+use super::secrets::SecretStore;
 use super::standing::Standing;
 use super::task::{Asked, Assignment, Shared, Task, Told};
 use crate::metrics::Metrics;

@@ -12,9 +12,9 @@ use store::{Guard, Store, Txn, Verdict};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use super::access::SecretStore;
 use super::admin::{Admin, AdminError, Answer};
 use super::plan::{Memory, Plan, Step, Trouble, plan};
+use super::secrets::SecretStore;
 use super::seen::{Seen, Sizes};
 use super::standing::{Standing, told};
 use super::wanted::TopicsWanted;

@@ -5,11 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use clap::Parser as _;
 use crds::ConditionKind;
-use hunt::commands::load::{Told, load};
-use hunt::http::Http;
-use hunt::load::args::LoadFlags;
 use hunt::load::report::Report;
 use servers::KafkaCluster;
 use tokio::time::{Instant, sleep};
@@ -17,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::super::numbers::{millis, rank};
 use super::super::{Row, Setting, within};
 use super::cluster;
+use crate::load::loaded;
 use crate::world::{Place, Setup, World};
 
 const AGENTS: usize = 3;
@@ -30,12 +27,6 @@ const LOOK: Duration = Duration::from_millis(2);
 const LIMIT: Duration = Duration::from_secs(300);
 const EDIT_GOAL_MILLIS: f64 = 300.0;
 const TOPIC_GOAL_MILLIS: f64 = 1_000.0;
-
-#[derive(Debug, clap::Parser)]
-struct Line {
-    #[command(flatten)]
-    load: LoadFlags,
-}
 
 pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let cluster = cluster().await?;
@@ -65,13 +56,8 @@ async fn start(setting: &Setting, cluster: &KafkaCluster) -> anyhow::Result<Worl
 }
 
 async fn played(world: &World, seconds: u64) -> anyhow::Result<Report> {
-    let addresses: Vec<String> =
-        world.agents.iter().map(|agent| format!("127.0.0.1:{}", agent.http)).collect();
-    let words = format!("load --rate {RATE} --for {seconds}s --players 500 --check");
-    let flags = Line::try_parse_from(words.split(' '))?.load;
-    load(&Http::new(), &addresses, &flags, Told::Nothing)
-        .await
-        .map_err(|failure| anyhow::anyhow!("the load failed: {failure:?}"))
+    let line = format!("--rate {RATE} --for {seconds}s --players 500 --check");
+    loaded(world, &line).await
 }
 
 /// From one copy of each partition to three, while all of them are played.

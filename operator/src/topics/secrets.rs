@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use broker::kafka::{Secret, Secrets};
+use broker::kafka::{Secret, SecretFileError, Secrets, read_secret};
 use config_schemas::SecretRef;
 use k8s_openapi::api::core::v1::Secret as KubeSecret;
 use kube::{Api, Client};
-use tokio::io::AsyncReadExt as _;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// A password, a key or a chain of certificates is far shorter; so is Kubernetes' own limit.
@@ -35,7 +35,7 @@ pub enum SecretError {
         reference: SecretRef,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: SecretFileError,
     },
     /// The Kubernetes API did not give it.
     #[error("asking the Kubernetes API for Secret {reference}")]
@@ -75,16 +75,14 @@ impl SecretStore {
         let mut secrets = Secrets::new();
         for reference in wanted {
             let late = |_| SecretError::Late(reference.clone());
-            let bytes =
-                timeout(READ_WITHIN, self.bytes(namespace, reference)).await.map_err(late)??;
-            let text = String::from_utf8(bytes);
-            let text = text.map_err(|_| SecretError::Unusable(reference.clone()))?;
-            secrets.insert(reference.clone(), Secret::new(text));
+            let secret =
+                timeout(READ_WITHIN, self.secret(namespace, reference)).await.map_err(late)??;
+            secrets.insert(reference.clone(), secret);
         }
         Ok(secrets)
     }
 
-    async fn bytes(&self, namespace: &str, reference: &SecretRef) -> Result<Vec<u8>, SecretError> {
+    async fn secret(&self, namespace: &str, reference: &SecretRef) -> Result<Secret, SecretError> {
         match self {
             SecretStore::None => Err(SecretError::Nowhere(reference.clone())),
             SecretStore::Directory(directory) => file(directory, reference).await,
@@ -93,29 +91,30 @@ impl SecretStore {
     }
 }
 
-async fn file(directory: &Path, reference: &SecretRef) -> Result<Vec<u8>, SecretError> {
-    let path = directory.join(reference.name()).join(reference.key());
-    let failed = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => SecretError::Absent(reference.clone()),
-        _ => SecretError::File { reference: reference.clone(), source },
-    };
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes).await.map_err(failed)?;
-    let fits = u64::try_from(bytes.len()).is_ok_and(|len| len <= SECRET_BYTES_MAX);
-    fits.then_some(bytes).ok_or_else(|| SecretError::Unusable(reference.clone()))
+async fn file(directory: &Path, reference: &SecretRef) -> Result<Secret, SecretError> {
+    let (folder, wanted) = (directory.to_owned(), reference.clone());
+    let reading = spawn_blocking(move || read_secret(&folder, &wanted, SECRET_BYTES_MAX));
+    let read = reading.await.unwrap_or_else(|end| Err(SecretFileError::Unreadable(end.into())));
+    let reference = reference.clone();
+    read.map_err(|error| match error {
+        SecretFileError::Absent => SecretError::Absent(reference),
+        SecretFileError::TooLong(_) | SecretFileError::NoText => SecretError::Unusable(reference),
+        source => SecretError::File { reference, source },
+    })
 }
 
 async fn object(
     client: &Client,
     namespace: &str,
     reference: &SecretRef,
-) -> Result<Vec<u8>, SecretError> {
+) -> Result<Secret, SecretError> {
     let api: Api<KubeSecret> = Api::namespaced(client.clone(), namespace);
     let found = api.get_opt(reference.name()).await.map_err(|source| SecretError::Api {
         reference: reference.clone(),
         source: Box::new(source),
     })?;
     let bytes = found.and_then(|secret| secret.data?.remove(reference.key()));
-    bytes.map(|bytes| bytes.0).ok_or_else(|| SecretError::Absent(reference.clone()))
+    let bytes = bytes.ok_or_else(|| SecretError::Absent(reference.clone()))?;
+    let text = String::from_utf8(bytes.0);
+    text.map(Secret::new).map_err(|_| SecretError::Unusable(reference.clone()))
 }
