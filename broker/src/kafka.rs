@@ -231,7 +231,8 @@ impl Broker for KafkaBroker {
             // whom to believe, without all outcomes there ever were
             snapshots::newest_grounded(shared, partition).await?;
         }
-        let headers = [barrier.header()];
+        let barrier = barrier.to_string();
+        let headers = [(believe::HEADER, barrier.as_bytes())];
         let record = Outgoing { key: None, payload: Some(&[]), headers: &headers };
         let at = shared.append(TopicRole::Outcomes, partition, record, "append a barrier").await?;
         let mut reader = KafkaReader::new(Arc::clone(shared), partition, LogKind::Outcomes);

@@ -83,6 +83,8 @@ pub struct Record {
     pub epoch: Epoch,
     /// Its bytes.
     pub payload: Bytes,
+    /// An owner appended it, after its gateway's checks. Events of anybody else may be anything.
+    pub ours: bool,
 }
 
 /// What one read found.

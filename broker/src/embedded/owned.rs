@@ -162,7 +162,12 @@ impl Owned for EmbeddedOwned {
         while let Frame::Whole(payload) = frame_at(&bytes, at) {
             at = payload.end;
             let offset = Offset(from.0 + records.len() as u64);
-            records.push(Record { offset, epoch: self.epoch, payload: bytes.slice(payload) });
+            records.push(Record {
+                offset,
+                epoch: self.epoch,
+                payload: bytes.slice(payload),
+                ours: true,
+            });
         }
         let next = Offset(from.0 + records.len() as u64);
         Some(Chunk { records, next })

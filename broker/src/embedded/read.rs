@@ -219,7 +219,7 @@ fn pick(bytes: &Bytes, place: &mut Position, span: Span, epoch: Epoch) -> (Vec<R
         if place.offset >= span.from {
             size += payload.len() + FRAME_LEN;
             let payload = bytes.slice(payload);
-            records.push(Record { offset: Offset(place.offset), epoch, payload });
+            records.push(Record { offset: Offset(place.offset), epoch, payload, ours: true });
         }
         place.offset += 1;
     };

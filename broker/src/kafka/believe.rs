@@ -29,6 +29,9 @@ pub(crate) enum Mark {
     Barrier { epoch: Epoch, take: Take, incarnation: Arc<str>, owner: Arc<str> },
     /// `outcome <epoch> <take> <number>`: one of an owner's records.
     Outcome { epoch: Epoch, take: Take, number: u64 },
+    /// `event`: an owner's gateway took it in. Whoever may write can say so: it keeps out what came
+    /// here by mistake, and access rules have to keep out the rest.
+    Event,
 }
 
 impl fmt::Display for Mark {
@@ -40,18 +43,17 @@ impl fmt::Display for Mark {
             Mark::Outcome { epoch, take, number } => {
                 write!(f, "outcome {} {:016x} {number}", epoch.0, take.0)
             }
+            Mark::Event => f.write_str("event"),
         }
     }
 }
 
 impl Mark {
-    /// As it goes with a record.
-    pub(crate) fn header(&self) -> (&'static str, String) {
-        (HEADER, self.to_string())
-    }
-
     /// `None` for anything that no owner wrote.
     pub(crate) fn parse(text: &[u8]) -> Option<Mark> {
+        if text == b"event" {
+            return Some(Mark::Event);
+        }
         let mut words = std::str::from_utf8(text).ok()?.splitn(5, ' ');
         let kind = words.next()?;
         let epoch = Epoch(words.next()?.parse().ok()?);
@@ -121,7 +123,7 @@ impl Belief {
     /// Judges the next record.
     pub(crate) fn judge(&mut self, mark: Option<&Mark>) -> Verdict {
         match mark {
-            None => Verdict::Ignored(Doubt::Foreign),
+            None | Some(Mark::Event) => Verdict::Ignored(Doubt::Foreign),
             Some(Mark::Barrier { epoch, take, incarnation, owner }) => {
                 let counts = self.holder.as_ref().is_none_or(|holder| {
                     *epoch > holder.epoch

@@ -17,7 +17,7 @@ const RECORD_OVERHEAD: usize = 128;
 pub(crate) struct Raw {
     pub(crate) offset: u64,
     pub(crate) payload: Bytes,
-    /// Of outcomes.
+    /// What an owner said of it.
     pub(crate) mark: Option<Mark>,
 }
 

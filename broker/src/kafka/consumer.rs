@@ -260,8 +260,8 @@ impl KafkaConsumer {
 
     fn raw(&self, message: &BorrowedMessage<'_>) -> Raw {
         let mark = match self.kind {
-            TopicRole::Events | TopicRole::Snapshots | TopicRole::DeadLetters => None,
-            TopicRole::Outcomes => message.headers().and_then(|headers| {
+            TopicRole::Snapshots | TopicRole::DeadLetters => None,
+            TopicRole::Events | TopicRole::Outcomes => message.headers().and_then(|headers| {
                 let ours = headers.iter().find(|header| header.key == believe::HEADER);
                 ours.and_then(|header| Mark::parse(header.value?))
             }),

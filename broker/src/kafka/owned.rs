@@ -1,6 +1,7 @@
 //! A partition that this process holds: appends to its topics. In: batches. Out: answers, given
 //! only for what every reader believes. I/O.
 
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Shared;
 use super::barrier::first_barrier;
+use super::believe::{self, Mark};
 use super::flight::{Answer, Flight, Ticket};
 use super::gate::Gate;
 use super::ownership::{Ownership, Standing};
@@ -101,10 +103,13 @@ impl KafkaOwned {
             let held = first.map(|first| (Arc::clone(ownership), first));
             let end = self.0.shared.end_of(self.0.partition, log.into());
             let flight = Arc::new(Flight::new(records.len(), held, end, room, reply));
-            let mut failed = Vec::new();
+            let (mut failed, mut mark) = (Vec::new(), String::new());
             for (index, payload) in records.iter().enumerate() {
-                let mark = first.map(|first| ownership.mark(first + index as u64).header());
-                let headers = mark.as_slice();
+                mark.clear();
+                let said = first.map_or(Mark::Event, |first| ownership.mark(first + index as u64));
+                // a String takes all that is written to it
+                let _ = write!(mark, "{said}");
+                let headers = &[(believe::HEADER, mark.as_bytes())];
                 let key = records.key(index);
                 let outgoing = Outgoing { key, payload: Some(payload), headers };
                 let (ticket_gate, flight) = (Arc::clone(gate), Arc::clone(&flight));
@@ -237,11 +242,13 @@ impl Owned for KafkaOwned {
 
     async fn put_dead_letter(&self, letter: DeadLetter<'_>) -> Result<(), Error> {
         let DeadLetter { partition, offset, payload, why, config_revision } = letter;
+        let numbers = [partition.to_string(), offset.to_string(), config_revision.to_string()];
+        let [from, at, under] = numbers.each_ref().map(|number| number.as_bytes());
         let headers = [
-            ("treasurehunt-cause", why.to_owned()),
-            ("treasurehunt-partition", partition.to_string()),
-            ("treasurehunt-offset", offset.to_string()),
-            ("treasurehunt-config-revision", config_revision.to_string()),
+            ("treasurehunt-cause", why.as_bytes()),
+            ("treasurehunt-partition", from),
+            ("treasurehunt-offset", at),
+            ("treasurehunt-config-revision", under),
         ];
         let record = Outgoing { key: None, payload: Some(payload), headers: &headers };
         let shared = &self.0.shared;

@@ -114,8 +114,8 @@ impl KafkaReader {
     /// Takes what the cursor has. Whether that was all there is.
     async fn pour(&mut self, bytes_max: usize) -> Result<bool, Error> {
         let poured = self.cursor()?.pour(bytes_max).await?;
-        for raw in &poured.records {
-            let believed = self.judge(raw);
+        for raw in poured.records {
+            let believed = self.judge(&raw);
             if believed && raw.offset >= self.from {
                 self.pending.push_back(self.record(raw));
             }
@@ -144,9 +144,10 @@ impl KafkaReader {
         }
     }
 
-    fn record(&self, raw: &Raw) -> Record {
+    fn record(&self, raw: Raw) -> Record {
         let epoch = self.belief.holder().map_or(Epoch(0), |holder| holder.epoch);
-        Record { offset: Offset(raw.offset), epoch, payload: raw.payload.clone() }
+        let ours = raw.mark.is_some();
+        Record { offset: Offset(raw.offset), epoch, payload: raw.payload, ours }
     }
 
     /// About so many bytes of what is pending.

@@ -31,7 +31,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) key: Option<&'a [u8]>,
     /// `None` says that what stood under the key is gone.
     pub(crate) payload: Option<&'a [u8]>,
-    pub(crate) headers: &'a [(&'static str, String)],
+    pub(crate) headers: &'a [(&'static str, &'a [u8])],
 }
 
 /// A producer and the thread that serves it.
@@ -117,9 +117,10 @@ impl Sender {
         (record.key, record.payload) = (outgoing.key, outgoing.payload);
         if !outgoing.headers.is_empty() {
             let all = OwnedHeaders::new_with_capacity(outgoing.headers.len());
-            let all = outgoing.headers.iter().fold(all, |all, (key, value)| {
-                all.insert(Header { key, value: Some(value.as_bytes()) })
-            });
+            let all = outgoing
+                .headers
+                .iter()
+                .fold(all, |all, (key, value)| all.insert(Header { key, value: Some(*value) }));
             record = record.headers(all);
         }
         self.producer.send(record).map_err(|(error, record)| {

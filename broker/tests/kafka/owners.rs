@@ -157,8 +157,12 @@ async fn events_of_other_producers_are_events_at_kafkas_own_offsets() {
     assert_ne!(ana, bob, "or the test shows nothing");
     assert_eq!(texts(&read_all(&broker, ana.0, LogKind::Events).await), ["one", "three"]);
     assert_eq!(texts(&read_all(&broker, bob.0, LogKind::Events).await), ["two"]);
-    // Nor does a stranger's record count as an outcome.
     let owned = take(&broker, ana.0, 1, "a").await;
+    owned.append(LogKind::Events, batch(["taken in"])).await.unwrap();
+    let events = read_all(&broker, ana.0, LogKind::Events).await;
+    let ours: Vec<bool> = events.iter().map(|event| event.ours).collect();
+    assert_eq!(ours, [false, false, true], "{events:?}");
+    // Nor does a stranger's record count as an outcome.
     owned.append(LogKind::Outcomes, batch(["ours"])).await.unwrap();
     let args = [
         "--topic",

@@ -1,9 +1,11 @@
 //! What a client that cannot work says, and that the one before goes on undisturbed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::kafka::{Connection, Identity, KafkaTrouble, Login, Mechanism, Secret, Tls};
 use broker::{Error, KafkaBroker, KafkaOptions, LogKind, Owned as _};
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, Producer as _};
 use servers::{Certificates, FaultProxy, KafkaCluster, KafkaPrograms, KafkaSecurity};
 
 use crate::world::{
@@ -25,6 +27,21 @@ fn trouble(error: Error) -> KafkaTrouble {
     }
 }
 
+/// A client that lets topics be made has this one, which shows that the cluster does so.
+fn asked_into_being(bootstrap: &str, topic: &str) {
+    let mut config = ClientConfig::new();
+    let client: BaseProducer = config.set("bootstrap.servers", bootstrap).create().unwrap();
+    let deadline = Instant::now() + SOON;
+    loop {
+        let metadata = client.client().fetch_metadata(Some(topic), SOON).unwrap();
+        if metadata.topics().iter().all(|topic| topic.error().is_none()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the cluster makes no topics");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_cannot_connect_is_told_why() {
     let Some(cluster) = cluster().await else { return };
@@ -32,8 +49,10 @@ async fn whoever_cannot_connect_is_told_why() {
     let missing = KafkaOptions { events: "nowhere".to_owned(), ..good.clone() };
     let topic = "nowhere".to_owned();
     assert_eq!(refusal(&missing).await, KafkaTrouble::TopicMissing { topic });
+    let bootstrap = cluster.bootstrap();
+    tokio::task::spawn_blocking(move || asked_into_being(&bootstrap, "somewhere")).await.unwrap();
     let topics = cluster.tool("kafka-topics", &["--list"]).await.unwrap();
-    assert!(!topics.contains("nowhere"), "asking must not make it");
+    assert!(topics.contains("somewhere") && !topics.contains("nowhere"), "{topics}");
 
     let few = KafkaOptions { partitions: PARTITIONS + 1, ..good.clone() };
     let (topic, has, needs) = (good.events.clone(), PARTITIONS, PARTITIONS + 1);

@@ -16,11 +16,14 @@ pub(crate) const PARTITIONS: u32 = 4;
 /// Longer than anything here takes on a loaded machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
-/// The cluster of all tests that do it no harm.
+/// The cluster of all tests that do it no harm. It makes topics for clients that ask for them, as
+/// many clusters do: ours must not.
 pub(crate) async fn cluster() -> Option<&'static KafkaCluster> {
     static CLUSTER: OnceCell<KafkaCluster> = OnceCell::const_new();
     let programs = KafkaPrograms::shared_or_left_out().await?;
-    let start = async || KafkaCluster::temporary(programs).await.unwrap();
+    let makes_topics = ("auto.create.topics.enable".to_owned(), "true".to_owned());
+    let change = |options: &mut servers::KafkaOptions| options.extra.push(makes_topics);
+    let start = async || KafkaCluster::temporary_with(programs, change).await.unwrap();
     Some(CLUSTER.get_or_init(start).await)
 }
 
