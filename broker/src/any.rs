@@ -83,6 +83,13 @@ impl Broker for AnyBroker {
         }
     }
 
+    fn follower(&self, partition: PartitionId) -> AnyReader {
+        match self {
+            AnyBroker::Embedded(it) => AnyReader::Embedded(it.follower(partition)),
+            AnyBroker::Kafka(it) => AnyReader::Kafka(it.follower(partition)),
+        }
+    }
+
     async fn prepare(&self, partition: PartitionId) -> Result<(), Error> {
         either!(AnyBroker, self, it => it.prepare(partition).await)
     }

@@ -26,6 +26,7 @@ mod buffer;
 mod checkpoints;
 mod consumers;
 mod cursor;
+mod ends;
 mod reader;
 mod snapshots;
 
@@ -34,15 +35,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use config_schemas::{Epoch, PartitionId, TopicRole};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::claim::Claim;
 use crate::error::Error;
 use crate::snapshot::Snapshot;
 use crate::traits::{Broker, LogKind};
-use believe::{Mark, Take};
+use believe::{Belief, Mark, Take, Verdict};
+use buffer::Whose;
 use checkpoints::Checkpoints;
 use consumers::Consumers;
+use ends::Ends;
 use flight::{Flight, Ticket};
 use options::READ;
 use ownership::Ownership;
@@ -65,6 +68,9 @@ pub use wanted::{Secrets, connection, secret_fields, secret_refs};
 /// How long a record that belongs to no holding is waited for, such as a barrier; it may be tried
 /// again.
 const APPEND_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of such records that one topic may keep waiting, also after nobody waits for them any more:
+/// one of the largest. A topic that cannot be written to then holds up nothing but itself.
+pub(crate) const ASIDE_BYTES: u32 = 1 << 20;
 
 /// The Kafka broker of one hunt. Clones share everything.
 #[derive(Clone)]
@@ -78,11 +84,12 @@ pub(crate) struct Shared {
     producer: Producer,
     consumers: [Arc<Consumers>; READ.len()],
     checkpoints: Checkpoints,
-    /// Per topic and partition, how far it reaches, as far as this process knows.
-    ends: Mutex<HashMap<(PartitionId, TopicRole), watch::Sender<u64>>>,
+    ends: Ends,
     /// Per partition, the last holding of this process.
     held: Mutex<HashMap<PartitionId, Weak<Ownership>>>,
     retuning: Semaphore,
+    /// Per topic, the room for records that belong to no holding.
+    asides: [Arc<Semaphore>; TopicRole::ALL.len()],
 }
 
 /// What changing settings took.
@@ -124,9 +131,10 @@ impl KafkaBroker {
             cluster,
             consumers: [events, outcomes, snapshots],
             checkpoints: Checkpoints::default(),
-            ends: Mutex::default(),
+            ends: Ends::default(),
             held: Mutex::default(),
             retuning: Semaphore::new(1),
+            asides: TopicRole::ALL.map(|_| Arc::new(Semaphore::new(ASIDE_BYTES as usize))),
         };
         Ok(KafkaBroker(Arc::new(shared)))
     }
@@ -174,37 +182,18 @@ impl KafkaBroker {
             None
         };
         let proof = began.elapsed();
+        let (room, drain) = (new.settings.producer.queue_bytes, new.settings.session.drain);
+        shared.producer.shrink(room, drain).await.map_err(Error::Kafka)?;
         for (consumers, next) in shared.consumers.iter().zip(next_consumers) {
             consumers.swap(next, new.consumer_properties(), new.queued_bytes());
         }
         *shared.options() = new.clone();
         let producer = match sender {
-            Some(sender) => {
-                let room = new.settings.producer.queue_bytes;
-                Some(shared.producer.swap(sender, room, new.settings.session.drain).await)
-            }
+            Some(sender) => Some(shared.producer.swap(sender, drain).await),
             None => None,
         };
+        shared.producer.grow(room);
         Ok(Retuned { proof, producer, consumers: fetches_change })
-    }
-}
-
-impl KafkaBroker {
-    /// Replaces a producer that can never send anything again. Its last records were answered with
-    /// errors, so that whoever holds a partition takes it again, and comes here.
-    async fn renew_producer(&self) -> Result<(), Error> {
-        let shared = &self.0;
-        let _one = shared.retuning.acquire().await.map_err(|_| Error::Closed)?;
-        if !shared.producer.is_finished() {
-            return Ok(());
-        }
-        let options = shared.options().clone();
-        let expected = Expected { cluster: Some(shared.cluster.clone()), ..options.expected() };
-        let proven = Sender::prove(options.producer_properties(), expected).await;
-        let sender = proven.map_err(Error::Kafka)?.0.used().ok_or(Error::Closed)?;
-        let room = options.settings.producer.queue_bytes;
-        shared.producer.swap(sender, room, Duration::ZERO).await;
-        Ok(())
     }
 }
 
@@ -219,42 +208,41 @@ impl Broker for KafkaBroker {
         if let Some(held) = shared.held().remove(&partition).and_then(|held| held.upgrade()) {
             held.end_with(Error::Closed);
         }
-        if shared.producer.is_finished() {
-            self.renew_producer().await?;
-        }
+        shared.renew_producer().await?;
         let take = Take(rand::random());
         // one word, as it stands in a header
         let incarnation: Arc<str> = claim.incarnation.replace(char::is_whitespace, "_").into();
         let owner = claim.owner.as_str().into();
         let barrier = Mark::Barrier { epoch: claim.epoch, take, incarnation, owner };
-        if shared.checkpoints.is_empty(partition) {
-            // whom to believe, without all outcomes there ever were
-            snapshots::newest_grounded(shared, partition).await?;
+        let mut reader = shared.reader(partition, LogKind::Outcomes, Whose::Owner);
+        // Whatever can fail does so before the barrier is there: barriers stay for ever, and a
+        // take-over is tried again and again.
+        let (believed, _) =
+            tokio::try_join!(reader.belief_at_end(), shared.bounds(partition, TopicRole::Events))?;
+        if believed.clone().judge(Some(&barrier)) != Verdict::Barrier {
+            return Err(superseded(&believed));
         }
         let barrier = barrier.to_string();
         let headers = [(believe::HEADER, barrier.as_bytes())];
         let record = Outgoing { key: None, payload: Some(&[]), headers: &headers };
         let at = shared.append(TopicRole::Outcomes, partition, record, "append a barrier").await?;
-        let mut reader = KafkaReader::new(Arc::clone(shared), partition, LogKind::Outcomes);
         let belief = reader.belief_before(at + 1).await?;
-        match belief.holder() {
-            Some(holder) if holder.take == take => {}
-            Some(holder) => {
-                let (holds, owner) = (holder.epoch, holder.owner.to_string());
-                return Err(Error::Superseded { holds, owner });
-            }
-            None => return Err(Error::Superseded { holds: Epoch(0), owner: String::new() }),
+        if belief.holder().is_none_or(|holder| holder.take != take) {
+            return Err(superseded(&belief));
         }
         // also how far the events reach now, so that nothing that is there is taken for the end
-        let (_, events) = shared.consumers(TopicRole::Events).bounds(partition).await?;
-        shared.note_end(partition, TopicRole::Events, events);
+        shared.bounds(partition, TopicRole::Events).await?;
         let ownership = Arc::new(Ownership::new(claim.epoch, take, belief, at));
         shared.held().insert(partition, Arc::downgrade(&ownership));
         Ok(KafkaOwned::new(Arc::clone(shared), partition, ownership))
     }
 
     fn reader(&self, partition: PartitionId, log: LogKind) -> KafkaReader {
-        KafkaReader::new(Arc::clone(&self.0), partition, log)
+        self.0.reader(partition, log, Whose::Owner)
+    }
+
+    fn follower(&self, partition: PartitionId) -> KafkaReader {
+        self.0.reader(partition, LogKind::Outcomes, Whose::Follower)
     }
 
     async fn keep_snapshot(&self, partition: PartitionId, snapshot: Snapshot) -> Result<(), Error> {
@@ -280,6 +268,28 @@ impl Broker for KafkaBroker {
 }
 
 impl Shared {
+    /// Replaces a producer that can never send anything again. All that it had was answered with an
+    /// error, so that whoever appends tries again, and comes here first.
+    pub(crate) async fn renew_producer(&self) -> Result<(), Error> {
+        if !self.producer.is_finished() {
+            return Ok(());
+        }
+        let _one = self.retuning.acquire().await.map_err(|_| Error::Closed)?;
+        if !self.producer.is_finished() {
+            return Ok(());
+        }
+        let options = self.options().clone();
+        let expected = Expected { cluster: Some(self.cluster.clone()), ..options.expected() };
+        let proven = Sender::prove(options.producer_properties(), expected).await;
+        let sender = proven.map_err(Error::Kafka)?.0.used().ok_or(Error::Closed)?;
+        self.producer.swap(sender, Duration::ZERO).await;
+        Ok(())
+    }
+
+    fn reader(self: &Arc<Self>, partition: PartitionId, log: LogKind, whose: Whose) -> KafkaReader {
+        KafkaReader::new(Arc::clone(self), partition, log, whose)
+    }
+
     /// Of a topic that we read.
     pub(crate) fn consumers(&self, topic: TopicRole) -> &Arc<Consumers> {
         &self.consumers[topic as usize]
@@ -288,24 +298,6 @@ impl Shared {
     /// Largest request.
     pub(crate) fn message_bytes(&self) -> usize {
         self.options().settings.producer.message_bytes as usize
-    }
-
-    /// How far a topic's partition reaches, as far as this process knows.
-    pub(crate) fn end_of(&self, partition: PartitionId, topic: TopicRole) -> watch::Sender<u64> {
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.entry((partition, topic)).or_insert_with(|| watch::Sender::new(0)).clone()
-    }
-
-    pub(crate) fn known_end(&self, partition: PartitionId, topic: TopicRole) -> u64 {
-        *self.end_of(partition, topic).borrow()
-    }
-
-    pub(crate) fn note_end(&self, partition: PartitionId, topic: TopicRole, seen: u64) {
-        self.end_of(partition, topic).send_if_modified(|end| {
-            let grows = *end < seen;
-            *end = (*end).max(seen);
-            grows
-        });
     }
 
     /// Appends one record that belongs to no holding. Out: its place.
@@ -318,13 +310,18 @@ impl Shared {
     ) -> Result<u64, Error> {
         let gate = self.producer.gate(topic, partition);
         let end = self.end_of(partition, topic);
+        let bytes = outgoing.bytes().min(ASIDE_BYTES as usize);
+        let room = Arc::clone(&self.asides[topic as usize]);
         let appended = async {
+            let room = room.acquire_many_owned(u32::try_from(bytes).unwrap_or(ASIDE_BYTES)).await;
+            let mut room = Some(room.map_err(|_| Error::Closed)?);
             let (reply, answer) = oneshot::channel();
             let mut reply = Some(reply);
             let failed = gate.send(|_| {
                 gate.try_send(|sender| {
                     let Some(reply) = reply.take() else { return (0, None) };
-                    let flight = Flight::new(1, None, end.clone(), Vec::new(), reply);
+                    let flight =
+                        Flight::new(1, None, end.clone(), room.take().into_iter().collect(), reply);
                     let flight = Arc::new(flight);
                     let ticket = Box::new(Ticket { gate: Arc::clone(&gate), flight, index: 0 });
                     match sender.send(gate.topic(), gate.partition(), outgoing, ticket) {
@@ -352,4 +349,10 @@ impl Shared {
     fn options(&self) -> MutexGuard<'_, KafkaOptions> {
         self.options.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn superseded(by: &Belief) -> Error {
+    let (holds, owner) =
+        by.holder().map_or((Epoch(0), ""), |holder| (holder.epoch, &*holder.owner));
+    Error::Superseded { holds, owner: owner.to_owned() }
 }

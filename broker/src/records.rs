@@ -51,6 +51,27 @@ impl Records {
         (!key.is_empty()).then_some(key)
     }
 
+    /// The same in order, in as few parts as can be of at most `bytes_max` bytes each, of which each
+    /// record takes `overhead` besides its payload. A record that takes more is a part of its own.
+    pub(crate) fn split(self, bytes_max: usize, overhead: usize) -> Vec<Records> {
+        if self.bytes() + self.len() * overhead <= bytes_max {
+            return vec![self];
+        }
+        let (mut parts, mut part) = (Vec::new(), Records::new());
+        for (index, payload) in self.iter().enumerate() {
+            let bytes = part.bytes() + payload.len() + (part.len() + 1) * overhead;
+            if bytes > bytes_max && !part.is_empty() {
+                parts.push(std::mem::take(&mut part));
+            }
+            match self.key(index) {
+                Some(key) => part.push_keyed(key, |into| into.extend_from_slice(payload)),
+                None => part.push(payload),
+            }
+        }
+        parts.push(part);
+        parts
+    }
+
     /// How many records.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -110,5 +131,29 @@ mod tests {
         let keys: Vec<Option<&[u8]>> = (0..5).map(|index| records.key(index)).collect();
         assert_eq!(keys, [None, Some(&b"ana"[..]), Some(&b"bob"[..]), None, None]);
         assert_eq!(records.iter().collect::<Vec<_>>(), [b"a", b"b", b"c", b"d"]);
+    }
+
+    #[test]
+    fn a_large_batch_is_split_in_order_with_its_keys() {
+        let check = |lengths: &[usize], bytes_max: usize, expected: &[&[usize]]| {
+            let mut records = Records::new();
+            for (index, length) in lengths.iter().enumerate() {
+                let key = index.to_string();
+                records.push_keyed(key.as_bytes(), |into| into.resize(into.len() + length, b'x'));
+            }
+            let parts = records.split(bytes_max, 10);
+            let found: Vec<Vec<usize>> =
+                parts.iter().map(|part| part.iter().map(<[u8]>::len).collect()).collect();
+            assert_eq!(found, expected, "{lengths:?} by {bytes_max}");
+            let keys = parts.iter().flat_map(|part| (0..part.len()).map(|index| part.key(index)));
+            let keys: Vec<Vec<u8>> = keys.map(|key| key.unwrap().to_vec()).collect();
+            let as_given: Vec<Vec<u8>> =
+                (0..lengths.len()).map(|index| index.to_string().into_bytes()).collect();
+            assert_eq!(keys, as_given);
+        };
+        check(&[1, 2, 3], 36, &[&[1, 2, 3]]);
+        check(&[1, 2, 3], 35, &[&[1, 2], &[3]]);
+        check(&[1, 50, 3], 30, &[&[1], &[50], &[3]]);
+        check(&[50], 30, &[&[50]]);
     }
 }

@@ -48,8 +48,15 @@ pub trait Broker: Clone + Send + Sync + 'static {
         claim: Claim,
     ) -> impl Future<Output = Result<Self::Owned, Error>> + Send;
 
-    /// A reader of one log. Cheap: no I/O before the first call on it.
+    /// A reader of one log for who serves the partition, or is about to. Cheap: no I/O before the
+    /// first call on it.
     fn reader(&self, partition: PartitionId, log: LogKind) -> Self::Reader;
+
+    /// A reader of outcomes for anybody else: never in the way of those who serve the partition, and
+    /// it may wait for places far ahead.
+    fn follower(&self, partition: PartitionId) -> Self::Reader {
+        self.reader(partition, LogKind::Outcomes)
+    }
 
     /// Lays ready what makes [`Broker::take`] quicker, if there is anything. Claims nothing: the
     /// partition may be somebody else's.

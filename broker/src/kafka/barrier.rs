@@ -8,6 +8,7 @@ use std::time::Duration;
 use config_schemas::{Epoch, PartitionId};
 
 use super::believe::{Belief, Verdict};
+use super::buffer::Whose;
 use super::consumers::Consumers;
 use super::cursor::Cursor;
 use super::trouble::KafkaTrouble;
@@ -26,7 +27,7 @@ pub(crate) async fn first_barrier(
     mut belief: Belief,
 ) -> Result<Option<(u64, Epoch)>, Error> {
     let look = async {
-        let mut cursor = Cursor::open(consumers, partition, place.start).await?;
+        let mut cursor = Cursor::open(consumers, partition, place.start, Whose::Owner).await?;
         while cursor.next() < place.end {
             cursor.grown().await?;
             for raw in cursor.pour(LOOK_BYTES).await?.records {

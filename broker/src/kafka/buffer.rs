@@ -48,11 +48,22 @@ pub(crate) struct Taken {
     pub(crate) counted_end: u64,
 }
 
+/// For whom a partition is read. Each kind has places of its own: who serves a partition never
+/// waits for those who look on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Who serves the partition, or is about to.
+    Owner,
+    /// Anybody else.
+    Follower,
+}
+
 /// Between two threads.
 pub(crate) struct Buffer {
     state: Mutex<State>,
     pub(crate) moved: Notify,
     bytes_max: usize,
+    pub(crate) whose: Whose,
 }
 
 struct State {
@@ -89,7 +100,7 @@ pub(crate) enum Wish {
 }
 
 impl Buffer {
-    pub(crate) fn new(bytes_max: usize) -> Buffer {
+    pub(crate) fn new(bytes_max: usize, whose: Whose) -> Buffer {
         let state = State {
             records: VecDeque::new(),
             bytes: 0,
@@ -100,7 +111,7 @@ impl Buffer {
             paused: false,
             left: false,
         };
-        Buffer { state: Mutex::new(state), moved: Notify::new(), bytes_max }
+        Buffer { state: Mutex::new(state), moved: Notify::new(), bytes_max, whose }
     }
 
     /// By the consumer's thread.
@@ -228,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_full_buffer_pauses_and_goes_on_when_half_empty() {
-        let buffer = Buffer::new(400);
+        let buffer = Buffer::new(400, Whose::Owner);
         buffer.put(raw(0));
         assert_eq!(buffer.wish(), Wish::Nothing);
         buffer.put(raw(1));
@@ -241,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_was_read_elsewhere_is_forgotten() {
-        let buffer = Buffer::new(4_000);
+        let buffer = Buffer::new(4_000, Whose::Owner);
         buffer.put(raw(3));
         buffer.put(raw(7));
         assert!(buffer.reaches(3) && buffer.reaches(5));
@@ -254,7 +265,7 @@ mod tests {
 
     #[test]
     fn places_that_are_no_records_are_passed_behind_the_last_record_that_was_put() {
-        let buffer = Buffer::new(4_000);
+        let buffer = Buffer::new(4_000, Whose::Owner);
         let counted_twice = |end| (0..2).for_each(|_| buffer.note_counted_end(end));
         buffer.put(raw(0));
         counted_twice(3);
@@ -278,7 +289,7 @@ mod tests {
 
     #[test]
     fn the_end_is_told_only_behind_the_last_record() {
-        let buffer = Buffer::new(4_000);
+        let buffer = Buffer::new(4_000, Whose::Owner);
         assert!(!buffer.is_ready());
         buffer.put(raw(0));
         buffer.put(raw(1));

@@ -17,7 +17,7 @@ use rdkafka::{ClientContext, Offset as Place, Statistics, TopicPartitionList};
 use serde::Deserialize;
 
 use super::believe::{self, Mark};
-use super::buffer::{Buffer, Fetched, Flow, Raw, Wish};
+use super::buffer::{Buffer, Fetched, Flow, Raw, Whose, Wish};
 use super::connection::Property;
 use super::proof::{Expected, Pulse, config};
 use super::trouble::KafkaTrouble;
@@ -145,14 +145,9 @@ impl KafkaConsumer {
         expected.prove(self.consumer.client(), &self.pulse)
     }
 
-    /// Whether nobody reads that partition here.
-    pub(crate) fn is_free(&self, partition: i32) -> bool {
-        !self.buffers().contains_key(&partition)
-    }
-
-    /// Whether its reader there has gone, and it will soon be free.
-    pub(crate) fn is_leaving(&self, partition: i32) -> bool {
-        self.buffers().get(&partition).is_some_and(|buffer| buffer.wish_is_to_leave())
+    /// Who reads that partition here, and whether that reader has gone and it will soon be free.
+    pub(crate) fn reads(&self, partition: i32) -> Option<(Whose, bool)> {
+        self.buffers().get(&partition).map(|it| (it.whose, it.wish_is_to_leave()))
     }
 
     /// The first offset that is there, and the one after the last. Blocking.
@@ -182,32 +177,29 @@ impl KafkaConsumer {
         }
     }
 
-    /// Begins to fetch a partition for one reader; `None` if another one reads it here. Blocking.
-    pub(crate) fn open(
+    /// Keeps a partition for one reader, who has it [fetched](Self::assign) next; `None` if another
+    /// one reads it here.
+    pub(crate) fn reserve(
         &self,
         partition: i32,
-        from: u64,
         bytes_max: usize,
-    ) -> Result<Option<Fetched>, KafkaTrouble> {
-        let buffer = Arc::new(Buffer::new(bytes_max));
-        {
-            let mut buffers = self.buffers();
-            if self.retired.load(Ordering::Relaxed) || buffers.contains_key(&partition) {
-                return Ok(None);
-            }
-            // Before it is assigned, so that no record comes without its buffer.
-            buffers.insert(partition, Arc::clone(&buffer));
+        whose: Whose,
+    ) -> Option<Fetched> {
+        let mut buffers = self.buffers();
+        if self.retired.load(Ordering::Relaxed) || buffers.contains_key(&partition) {
+            return None;
         }
+        let buffer = Arc::new(Buffer::new(bytes_max, whose));
+        buffers.insert(partition, Arc::clone(&buffer));
+        Some(Fetched(buffer))
+    }
+
+    /// Begins to fetch a partition that is kept for its reader. Blocking.
+    pub(crate) fn assign(&self, partition: i32, from: u64) -> Result<(), KafkaTrouble> {
         let place = Place::Offset(i64::try_from(from).unwrap_or(i64::MAX));
         let assigned =
             self.list(partition, place).and_then(|it| self.consumer.incremental_assign(&it));
-        match assigned {
-            Ok(()) => Ok(Some(Fetched(buffer))),
-            Err(error) => {
-                self.buffers().remove(&partition);
-                Err(KafkaTrouble::NoClient { why: error.to_string() })
-            }
-        }
+        assigned.map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })
     }
 
     /// How far the partition reached when that was counted last, if it is fetched here.

@@ -7,16 +7,19 @@ use std::time::Duration;
 use config_schemas::{PartitionId, TopicRole};
 use tokio::sync::{Semaphore, watch};
 
-use super::buffer::{Buffer, Fetched};
+use super::buffer::{Buffer, Fetched, Whose};
 use super::connection::Property;
 use super::consumer::KafkaConsumer;
 use super::proof::Expected;
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
 
-/// Most clients, and so most readers of one partition in this process: its worker, its snapshots, a
-/// load for a move, and a few who follow it. Each client costs about five threads.
-const LANES_MAX: usize = 8;
+/// Most readers of one partition in this process for its owner: its worker, its snapshots, a load
+/// for a move, a take-over, a look for a new owner, and each twice while it moves its place.
+const OWNERS_MAX: usize = 8;
+/// And for whoever follows it. There are as many clients as both together at most; each costs about
+/// five threads.
+const FOLLOWERS_MAX: usize = 8;
 /// Questions and assignments that wait for a broker at once, each on a thread.
 const BLOCKING_MAX: usize = 16;
 /// How often a reader asks for a place before it is told that there is none.
@@ -38,6 +41,15 @@ struct State {
     consumers: Vec<Arc<KafkaConsumer>>,
     properties: Vec<Property>,
     queued_bytes: usize,
+}
+
+impl Whose {
+    fn places_max(self) -> usize {
+        match self {
+            Whose::Owner => OWNERS_MAX,
+            Whose::Follower => FOLLOWERS_MAX,
+        }
+    }
 }
 
 /// A partition that is fetched for one reader.
@@ -126,44 +138,62 @@ impl Consumers {
     }
 
     /// Fetches a partition from an offset on that is there, or comes next.
-    pub(crate) async fn open(&self, partition: PartitionId, from: u64) -> Result<Fetch, Error> {
+    pub(crate) async fn open(
+        &self,
+        partition: PartitionId,
+        from: u64,
+        whose: Whose,
+    ) -> Result<Fetch, Error> {
         let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
-        // each may be taken by another reader in between, a bounded number of times
         for _ in 0..OPEN_MAX {
             let generation = *self.generation.borrow();
-            let Some((consumer, bytes)) = self.free(number)? else {
-                tokio::time::sleep(LEAVING).await;
-                continue;
-            };
-            let opened = Arc::clone(&consumer);
-            let fetched = self.blocking(move || opened.open(number, from, bytes)).await?;
-            if let Some(fetched) = fetched {
+            let permit = self.blocking.acquire().await.map_err(|_| Error::Closed)?;
+            if let Some((consumer, fetched)) = self.reserve(number, whose)? {
+                let assigning = Arc::clone(&consumer);
+                // it goes on when nobody waits for it any more, and only then gives the place back
+                let assigned = tokio::task::spawn_blocking(move || {
+                    assigning.assign(number, from).map(|()| fetched)
+                });
+                let fetched = assigned.await.map_err(|_| Error::Closed)?.map_err(Error::Kafka)?;
                 return Ok(Fetch { fetched, generation, _consumer: consumer });
             }
+            drop(permit);
+            tokio::time::sleep(LEAVING).await;
         }
         Err(self.busy(partition.0))
     }
 
-    /// A consumer that does not fetch that partition yet; `None` while one is about to let go of
-    /// it.
-    fn free(&self, partition: i32) -> Result<Option<(Arc<KafkaConsumer>, usize)>, Error> {
+    /// A place at a consumer that does not fetch that partition yet; `None` while one is about to
+    /// let go of it.
+    fn reserve(
+        &self,
+        partition: i32,
+        whose: Whose,
+    ) -> Result<Option<(Arc<KafkaConsumer>, Fetched)>, Error> {
         let mut state = self.state();
+        let places: Vec<(Whose, bool)> =
+            state.consumers.iter().filter_map(|consumer| consumer.reads(partition)).collect();
+        let is_leaving = places.iter().any(|(_, leaving)| *leaving);
+        if places.iter().filter(|(other, _)| *other == whose).count() >= whose.places_max() {
+            return if is_leaving { Ok(None) } else { Err(self.busy(partition.unsigned_abs())) };
+        }
         let bytes = state.queued_bytes;
-        if let Some(consumer) = state.consumers.iter().find(|consumer| consumer.is_free(partition))
-        {
-            return Ok(Some((Arc::clone(consumer), bytes)));
+        let reserve = |consumer: &Arc<KafkaConsumer>| {
+            let fetched = consumer.reserve(partition, bytes, whose)?;
+            Some((Arc::clone(consumer), fetched))
+        };
+        if let Some(reserved) = state.consumers.iter().find_map(reserve) {
+            return Ok(Some(reserved));
         }
-        if state.consumers.iter().any(|consumer| consumer.is_leaving(partition)) {
+        if is_leaving {
             return Ok(None);
-        }
-        if state.consumers.len() >= LANES_MAX {
-            return Err(self.busy(partition.unsigned_abs()));
         }
         let properties = state.properties.clone();
         let consumer =
             KafkaConsumer::make(properties, &self.topic, self.kind).map_err(Error::Kafka)?;
-        state.consumers.push(Arc::clone(&consumer));
-        Ok(Some((consumer, bytes)))
+        let reserved = reserve(&consumer);
+        state.consumers.push(consumer);
+        Ok(reserved)
     }
 
     fn busy(&self, partition: u32) -> Error {

@@ -10,7 +10,7 @@ use config_schemas::{Offset, PartitionId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::buffer::{Buffer, Flow, Raw};
+use super::buffer::{Buffer, Flow, Raw, Whose};
 use super::consumers::{Consumers, Fetch};
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
@@ -29,6 +29,7 @@ type Opening = Pin<Box<dyn Future<Output = Result<Fetch, Error>> + Send>>;
 pub(crate) struct Cursor {
     consumers: Arc<Consumers>,
     partition: PartitionId,
+    whose: Whose,
     fetch: Fetch,
     /// Of the next generation, being made, which takes as long as its client likes.
     opening: Option<Opening>,
@@ -66,12 +67,14 @@ impl Cursor {
         consumers: &Arc<Consumers>,
         partition: PartitionId,
         from: u64,
+        whose: Whose,
     ) -> Result<Cursor, Error> {
         let generation = consumers.generation();
-        let fetch = consumers.open(partition, from).await?;
+        let fetch = consumers.open(partition, from, whose).await?;
         Ok(Cursor {
             consumers: Arc::clone(consumers),
             partition,
+            whose,
             fetch,
             opening: None,
             open_again: Instant::now(),
@@ -161,9 +164,10 @@ impl Cursor {
         let reached = self.successor.as_ref().map_or(self.fetch.generation, |it| it.0.generation);
         if reached < newest && self.opening.is_none() && Instant::now() >= self.open_again {
             self.successor = None;
-            let (consumers, partition, next) =
-                (Arc::clone(&self.consumers), self.partition, self.next);
-            self.opening = Some(Box::pin(async move { consumers.open(partition, next).await }));
+            let consumers = Arc::clone(&self.consumers);
+            let (partition, next, whose) = (self.partition, self.next, self.whose);
+            let open = async move { consumers.open(partition, next, whose).await };
+            self.opening = Some(Box::pin(open));
         }
         self.look_at_opening();
         let Some((successor, since)) = &self.successor else { return };
@@ -210,10 +214,9 @@ impl Cursor {
             return Err(trimmed(&self.consumers, self.partition, low));
         }
         if self.next > high {
-            let why = format!("the partition ends at {high}, and {} was read before", self.next);
-            return Err(Error::Kafka(KafkaTrouble::Refused { why }));
+            return Err(shrunk(&self.consumers, self.partition, high, self.next));
         }
-        self.fetch = self.consumers.open(self.partition, self.next).await?;
+        self.fetch = self.consumers.open(self.partition, self.next, self.whose).await?;
         Ok(())
     }
 }
@@ -221,4 +224,14 @@ impl Cursor {
 pub(crate) fn trimmed(consumers: &Consumers, partition: PartitionId, first: u64) -> Error {
     let (topic, partition) = (consumers.topic().to_owned(), partition.0);
     Error::Kafka(KafkaTrouble::Trimmed { topic, partition, first })
+}
+
+pub(crate) fn shrunk(
+    consumers: &Consumers,
+    partition: PartitionId,
+    end: u64,
+    wanted: u64,
+) -> Error {
+    let (topic, partition) = (consumers.topic().to_owned(), partition.0);
+    Error::Kafka(KafkaTrouble::Shrunk { topic, partition, end, wanted })
 }

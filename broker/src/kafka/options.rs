@@ -81,7 +81,7 @@ impl KafkaOptions {
 pub(crate) struct Topics([Arc<str>; TopicRole::ALL.len()]);
 
 impl Topics {
-    fn new(names: [&str; TopicRole::ALL.len()]) -> Topics {
+    pub(super) fn new(names: [&str; TopicRole::ALL.len()]) -> Topics {
         Topics(names.map(Arc::from))
     }
 

@@ -18,16 +18,14 @@ use super::flight::{Answer, Flight, Ticket};
 use super::gate::Gate;
 use super::ownership::{Ownership, Standing};
 use super::reader::KafkaReader;
-use super::sender::Outgoing;
+use super::sender::{Outgoing, RECORD_OVERHEAD};
 use crate::dead::DeadLetter;
 use crate::error::Error;
 use crate::records::{RECORD_BYTES_MAX, Records};
 use crate::traits::{LogKind, Owned, Reader as _};
 
-/// Most bytes of one partition's topic that wait for acknowledgement; also the largest batch.
+/// Most bytes of one partition's topic that wait for acknowledgement. A larger batch goes in parts.
 const ROOM_BYTES: u32 = 8 << 20;
-/// What a record takes besides its payload: header, lengths, and its place in the client's queue.
-const RECORD_OVERHEAD: usize = 192;
 /// How long a release waits for what is under way. It is not lost by that: it arrives, or not, as
 /// after any crash.
 const RELEASE_LIMIT: Duration = Duration::from_secs(10);
@@ -121,22 +119,26 @@ impl KafkaOwned {
         })
     }
 
-    /// Room for a batch, if it is within its bounds.
+    /// The batch in parts that there can be room for. None is sent when one record is too large.
+    fn parts(&self, records: Records) -> Result<Vec<Records>, Error> {
+        let message = self.0.shared.message_bytes();
+        let payload_max = message.saturating_sub(RECORD_OVERHEAD).min(RECORD_BYTES_MAX);
+        if let Some(large) = records.iter().find(|record| record.len() > payload_max) {
+            return Err(Error::TooLarge { bytes: large.len() });
+        }
+        let most = ROOM_BYTES.min(self.0.shared.producer.room_bytes()) as usize;
+        Ok(records.split(most, RECORD_OVERHEAD))
+    }
+
+    /// Room for a part of a batch.
     async fn room(
         &self,
         log: LogKind,
         records: &Records,
     ) -> Result<Vec<OwnedSemaphorePermit>, Error> {
         let shared = &self.0.shared;
-        let message = shared.message_bytes();
-        let payload_max = message.saturating_sub(RECORD_OVERHEAD).min(RECORD_BYTES_MAX);
-        if let Some(large) = records.iter().find(|record| record.len() > payload_max) {
-            return Err(Error::TooLarge { bytes: large.len() });
-        }
         let bytes = records.bytes() + records.len() * RECORD_OVERHEAD;
-        let most = ROOM_BYTES.min(shared.producer.room_bytes());
-        let fits = u32::try_from(bytes).ok().filter(|bytes| *bytes <= most);
-        let fits = fits.ok_or(Error::TooLarge { bytes })?;
+        let fits = u32::try_from(bytes).unwrap_or(ROOM_BYTES).min(ROOM_BYTES);
         let closed = |_| Error::Closed;
         let room = Arc::clone(&self.0.room[place(log)]);
         let ours = room.acquire_many_owned(fits).await.map_err(closed)?;
@@ -200,15 +202,20 @@ impl Owned for KafkaOwned {
     }
 
     async fn submit(&self, log: LogKind, records: Records) -> Result<KafkaSubmitted, Error> {
-        if records.is_empty() {
-            return Ok(KafkaSubmitted(Box::pin(std::future::ready(Ok(Vec::new())))));
+        self.0.shared.renew_producer().await?;
+        let mut answers = Vec::new();
+        for part in self.parts(records)? {
+            let room = self.room(log, &part).await?;
+            let (reply, answer) = oneshot::channel();
+            self.send(log, &part, (room, reply)).await?;
+            answers.push(answer);
         }
-        let room = self.room(log, &records).await?;
-        let (reply, answer) = oneshot::channel();
-        self.send(log, &records, (room, reply)).await?;
         let inner = Arc::clone(&self.0);
         Ok(KafkaSubmitted(Box::pin(async move {
-            let offsets = answer.await.unwrap_or(Err(Error::Closed))?;
+            let mut offsets = Vec::new();
+            for answer in answers {
+                offsets.append(&mut answer.await.unwrap_or(Err(Error::Closed))?);
+            }
             if let (LogKind::Outcomes, Some(last)) = (log, offsets.last()) {
                 inner.believed(*last).await?;
             }

@@ -15,6 +15,10 @@ use super::options::Topics;
 use super::sender::Sender;
 use super::trouble::KafkaTrouble;
 
+/// What is taken at once from those who append, while less is to wait: less than the smallest queue,
+/// so that it comes free, and enough to be done in some hundred steps.
+const SHRINK_STEP: u32 = 64 << 10;
+
 /// All ways into the hunt's topics.
 pub(crate) struct Producer {
     topics: Topics,
@@ -73,14 +77,38 @@ impl Producer {
         self.state().room_bytes
     }
 
+    /// Lets less wait, before a client takes over that holds less: in small steps, between which
+    /// appends go on. If that does not happen in time, all stays as it was.
+    pub(crate) async fn shrink(&self, bytes: u32, within: Duration) -> Result<(), KafkaTrouble> {
+        let _one = self.swapping.acquire().await;
+        let before = self.room_bytes();
+        let mut taken = 0;
+        let given_back = async {
+            while taken < before.saturating_sub(bytes) {
+                let step = (before - bytes - taken).min(SHRINK_STEP);
+                let Ok(step_taken) = self.room.acquire_many(step).await else { break };
+                step_taken.forget();
+                taken += step;
+            }
+        };
+        if tokio::time::timeout(within, given_back).await.is_err() {
+            self.room.add_permits(taken as usize);
+            return Err(KafkaTrouble::Late { act: "let less wait for acknowledgement" });
+        }
+        self.state().room_bytes = before.min(bytes);
+        Ok(())
+    }
+
+    /// Lets more wait.
+    pub(crate) fn grow(&self, bytes: u32) {
+        let mut state = self.state();
+        self.room.add_permits(bytes.saturating_sub(state.room_bytes) as usize);
+        state.room_bytes = state.room_bytes.max(bytes);
+    }
+
     /// Replaces the client by one that has proven itself. A partition waits for its own last
     /// acknowledgement by the old client, and for nothing else.
-    pub(crate) async fn swap(
-        &self,
-        next: Arc<Sender>,
-        room_bytes: u32,
-        drain: Duration,
-    ) -> Swapped {
+    pub(crate) async fn swap(&self, next: Arc<Sender>, drain: Duration) -> Swapped {
         let _one = self.swapping.acquire().await;
         let gate = Instant::now();
         // A gate that is made meanwhile begins with the new client: nothing of it is on its way.
@@ -103,24 +131,7 @@ impl Producer {
         if given_up {
             old.give_up();
         }
-        let gate = gate.elapsed();
-        drop(old);
-        self.resize(room_bytes, drain).await;
-        Swapped { gate, given_up }
-    }
-
-    /// Changes how much may wait. Less is in force once as much has been acknowledged; if that
-    /// does not happen in time, all stays as it was.
-    async fn resize(&self, bytes: u32, within: Duration) {
-        let before = std::mem::replace(&mut self.state().room_bytes, bytes);
-        if bytes >= before {
-            self.room.add_permits((bytes - before) as usize);
-            return;
-        }
-        match tokio::time::timeout(within, self.room.acquire_many(before - bytes)).await {
-            Ok(Ok(surplus)) => surplus.forget(),
-            Ok(Err(_)) | Err(_) => self.state().room_bytes = before,
-        }
+        Swapped { gate: gate.elapsed(), given_up }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -134,5 +145,36 @@ impl Drop for Producer {
         let state = self.state();
         state.sender.retire();
         state.sender.give_up();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u32 = 1 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn less_may_wait_only_once_less_waits() {
+        let properties = vec![("bootstrap.servers", "127.0.0.1:1".to_owned())];
+        let sender = Sender::on_trial(properties).unwrap();
+        let producer = Producer::new(Topics::new(["e", "o", "s", "d"]), sender, 64 * MIB);
+        let waiting = producer.room.acquire_many(60 * MIB).await.unwrap();
+        let within = Duration::from_secs(5);
+        let late = producer.shrink(16 * MIB, within).await;
+        assert!(matches!(late, Err(KafkaTrouble::Late { .. })), "{late:?}");
+        assert_eq!(producer.room_bytes(), 64 * MIB);
+        assert_eq!(producer.room.available_permits() as u32, 4 * MIB, "all is as it was");
+
+        let (shrunk, ()) = tokio::join!(producer.shrink(16 * MIB, within), async {
+            tokio::task::yield_now().await;
+            drop(waiting);
+        });
+        assert_eq!(shrunk, Ok(()));
+        assert_eq!(producer.room.available_permits() as u32, 16 * MIB);
+        producer.grow(24 * MIB);
+        producer.grow(8 * MIB);
+        assert_eq!(producer.room.available_permits() as u32, 24 * MIB);
+        assert_eq!(producer.room_bytes(), 24 * MIB);
     }
 }

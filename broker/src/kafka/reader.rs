@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config_schemas::{Epoch, Offset, PartitionId};
+use tokio::time::Instant;
 
 use super::Shared;
-use super::believe::{Belief, Verdict};
-use super::buffer::Raw;
-use super::cursor::{Cursor, Switched, trimmed};
+use super::believe::{Belief, Mark, Verdict};
+use super::buffer::{Raw, Whose};
+use super::checkpoints::{Checkpoint, Witness};
+use super::cursor::{Cursor, Switched, shrunk, trimmed};
+use super::snapshots;
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
 use crate::records::{Chunk, Record};
@@ -22,15 +25,25 @@ const SCAN_BYTES: usize = 256 << 10;
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// So many records apart, what is believed is noted down for readers to come.
 const CHECKPOINT_RECORDS: u64 = 8_192;
+/// Where records are missing that were acknowledged, the cluster is asked again after this: its
+/// leader may not know them yet, or they are gone.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// So long a leader may take to know what its predecessor acknowledged; then it is not there.
+const SHRUNK_GRACE: Duration = Duration::from_secs(2);
 
 /// Follows one topic of a partition.
 pub struct KafkaReader {
     shared: Arc<Shared>,
     partition: PartitionId,
     log: LogKind,
+    whose: Whose,
     cursor: Option<Cursor>,
     /// Of outcomes: what is believed after all that was poured.
     belief: Belief,
+    /// The last of an owner's records among them.
+    last: Option<(u64, Mark)>,
+    /// The record that must come first.
+    expected: Option<Witness>,
     noted: u64,
     /// Judged and not given yet; all of them from `from` on.
     pending: VecDeque<Record>,
@@ -40,10 +53,26 @@ pub struct KafkaReader {
 }
 
 impl KafkaReader {
-    pub(crate) fn new(shared: Arc<Shared>, partition: PartitionId, log: LogKind) -> KafkaReader {
-        let (belief, pending, given) = Default::default();
-        let cursor = None;
-        KafkaReader { shared, partition, log, cursor, belief, noted: 0, pending, from: 0, given }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        partition: PartitionId,
+        log: LogKind,
+        whose: Whose,
+    ) -> KafkaReader {
+        KafkaReader {
+            shared,
+            partition,
+            log,
+            whose,
+            cursor: None,
+            belief: Belief::default(),
+            last: None,
+            expected: None,
+            noted: 0,
+            pending: VecDeque::new(),
+            from: 0,
+            given: Vec::new(),
+        }
     }
 
     /// How the last swap of the consumer went here.
@@ -51,19 +80,55 @@ impl KafkaReader {
         self.cursor.as_ref().and_then(|cursor| cursor.switched)
     }
 
-    /// What is believed behind all records before `offset`, of which the last must be there.
+    /// What is believed behind all records that are there now.
+    pub(crate) async fn belief_at_end(&mut self) -> Result<Belief, Error> {
+        let (low, high) = self.shared.bounds(self.partition, self.log.into()).await?;
+        self.begin_within(high, (low, high)).await?;
+        self.judge_up_to(high, u64::MAX).await?;
+        Ok(self.belief.clone())
+    }
+
+    /// What is believed behind all records before `offset`, of which the last must be there. Goes on
+    /// from where it is, if that is not behind `offset`.
     pub(crate) async fn belief_before(&mut self, offset: u64) -> Result<Belief, Error> {
-        self.begin(offset).await?;
-        while self.cursor()?.next() < offset {
-            let limited = tokio::time::timeout(READ_LIMIT, self.cursor()?.grown()).await;
-            limited.map_err(|_| self.late())??;
-            let poured = self.cursor()?.pour(SCAN_BYTES).await?.records;
-            poured.iter().filter(|raw| raw.offset < offset).for_each(|raw| _ = self.judge(raw));
+        if self.cursor.as_ref().is_none_or(|cursor| cursor.next() > offset) {
+            self.begin(offset).await?;
         }
+        self.judge_up_to(offset, offset).await?;
         // more may have been poured than was judged: whoever reads on begins anew
         self.cursor = None;
-        self.shared.checkpoints.note(self.partition, offset, &self.belief);
+        self.shared.checkpoints.note(self.partition, offset, self.checkpoint());
         Ok(std::mem::take(&mut self.belief))
+    }
+
+    /// What is known at this place, for those who begin there. Out of an outcomes reader only.
+    pub(crate) fn checkpoint(&self) -> Checkpoint {
+        let witness = self.last.as_ref().map(|(offset, mark)| {
+            let (offset, mark) = (*offset, mark.to_string());
+            Witness { offset, mark }
+        });
+        Checkpoint { belief: self.belief.clone(), witness }
+    }
+
+    /// Until `offset`, and nothing from `end` on.
+    async fn judge_up_to(&mut self, offset: u64, end: u64) -> Result<(), Error> {
+        while self.cursor()?.next() < offset {
+            let cursor = self.cursor()?;
+            let poured = async {
+                cursor.grown().await?;
+                cursor.pour(SCAN_BYTES).await
+            };
+            let poured = tokio::time::timeout(READ_LIMIT, poured).await;
+            for raw in poured.map_err(|_| self.late())??.records {
+                if raw.offset < end {
+                    self.judge(&raw)?;
+                }
+            }
+        }
+        match self.expected.take() {
+            Some(expected) => Err(self.another(expected.offset)),
+            None => Ok(()),
+        }
     }
 
     /// Has the cursor stand where everything from `from` on is pending or still to come.
@@ -93,21 +158,41 @@ impl KafkaReader {
 
     /// Begins at `from`, or before it where what is believed is known.
     async fn begin(&mut self, from: u64) -> Result<(), Error> {
+        let asked = Instant::now();
+        let bounds = loop {
+            let (low, high) = self.shared.bounds(self.partition, self.log.into()).await?;
+            if from <= high || self.whose == Whose::Follower {
+                break (low, high);
+            }
+            if asked.elapsed() >= SHRUNK_GRACE {
+                let consumers = self.shared.consumers(self.log.into());
+                return Err(shrunk(consumers, self.partition, high, from));
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        };
+        self.begin_within(from, bounds).await
+    }
+
+    async fn begin_within(&mut self, from: u64, (low, high): (u64, u64)) -> Result<(), Error> {
         self.cursor = None;
         self.pending.clear();
         self.given.clear();
-        let (low, high) = self.shared.consumers(self.log.into()).bounds(self.partition).await?;
-        let (start, belief) = match self.log {
-            LogKind::Events => (from, Belief::default()),
-            LogKind::Outcomes => self.shared.checkpoints.before(self.partition, from),
-        };
-        if start < low {
-            return Err(trimmed(self.shared.consumers(self.log.into()), self.partition, low));
-        }
-        self.belief = belief;
         let consumers = self.shared.consumers(self.log.into());
-        self.cursor = Some(Cursor::open(consumers, self.partition, start.min(high)).await?);
-        (self.from, self.noted) = (from, start);
+        let (place, known) = match self.log {
+            LogKind::Events => (from.min(high), Checkpoint::default()),
+            LogKind::Outcomes => {
+                snapshots::known_before(&self.shared, self.partition, (low, from.min(high))).await?
+            }
+        };
+        if place < low {
+            return Err(trimmed(consumers, self.partition, low));
+        }
+        let Checkpoint { belief, witness } = known;
+        self.expected = witness.filter(|witness| witness.offset >= low);
+        let start = self.expected.as_ref().map_or(place, |witness| witness.offset);
+        let cursor = Cursor::open(consumers, self.partition, start, self.whose).await?;
+        (self.cursor, self.belief, self.last) = (Some(cursor), belief, None);
+        (self.from, self.noted) = (from, place);
         Ok(())
     }
 
@@ -115,33 +200,55 @@ impl KafkaReader {
     async fn pour(&mut self, bytes_max: usize) -> Result<bool, Error> {
         let poured = self.cursor()?.pour(bytes_max).await?;
         for raw in poured.records {
-            let believed = self.judge(&raw);
+            let believed = self.judge(&raw)?;
             if believed && raw.offset >= self.from {
                 self.pending.push_back(self.record(raw));
             }
         }
         let next = self.cursor()?.next();
         if self.log == LogKind::Outcomes && next >= self.noted + CHECKPOINT_RECORDS {
-            self.shared.checkpoints.note(self.partition, next, &self.belief);
+            self.shared.checkpoints.note(self.partition, next, self.checkpoint());
             self.noted = next;
         }
         self.shared.note_end(self.partition, self.log.into(), next);
         Ok(poured.at_end)
     }
 
-    fn judge(&mut self, raw: &Raw) -> bool {
-        match self.log {
-            LogKind::Events => true,
-            LogKind::Outcomes => match self.belief.judge(raw.mark.as_ref()) {
-                Verdict::Believed => true,
-                Verdict::Barrier => false,
-                Verdict::Ignored(doubt) => {
-                    tracing::debug!(partition = %self.partition, offset = raw.offset, ?doubt,
-                        "an outcome does not count");
-                    false
-                }
-            },
+    fn judge(&mut self, raw: &Raw) -> Result<bool, Error> {
+        if self.log == LogKind::Events {
+            return Ok(true);
         }
+        let mark = raw.mark.clone().filter(|mark| *mark != Mark::Event);
+        let expected = self.expected.take();
+        if let Some(expected) = &expected
+            && !expected.is(raw)
+        {
+            return Err(self.another(expected.offset));
+        }
+        if let Some(mark) = mark {
+            self.last = Some((raw.offset, mark));
+        }
+        if expected.is_some() {
+            // what is known takes it in
+            return Ok(false);
+        }
+        match self.belief.judge(raw.mark.as_ref()) {
+            Verdict::Believed => Ok(true),
+            Verdict::Barrier => Ok(false),
+            Verdict::Ignored(doubt) => {
+                tracing::debug!(partition = %self.partition, offset = raw.offset, ?doubt,
+                    "an outcome does not count");
+                Ok(false)
+            }
+        }
+    }
+
+    /// All that was known of the topic is forgotten with it.
+    fn another(&mut self, at: u64) -> Error {
+        self.cursor = None;
+        self.shared.checkpoints.forget(self.partition);
+        let topic = self.shared.consumers(self.log.into()).topic().to_owned();
+        Error::Kafka(KafkaTrouble::Another { topic, partition: self.partition.0, at })
     }
 
     fn record(&self, raw: Raw) -> Record {
@@ -187,7 +294,11 @@ impl KafkaReader {
                 if self.cursor()?.next() >= self.shared.known_end(self.partition, self.log.into()) {
                     return Ok(self.chunk(bytes_max));
                 }
-                self.cursor()?.grown().await?;
+                // Unless it is gone: then the cluster's word counts.
+                match tokio::time::timeout(ASK_AGAIN, self.cursor()?.grown()).await {
+                    Ok(grown) => grown?,
+                    Err(_) => drop(self.shared.bounds(self.partition, self.log.into()).await?),
+                }
             }
         }
     }
@@ -202,8 +313,7 @@ impl Reader for KafkaReader {
     }
 
     async fn end(&mut self) -> Result<Offset, Error> {
-        let (_, high) = self.shared.consumers(self.log.into()).bounds(self.partition).await?;
-        self.shared.note_end(self.partition, self.log.into(), high);
+        let (_, high) = self.shared.bounds(self.partition, self.log.into()).await?;
         Ok(Offset(high))
     }
 

@@ -24,6 +24,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// The same while it waits for the last ones who hold it.
 const POLL_RETIRED: Duration = Duration::from_millis(10);
 
+/// What a record takes besides its bytes: header, lengths, and its place in the client's queue.
+pub(crate) const RECORD_OVERHEAD: usize = 192;
+
 /// A record to be sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Outgoing<'a> {
@@ -32,6 +35,15 @@ pub(crate) struct Outgoing<'a> {
     /// `None` says that what stood under the key is gone.
     pub(crate) payload: Option<&'a [u8]>,
     pub(crate) headers: &'a [(&'static str, &'a [u8])],
+}
+
+impl Outgoing<'_> {
+    /// What it takes, about, while it waits.
+    pub(crate) fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.len());
+        let (key, payload) = (self.key.map_or(0, <[u8]>::len), self.payload.map_or(0, <[u8]>::len));
+        RECORD_OVERHEAD + key + payload + headers.sum::<usize>()
+    }
 }
 
 /// A producer and the thread that serves it.
@@ -89,11 +101,7 @@ impl Sender {
         properties: Vec<Property>,
         expected: Expected,
     ) -> Result<(Proven, String), KafkaTrouble> {
-        let pulse = Arc::new(Pulse::default());
-        let context = SenderContext { pulse: Arc::clone(&pulse) };
-        let producer = BaseProducer::from_config_and_context(&config(properties), context)
-            .map_err(|error| KafkaTrouble::of_making(&error))?;
-        let sender = Arc::new(Sender { producer, pulse, retired: AtomicBool::new(false) });
+        let sender = Sender::on_trial(properties)?;
         let served = Arc::clone(&sender);
         thread::Builder::new()
             .name("kafka-producer".to_owned())
@@ -102,6 +110,14 @@ impl Sender {
         let on_trial = Proven(Some(sender));
         let cluster = on_trial.prove(expected).await?;
         Ok((on_trial, cluster))
+    }
+
+    pub(super) fn on_trial(properties: Vec<Property>) -> Result<Arc<Sender>, KafkaTrouble> {
+        let pulse = Arc::new(Pulse::default());
+        let context = SenderContext { pulse: Arc::clone(&pulse) };
+        let producer = BaseProducer::from_config_and_context(&config(properties), context)
+            .map_err(|error| KafkaTrouble::of_making(&error))?;
+        Ok(Arc::new(Sender { producer, pulse, retired: AtomicBool::new(false) }))
     }
 
     /// Puts a record in line. It is never waited for: our own bounds are tighter than the queue's.
@@ -150,6 +166,13 @@ impl Sender {
         self.producer.purge(PurgeConfig::default().queue().inflight());
     }
 
+    /// A producer that has failed for good keeps what was on its way, and never answers.
+    fn answer_if_finished(&self) {
+        if self.is_finished() {
+            self.give_up();
+        }
+    }
+
     fn client(&self) -> &Client<SenderContext> {
         self.producer.client()
     }
@@ -194,8 +217,10 @@ impl Drop for Proven {
 fn serve(sender: Arc<Sender>) {
     while !sender.retired.load(Ordering::Relaxed) {
         sender.producer.poll(POLL);
+        sender.answer_if_finished();
     }
     while Arc::strong_count(&sender) > 1 {
         sender.producer.poll(POLL_RETIRED);
+        sender.answer_if_finished();
     }
 }

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use config_schemas::{Compression, Config, Consumer, FieldPath, Producer, Session, Value};
+use config_schemas::{
+    Compression, Config, Consumer, FieldPath, Producer, Session, TopicRole, Value,
+};
 
 use super::connection::{Connection, Property};
 
@@ -187,6 +189,8 @@ impl ClientSettings {
             Compression::Gzip => "gzip",
         };
         let mut all = self.shared_properties(connection, id);
+        let asides = u64::from(super::ASIDE_BYTES) * TopicRole::ALL.len() as u64;
+        let held = (2 * u64::from(it.queue_bytes) + asides) >> 10;
         all.extend([
             ("enable.idempotence", "true".to_owned()),
             ("acks", "all".to_owned()),
@@ -200,7 +204,7 @@ impl ClientSettings {
             // A record is never given up by the clock: those after it would be written without it.
             ("message.timeout.ms", "0".to_owned()),
             // Our own bound, in bytes, is the one that holds; these only must not come before it.
-            ("queue.buffering.max.kbytes", (2 * (it.queue_bytes >> 10)).to_string()),
+            ("queue.buffering.max.kbytes", held.to_string()),
             ("queue.buffering.max.messages", "0".to_owned()),
             ("statistics.interval.ms", PRODUCER_STATISTICS_MILLIS.to_string()),
         ]);

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Shared;
 use super::believe::Belief;
+use super::buffer::Whose;
+use super::checkpoints::Checkpoint;
 use super::cursor::Cursor;
-use super::reader::KafkaReader;
 use super::sender::Outgoing;
 use crate::error::Error;
 use crate::snapshot::Snapshot;
@@ -133,6 +134,32 @@ pub(super) async fn kept(
     }))
 }
 
+/// So many outcomes are rather read than a snapshot looked for.
+const FEW_OUTCOMES: u64 = 8_192;
+
+/// The nearest place not behind `from` where it is known whom to believe; also by the newest
+/// snapshot, where this process knows none, or outcomes before `low` are gone.
+pub(super) async fn known_before(
+    shared: &Arc<Shared>,
+    partition: PartitionId,
+    (low, from): (u64, u64),
+) -> Result<(u64, Checkpoint), Error> {
+    let (place, known) = shared.checkpoints.before(partition, from);
+    let reaches_back = place >= low;
+    let is_far = place == 0 && from >= FEW_OUTCOMES;
+    if from < low || (reaches_back && !is_far) {
+        return Ok((place, known));
+    }
+    match newest_grounded(shared, partition).await {
+        Ok(_) => Ok(shared.checkpoints.before(partition, from)),
+        Err(error) if reaches_back => {
+            tracing::warn!(%partition, %error, "outcomes are read without a snapshot");
+            Ok((place, known))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The newest manifest that is about the outcomes that are there; what it says of whom to believe is
 /// taken over.
 pub(super) async fn newest_grounded(
@@ -140,10 +167,11 @@ pub(super) async fn newest_grounded(
     partition: PartitionId,
 ) -> Result<Option<Manifest>, Error> {
     let Some(manifest) = newest(shared, partition).await? else { return Ok(None) };
-    let (_, end) = shared.consumers(TopicRole::Outcomes).bounds(partition).await?;
+    let (_, end) = shared.bounds(partition, TopicRole::Outcomes).await?;
     match Belief::parse(&manifest.belief).filter(|_| manifest.outcomes <= end) {
         Some(belief) => {
-            shared.checkpoints.note(partition, manifest.outcomes, &belief);
+            let known = Checkpoint { belief, witness: None };
+            shared.checkpoints.note(partition, manifest.outcomes, known);
             Ok(Some(manifest))
         }
         None => {
@@ -181,11 +209,11 @@ async fn belief_before(
     partition: PartitionId,
     outcomes: Offset,
 ) -> Result<Belief, Error> {
-    let (_, end) = shared.consumers(TopicRole::Outcomes).bounds(partition).await?;
+    let (_, end) = shared.bounds(partition, TopicRole::Outcomes).await?;
     if outcomes.0 == 0 || outcomes.0 > end.max(shared.known_end(partition, TopicRole::Outcomes)) {
         return Err(Error::NotInLog { offset: outcomes });
     }
-    let mut reader = KafkaReader::new(Arc::clone(shared), partition, LogKind::Outcomes);
+    let mut reader = shared.reader(partition, LogKind::Outcomes, Whose::Owner);
     reader.belief_before(outcomes.0).await
 }
 
@@ -244,7 +272,8 @@ async fn read(
     if from >= end {
         return Ok(());
     }
-    let mut cursor = Cursor::open(shared.consumers(TopicRole::Snapshots), partition, from).await?;
+    let mut cursor =
+        Cursor::open(shared.consumers(TopicRole::Snapshots), partition, from, Whose::Owner).await?;
     while cursor.next() < end {
         let poured = cursor.pour(READ_BYTES).await?;
         for raw in poured.records.iter().filter(|raw| raw.offset < end) {

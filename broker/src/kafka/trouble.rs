@@ -72,6 +72,31 @@ pub enum KafkaTrouble {
         /// The first that is there.
         first: u64,
     },
+    /// The topic ends before what was there once: it was made anew, or cut.
+    #[error(
+        "partition {partition} of topic {topic} ends at offset {end}, and {wanted} was reached"
+    )]
+    Shrunk {
+        /// Which topic.
+        topic: String,
+        /// Which partition.
+        partition: u32,
+        /// Where it ends now.
+        end: u64,
+        /// Where somebody had come.
+        wanted: u64,
+    },
+    /// What was known of a place in the topic is not what stands there: another one has its name.
+    /// What was known is forgotten by then.
+    #[error("partition {partition} of topic {topic} is not the one that was known at offset {at}")]
+    Another {
+        /// Which topic.
+        topic: String,
+        /// Which partition.
+        partition: u32,
+        /// Where it differs.
+        at: u64,
+    },
     /// Too many read the same partition at once.
     #[error("too many readers of partition {partition} of topic {topic}")]
     Busy {
@@ -102,6 +127,7 @@ impl KafkaTrouble {
             | KafkaTrouble::NoProducerId
             | KafkaTrouble::Refused { .. }
             | KafkaTrouble::Busy { .. }
+            | KafkaTrouble::Another { .. }
             | KafkaTrouble::Late { .. }
             | KafkaTrouble::NoClient { .. } => true,
             KafkaTrouble::Authentication { .. }
@@ -110,7 +136,8 @@ impl KafkaTrouble {
             | KafkaTrouble::TopicMissing { .. }
             | KafkaTrouble::TooFewPartitions { .. }
             | KafkaTrouble::Settings(_)
-            | KafkaTrouble::Trimmed { .. } => false,
+            | KafkaTrouble::Trimmed { .. }
+            | KafkaTrouble::Shrunk { .. } => false,
         }
     }
 

@@ -12,7 +12,7 @@ async fn a_reader_waits_for_a_place_far_ahead() {
     let Some(cluster) = cluster().await else { return };
     let broker = connect(&hunt(cluster, "ahead").await).await;
     let owned = take(&broker, 0, 1, "a").await;
-    let mut reader = broker.reader(PartitionId(0), LogKind::Outcomes);
+    let mut reader = broker.follower(PartitionId(0));
     let waiting = tokio::spawn(async move {
         reader.wait_beyond(Offset(20_000)).await.unwrap();
         reader.read(Offset(20_000), 1).await.unwrap().records.len()

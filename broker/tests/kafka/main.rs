@@ -7,8 +7,10 @@
 mod world;
 
 mod ahead;
+mod anew;
 mod faults;
 mod owners;
+mod readers;
 mod refusals;
 mod snapshots;
 mod swaps;

@@ -138,6 +138,21 @@ async fn what_is_answered_is_what_is_believed_while_owners_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_for_which_there_never_is_room_goes_in_parts() {
+    let Some(cluster) = cluster().await else { return };
+    let mut options = hunt(cluster, "parts").await;
+    options.settings.producer.queue_bytes = 1 << 20;
+    let broker = connect(&options).await;
+    let owned = take(&broker, 0, 1, "a").await;
+    for log in LogKind::ALL {
+        let sent = owned.append(log, batch((0..400).map(|number| format!("{number:>9000}")))).await;
+        assert_eq!(sent.unwrap().len(), 400);
+        let read = numbers(&read_all(&broker, 0, log).await);
+        assert_eq!(read, (0..400).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_of_other_producers_are_events_at_kafkas_own_offsets() {
     let Some(cluster) = cluster().await else { return };
     let options = hunt(cluster, "foreign").await;

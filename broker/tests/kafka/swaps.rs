@@ -23,7 +23,7 @@ fn change(round: u64) -> ClientSettings {
     settings.producer.compression = compressions[round as usize % compressions.len()];
     settings.producer.linger = Duration::from_millis(round % 6);
     settings.producer.batch_records = 1_000 + round as u32;
-    settings.producer.queue_bytes = (16 + 8 * (round as u32 % 3)) << 20;
+    settings.producer.queue_bytes = (1 + 15 * (round as u32 % 3)) << 20;
     settings.producer.in_flight = 1 + round as u32 % 5;
     settings
 }
