@@ -37,7 +37,7 @@ pub struct KafkaReader {
     partition: PartitionId,
     log: LogKind,
     whose: Whose,
-    cursor: Option<Cursor>,
+    cursor: Option<Box<Cursor>>,
     /// Of outcomes: what is believed after all that was poured.
     belief: Belief,
     /// The last of an owner's records among them.
@@ -134,7 +134,7 @@ impl KafkaReader {
     /// Has the cursor stand where everything from `from` on is pending or still to come.
     async fn seek(&mut self, from: u64) -> Result<(), Error> {
         self.take_back(from);
-        let judged = self.cursor.as_ref().map(Cursor::next);
+        let judged = self.cursor.as_deref().map(Cursor::next);
         if from < self.from || judged.is_none_or(|judged| from > judged) {
             self.begin(from).await?;
         }
@@ -191,7 +191,7 @@ impl KafkaReader {
         self.expected = witness.filter(|witness| witness.offset >= low);
         let start = self.expected.as_ref().map_or(place, |witness| witness.offset);
         let cursor = Cursor::open(consumers, self.partition, start, self.whose).await?;
-        (self.cursor, self.belief, self.last) = (Some(cursor), belief, None);
+        (self.cursor, self.belief, self.last) = (Some(Box::new(cursor)), belief, None);
         (self.from, self.noted) = (from, place);
         Ok(())
     }
@@ -265,7 +265,7 @@ impl KafkaReader {
             bytes += record.payload.len().max(1);
             records.push(record);
         }
-        let judged = self.cursor.as_ref().map_or(self.from, Cursor::next).max(self.from);
+        let judged = self.cursor.as_deref().map_or(self.from, Cursor::next).max(self.from);
         let next = self.pending.front().map_or(judged, |record| record.offset.0);
         self.from = next;
         self.given.clone_from(&records);
@@ -273,7 +273,7 @@ impl KafkaReader {
     }
 
     fn cursor(&mut self) -> Result<&mut Cursor, Error> {
-        self.cursor.as_mut().ok_or(Error::Closed)
+        self.cursor.as_deref_mut().ok_or(Error::Closed)
     }
 
     fn late(&self) -> Error {
