@@ -85,9 +85,7 @@ impl ClientContext for ConsumerCallbacks {
     fn stats(&self, _: Statistics) {}
 
     fn stats_raw(&self, statistics: &[u8]) {
-        if self.pulse.trouble().is_some() {
-            self.pulse.counted(statistics);
-        }
+        self.pulse.counted(statistics);
         let Ok(mut counted) = serde_json::from_slice::<Counted>(statistics) else { return };
         let Some(topic) = counted.topics.remove(&*self.topic) else { return };
         let numbered = topic.partitions.into_iter();

@@ -3,6 +3,7 @@
 //! I/O, blocking, at most as long as told.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,15 @@ struct Statistics {
 #[derive(Deserialize)]
 struct Connected {
     state: String,
+    /// How long answers were held back since the last count.
+    #[serde(default)]
+    throttle: Window,
+}
+
+/// Milliseconds.
+#[derive(Deserialize, Default)]
+struct Window {
+    max: u64,
 }
 
 #[derive(Deserialize)]
@@ -42,12 +52,23 @@ struct Idempotence {
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     trouble: Mutex<Option<KafkaTrouble>>,
+    /// For so many milliseconds at most a broker held an answer back lately.
+    throttled: AtomicU64,
     has_id: watch::Sender<bool>,
 }
 
 impl Pulse {
-    /// The last trouble that has not ended.
+    /// The last trouble that has not ended. That a quota holds requests back is told when there is
+    /// nothing worse.
     pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
+        let throttled = match self.throttled.load(Ordering::Relaxed) {
+            0 => None,
+            millis => Some(KafkaTrouble::Throttled { by: Duration::from_millis(millis) }),
+        };
+        self.held().or(throttled)
+    }
+
+    fn held(&self) -> Option<KafkaTrouble> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -67,11 +88,10 @@ impl Pulse {
     /// What the client counts, now and then. A client that is idle has nothing that could go well,
     /// so a connection that stands ends its trouble too.
     pub(crate) fn counted(&self, statistics: &[u8]) {
-        if self.trouble().is_none() && *self.has_id.borrow() {
-            return;
-        }
         let Ok(statistics) = serde_json::from_slice::<Statistics>(statistics) else { return };
-        if statistics.brokers.values().any(|broker| broker.state == "UP") {
+        let throttled = statistics.brokers.values().map(|broker| broker.throttle.max).max();
+        self.throttled.store(throttled.unwrap_or(0), Ordering::Relaxed);
+        if self.held().is_some() && statistics.brokers.values().any(|broker| broker.state == "UP") {
             self.end();
         }
         if statistics.eos.is_some_and(|eos| eos.idemp_state == "Assigned") {

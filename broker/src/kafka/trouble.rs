@@ -1,6 +1,8 @@
 //! What can be wrong between us and a Kafka cluster, told apart by who has to mend it. In: error
 //! codes and texts of librdkafka, which hold no secrets. Out: typed. Pure.
 
+use std::time::Duration;
+
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::Error;
@@ -105,6 +107,12 @@ pub enum KafkaTrouble {
         /// Which partition.
         partition: u32,
     },
+    /// Everything arrives, later: the cluster's quota of this user or client is used up.
+    #[error("a quota of the cluster holds requests back, by up to {by:?}")]
+    Throttled {
+        /// How long it held one back lately.
+        by: Duration,
+    },
     /// No answer in time.
     #[error("no answer in time to: {act}")]
     Late {
@@ -127,6 +135,7 @@ impl KafkaTrouble {
             | KafkaTrouble::NoProducerId
             | KafkaTrouble::Refused { .. }
             | KafkaTrouble::Busy { .. }
+            | KafkaTrouble::Throttled { .. }
             | KafkaTrouble::Another { .. }
             | KafkaTrouble::Late { .. }
             | KafkaTrouble::NoClient { .. } => true,

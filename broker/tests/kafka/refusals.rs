@@ -283,3 +283,33 @@ async fn a_running_client_tells_that_it_reaches_nobody_and_goes_on_when_it_does(
     let read = tokio::time::timeout(LIMIT, read_all(&broker, 0, LogKind::Outcomes)).await.unwrap();
     assert_eq!(numbers(&read), [0, 1, 4]);
 }
+
+/// Nothing is lost by it, so nobody is told to stop; only who looks why all is late has to find it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_that_holds_requests_back_is_told_and_ends() {
+    let Some(cluster) = cluster().await else { return };
+    let mut options = hunt(cluster, "quota").await;
+    options.client_id = "held-back".to_owned();
+    let broker = connect(&options).await;
+    let owned = take(&broker, 0, 1, "a").await;
+    let quota = ["--alter", "--entity-type", "clients", "--entity-name", "held-back"];
+    let set = [&quota[..], &["--add-config", "producer_byte_rate=4000"]].concat();
+    cluster.tool("kafka-configs", &set).await.unwrap();
+    let deadline = Instant::now() + LIMIT;
+    let mut sent = 0;
+    while !matches!(broker.trouble(), Some(KafkaTrouble::Throttled { .. })) {
+        assert!(Instant::now() < deadline, "never told: {:?}", broker.trouble());
+        owned.append(LogKind::Events, batch([format!("{sent:>2000}")])).await.unwrap();
+        sent += 1;
+    }
+    let unset = [&quota[..], &["--delete-config", "producer_byte_rate"]].concat();
+    cluster.tool("kafka-configs", &unset).await.unwrap();
+    while broker.trouble().is_some() {
+        assert!(Instant::now() < deadline, "never ends: {:?}", broker.trouble());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        numbers(&read_all(&broker, 0, LogKind::Events).await),
+        (0..sent).collect::<Vec<_>>()
+    );
+}
