@@ -227,6 +227,7 @@ impl Controller {
             }
         }
         if update.cause == Cause::First {
+            self.expect_topics();
             self.mark_all();
         }
     }

@@ -1,16 +1,11 @@
 //! The controller's dealings with the tasks that work on topics: assigns them while it leads, takes
 //! in what they say. I/O only in that it passes words on.
 
-use std::time::Duration;
-
 use config_schemas::HuntName;
 use tokio::time::Instant;
 
 use super::{Controller, act};
 use crate::topics::{Asked, Keeper, Told};
-
-/// A hunt whose topic another one has is looked at again after this: that one may be gone by then.
-const TAKEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the next task says; never where there are none.
 pub(super) async fn next(topics: &mut Option<Keeper>) -> Told {
@@ -34,18 +29,30 @@ impl Controller {
         self.queue.mark(name, Instant::now());
     }
 
+    /// All hunts that the store holds are known now.
+    pub(super) fn expect_topics(&mut self) {
+        if let Some(keeper) = &mut self.topics {
+            keeper.expect(self.hunts.keys().cloned());
+        }
+    }
+
     /// Nothing is done without the lead.
     pub(super) fn assign_topics(&mut self, name: &HuntName, asked: Option<Asked>) {
         let leader = self.lead.guard();
         let (Some(keeper), Some(kept)) = (&mut self.topics, self.hunts.get_mut(name)) else {
             return;
         };
-        let taken = keeper.assign(name, asked.clone().zip(leader));
-        if let (Some(asked), Some(standing)) = (asked, taken) {
-            let now = Instant::now();
+        let now = Instant::now();
+        let assigned = keeper.assign(name, asked.clone(), leader);
+        for other in &assigned.concerned {
+            self.queue.mark(other, now);
+        }
+        if let (Some(asked), Some(standing)) = (asked, assigned.taken) {
             let is_new = kept.hunt.topics.as_ref().is_none_or(|(_, known)| *known != standing);
             kept.hunt.topics_stand(&asked, standing);
-            self.queue.mark(name, if is_new { now } else { now + TAKEN_PAUSE });
+            if is_new {
+                self.queue.mark(name, now);
+            }
         }
     }
 }

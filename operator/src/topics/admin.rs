@@ -14,7 +14,7 @@ use krafka::auth::{AuthConfig, TlsConfig};
 use krafka::error::{ErrorCode, KrafkaError};
 use tokio::time::timeout;
 
-pub use act::Answer;
+pub use act::{Answer, Answers};
 
 /// How we are called in the brokers' logs.
 const CLIENT_ID: &str = "treasurehunt-operator";
@@ -58,6 +58,12 @@ pub enum AdminError {
         /// In its own words.
         why: String,
     },
+    /// The cluster answers that it cannot do so now: it elects, throttles, lacks replicas.
+    #[error("the cluster cannot do so now: {why}")]
+    Busy {
+        /// In its own words.
+        why: String,
+    },
     /// The client cannot be made of what it was told.
     #[error("no client can be made: {why}")]
     NoClient {
@@ -74,7 +80,7 @@ impl AdminError {
             | AdminError::Login { .. }
             | AdminError::Certificate { .. }
             | AdminError::NoClient { .. } => true,
-            AdminError::Refused { .. } => false,
+            AdminError::Refused { .. } | AdminError::Busy { .. } => false,
         }
     }
 }
@@ -149,10 +155,14 @@ fn of(error: KrafkaError) -> AdminError {
             AdminError::Login { why }
         }
         KrafkaError::Config { .. } => AdminError::NoClient { why },
-        KrafkaError::Broker { code, message } if !code.is_retriable() => {
+        KrafkaError::Broker { code, message } => {
             let of_setting = *code == ErrorCode::InvalidConfig;
             let why = format!("{code:?}: {message}").chars().take(WHY_CHARS_MAX).collect();
-            AdminError::Refused { of_setting, why }
+            if code.is_retriable() {
+                AdminError::Busy { why }
+            } else {
+                AdminError::Refused { of_setting, why }
+            }
         }
         _ => AdminError::Unreachable { why },
     }
@@ -170,4 +180,31 @@ fn cut(error: &KrafkaError) -> String {
         source = cause.source();
     }
     text.chars().take(WHY_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_answers_is_there_and_its_client_is_kept() {
+        let check = |code, expected: fn(&AdminError) -> bool| {
+            let error = of(KrafkaError::broker(code, "as said"));
+            assert!(expected(&error) && !error.ends_client(), "{code:?}: {error:?}");
+            assert!(error.to_string().contains("as said"), "{error}");
+        };
+        let busy = |error: &AdminError| matches!(error, AdminError::Busy { .. });
+        for code in [
+            ErrorCode::NotController,
+            ErrorCode::NotEnoughReplicas,
+            ErrorCode::ThrottlingQuotaExceeded,
+            ErrorCode::PreferredLeaderNotAvailable,
+        ] {
+            check(code, busy);
+        }
+        let refused = |error: &AdminError| matches!(error, AdminError::Refused { .. });
+        check(ErrorCode::InvalidReplicationFactor, refused);
+        let silent = of(KrafkaError::Timeout { operation: "elect".to_owned() });
+        assert!(matches!(silent, AdminError::Unreachable { .. }) && silent.ends_client());
+    }
 }

@@ -38,6 +38,6 @@ pub fn asked(view: &HuntView<'_>, judged: &Evaluation, remove: bool) -> Option<A
             wanted.after(&hunt, &Config::from_values(&document.values().0));
         }
     }
-    let bound = meta.cluster.clone();
-    Some(Asked { hunt, config: Arc::new(config), wanted, bound, remove })
+    let (since, bound) = (view.meta.entry()?.create_revision, meta.cluster.clone());
+    Some(Asked { hunt, config: Arc::new(config), wanted, since, bound, remove })
 }

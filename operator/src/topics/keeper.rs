@@ -1,7 +1,8 @@
 //! Keeps one task for each hunt whose topics are to be worked on: begins it, tells it what is asked
-//! for now, ends it. A topic has one hunt: the first that asked for it. I/O only in that it spawns.
+//! for now, ends it. A topic has one hunt, and none begins before it is known which. I/O only in that
+//! it spawns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,6 +11,7 @@ use store::{Guard, Store};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::claims::Claims;
 use super::secrets::SecretStore;
 use super::standing::Standing;
 use super::task::{Asked, Assignment, Shared, Task, Told};
@@ -18,9 +20,19 @@ use crate::metrics::Metrics;
 /// What tasks have said and nobody has heard yet; they wait beyond it.
 const TOLD_WAITING_MAX: usize = 64;
 
+/// What came of what a hunt asks for.
+#[derive(Debug, Default)]
+pub struct Assigned {
+    /// Another hunt has one of the topics: none of them is touched.
+    pub taken: Option<Standing>,
+    /// Other hunts to which it may make a difference, to be assigned again.
+    pub concerned: BTreeSet<HuntName>,
+}
+
 /// The tasks of all hunts.
 pub struct Keeper {
     shared: Shared,
+    claims: Claims,
     told: mpsc::Receiver<Told>,
     tasks: BTreeMap<HuntName, (watch::Sender<Assignment>, JoinHandle<()>)>,
 }
@@ -30,7 +42,7 @@ impl Keeper {
     pub fn new(store: Store, secrets: SecretStore, metrics: Metrics) -> Keeper {
         let (to, told) = mpsc::channel(TOLD_WAITING_MAX);
         let shared = Shared { store, secrets, metrics, to, hunts: Arc::default() };
-        Keeper { shared, told, tasks: BTreeMap::new() }
+        Keeper { shared, claims: Claims::default(), told, tasks: BTreeMap::new() }
     }
 
     /// What the next task says. Can be cancelled and called again.
@@ -38,17 +50,34 @@ impl Keeper {
         self.told.recv().await
     }
 
-    /// What is asked for of that hunt now, by whom; nothing ends its task. Says so when another hunt
-    /// has one of the topics: then neither is touched for this one.
-    pub fn assign(&mut self, hunt: &HuntName, asked: Option<(Asked, Guard)>) -> Option<Standing> {
-        let taken = asked.as_ref().and_then(|(asked, _)| self.taken(hunt, asked));
-        match asked.filter(|_| taken.is_none()) {
-            Some((asked, leader)) => self.work(hunt, Assignment { asked, leader }),
+    /// All hunts that there are: no task begins before each of them was assigned something.
+    pub fn expect(&mut self, hunts: impl IntoIterator<Item = HuntName>) {
+        self.claims.expect(hunts);
+    }
+
+    /// What is asked for of that hunt now; nothing ends its task, and nothing is done without the
+    /// lead.
+    pub fn assign(
+        &mut self,
+        hunt: &HuntName,
+        asked: Option<Asked>,
+        leader: Option<Guard>,
+    ) -> Assigned {
+        let concerned = self.claims.hear(hunt, asked.as_ref());
+        let known = self.claims.are_known();
+        let spared = self.claims.shared(hunt);
+        let owner = self.claims.taken(hunt).filter(|_| known);
+        let taken = asked.as_ref().filter(|asked| !asked.remove).and_then(|asked| {
+            let (topic, other) = owner?;
+            Some(Standing::taken(asked.bound.as_deref()?, topic, other))
+        });
+        match asked.zip(leader).filter(|_| known && taken.is_none()) {
+            Some((asked, leader)) => self.work(hunt, Assignment { asked, leader, spared }),
             None => self.end(hunt),
         }
         let hunts = u32::try_from(self.tasks.len()).unwrap_or(u32::MAX);
         self.shared.hunts.store(hunts, Ordering::Relaxed);
-        taken
+        Assigned { taken, concerned }
     }
 
     fn work(&mut self, hunt: &HuntName, assignment: Assignment) {
@@ -79,18 +108,72 @@ impl Keeper {
         let hunts: Vec<HuntName> = self.tasks.keys().cloned().collect();
         hunts.iter().for_each(|hunt| self.end(hunt));
     }
+}
 
-    /// Whether another hunt works on one of these topics in the same cluster.
-    fn taken(&self, hunt: &HuntName, asked: &Asked) -> Option<Standing> {
-        let cluster = asked.bound.as_deref()?;
-        let others = self.tasks.iter().filter(|(other, _)| *other != hunt);
-        let mut topics = others.filter_map(|(other, (assign, _))| {
-            let theirs = &assign.borrow().asked;
-            let same = theirs.bound.as_deref() == Some(cluster);
-            let mut names = asked.wanted.names().filter(|_| same);
-            let shared = names.find(|name| theirs.wanted.names().any(|known| known == *name))?;
-            Some(Standing::taken(cluster, shared, other))
-        });
-        topics.next()
+#[cfg(test)]
+mod tests {
+    use store::StoreOptions;
+
+    use super::*;
+    use crate::topics::claims::tests::{asked, hunt};
+
+    /// What keepers do is decided here; their tasks reach nobody.
+    fn keeper(hunts: &[&str]) -> Keeper {
+        let store = Store::open(StoreOptions::plain(["http://127.0.0.1:1"])).unwrap();
+        let mut keeper = Keeper::new(store, SecretStore::None, Metrics::new().unwrap());
+        keeper.expect(hunts.iter().map(|name| hunt(name)));
+        keeper
+    }
+
+    impl Keeper {
+        fn hears(&mut self, asked: &Asked) -> Assigned {
+            let leader = Guard::as_found("/treasurehunt/leader", None);
+            self.assign(&asked.hunt, Some(asked.clone()), Some(leader))
+        }
+
+        fn working(&self) -> Vec<String> {
+            self.tasks.keys().map(|hunt| hunt.name.to_string()).collect()
+        }
+
+        /// Topics of the hunt that its task is not to delete.
+        fn spares(&self, name: &str) -> BTreeSet<String> {
+            self.tasks[&hunt(name)].0.borrow().spared.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn no_task_begins_before_it_is_known_whose_each_topic_is() {
+        let (old, young) = (asked("zebra", 5, Some("c"), "t"), asked("ant", 9, Some("c"), "t"));
+        let mut keeper = keeper(&["ant", "zebra"]);
+        let first = keeper.hears(&young);
+        assert!(first.taken.is_none() && keeper.working().is_empty());
+        let second = keeper.hears(&old);
+        assert_eq!(keeper.working(), ["zebra"]);
+        for other in &second.concerned {
+            assert_eq!(*other, young.hunt);
+            let told = keeper.hears(&young).taken.unwrap();
+            assert!(told.reason == "TopicTaken" && told.message.contains("zebra"), "{told:?}");
+        }
+        assert!(second.concerned.len() == 1 && keeper.working() == ["zebra"]);
+        // Another lead begins with nothing and comes to the same, in any order.
+        keeper.end_all();
+        assert!(keeper.hears(&young).taken.is_some());
+        assert!(keeper.hears(&old).taken.is_none() && keeper.working() == ["zebra"]);
+    }
+
+    #[tokio::test]
+    async fn a_deleted_hunt_never_takes_a_topic_with_it_that_another_names() {
+        let (old, young) = (asked("zebra", 5, Some("c"), "t"), asked("ant", 9, Some("c"), "t"));
+        for (goes, stays) in [(&old, &young), (&young, &old)] {
+            let mut keeper = keeper(&["ant", "zebra"]);
+            let goes = Asked { remove: true, ..goes.clone() };
+            keeper.hears(stays);
+            keeper.hears(&goes);
+            let name = goes.hunt.name.to_string();
+            assert_eq!(keeper.spares(&name), ["t".to_owned()].into(), "{name}");
+        }
+        let mut keeper = keeper(&["ant"]);
+        keeper.hears(&Asked { remove: true, ..young });
+        assert!(keeper.spares("ant").is_empty());
     }
 }

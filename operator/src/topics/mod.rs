@@ -2,11 +2,12 @@
 //! led, set, and read back.
 //!
 //! Read in this order: `wanted` (what a hunt asks for), `seen` (what the cluster says), `plan` (what
-//! to do next), `admin` (the words of Kafka), `task` (the loop of one hunt), `standing` (what is told), `keeper`
-//! (the tasks of all hunts). Only `secrets`, `admin`, `task` and `keeper` do I/O.
+//! to do next), `admin` (the words of Kafka), `task` (the loop of one hunt), `standing` (what is told), `claims`
+//! (whose a topic is), `keeper` (the tasks of all hunts). Only `secrets`, `admin`, `task` and `keeper` do I/O.
 
 pub mod admin;
 pub mod asked;
+pub mod claims;
 pub mod keeper;
 pub mod plan;
 pub mod secrets;

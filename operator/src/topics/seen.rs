@@ -115,6 +115,12 @@ impl Seen {
         self.brokers.contains_key(&broker)
     }
 
+    /// Brokers that are away, and that partitions move to.
+    pub fn awaited(&self) -> BTreeSet<BrokerId> {
+        let adding = self.moving.values().flat_map(|moving| &moving.adding);
+        adding.filter(|broker| !self.serves(**broker)).copied().collect()
+    }
+
     /// The partition, if it is there.
     pub fn partition(&self, spot: &Spot) -> Option<&SeenPartition> {
         let index = usize::try_from(spot.partition.0).ok()?;

@@ -62,6 +62,7 @@ impl Standing {
             AdminError::Certificate { .. } => "Certificate",
             AdminError::NoClient { .. } => "NoClient",
             AdminError::Refused { .. } => "Refused",
+            AdminError::Busy { .. } => "Busy",
         };
         Standing::trouble(None, reason, error.to_string())
     }
@@ -98,6 +99,17 @@ impl Standing {
         Standing { removed, ..standing }
     }
 
+    /// The same, said with the topics that stay because other hunts name them.
+    #[must_use]
+    pub fn sparing(self, spared: &BTreeSet<String>) -> Standing {
+        if spared.is_empty() {
+            return self;
+        }
+        let spared: Vec<&str> = spared.iter().map(String::as_str).collect();
+        let message = format!("{}; other hunts name {}: kept", self.message, list(&spared));
+        Standing { message, ..self }
+    }
+
     fn waits(cluster: &str, reason: &'static str, message: String) -> Standing {
         let cluster = Some(cluster.to_owned());
         Standing { is_trouble: false, ..Standing::trouble(cluster, reason, message) }
@@ -129,10 +141,11 @@ impl Standing {
             said.push("waiting until the cluster shows what it has taken".to_owned());
         }
         let said: Vec<&str> = said.iter().map(String::as_str).collect();
-        let reason = match (gravest, plan.progress.is_empty()) {
-            (Some(trouble), _) => trouble_reason(trouble),
-            (None, false) => "Moving",
-            (None, true) => "Settling",
+        let moves = plan.progress.iter().any(|it| !matches!(it, Progress::Busy { .. }));
+        let reason = match gravest {
+            Some(trouble) => trouble_reason(trouble),
+            None if moves => "Moving",
+            None => "Settling",
         };
         let standing = Standing::waits(cluster, reason, format!("{}{beside}", list(&said)));
         Standing { moves_left, is_trouble: gravest.is_some(), ..standing }
@@ -163,6 +176,13 @@ pub fn told(step: &Step) -> Vec<Note> {
             let about = topics.first().copied().unwrap_or_default();
             vec![Note::normal("ReplicasMove", about, text)]
         }
+        Step::Cancel(spots) => {
+            let first = spots.first().map(|spot| spot.topic.clone()).unwrap_or_default();
+            let spots: Vec<String> = spots.iter().map(ToString::to_string).collect();
+            let spots: Vec<&str> = spots.iter().map(String::as_str).collect();
+            let text = format!("moves to a broker that stays away are given up: {}", list(&spots));
+            vec![Note::warning("MovesGivenUp", first, text)]
+        }
         Step::Elect(spots) => {
             let first = spots.first().map(|spot| spot.topic.clone()).unwrap_or_default();
             let text = format!("{} partitions are led by their first replica again", spots.len());
@@ -191,6 +211,7 @@ fn step_said(step: &Step) -> String {
             let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
             format!("{topic}: {} to be set", list(&keys))
         }
+        Step::Cancel(spots) => format!("{} partitions stay where they are", spots.len()),
         Step::Move(moves) => format!("{} partitions are to move", moves.len()),
         Step::Elect(spots) => format!("{} partitions get back their first leader", spots.len()),
     }
@@ -207,6 +228,7 @@ fn progress_said(progress: &Progress) -> String {
         Progress::InSyncWaits { topic, wanted, has } => format!(
             "{topic}: min.insync.replicas={wanted} waits for replicas, a partition has {has}"
         ),
+        Progress::Busy { what, why } => format!("{what}: not now: {why}"),
     }
 }
 
@@ -214,7 +236,7 @@ fn left(progress: &Progress) -> usize {
     match progress {
         Progress::Replicas { done, of, .. } => of - done,
         Progress::Spreading { under_way, .. } => *under_way,
-        Progress::InSyncWaits { .. } => 0,
+        Progress::InSyncWaits { .. } | Progress::Busy { .. } => 0,
     }
 }
 

@@ -2,12 +2,13 @@
 //! else is wanted, carries out what the plan says, looks again. In: assignments. Out: how the topics
 //! stand, and notes. Ends with its assignments. I/O, and no decisions about topics.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use broker::kafka::{Connection, connection, secret_refs};
-use config_schemas::{Config, HuntName};
+use config_schemas::{Config, HuntName, Revision};
 use store::{Guard, Store, Txn, Verdict};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -44,6 +45,8 @@ pub struct Assignment {
     pub asked: Asked,
     /// Holds only while this operator leads.
     pub leader: Guard,
+    /// Topics that other hunts name: they are not deleted.
+    pub spared: BTreeSet<String>,
 }
 
 /// What a hunt asks for.
@@ -55,6 +58,8 @@ pub struct Asked {
     pub config: Arc<Config>,
     /// Its topics.
     pub wanted: TopicsWanted,
+    /// When the hunt came into the store: of several that name a topic, the oldest has it.
+    pub since: Revision,
     /// The cluster that has them; nothing is done before it is known.
     pub bound: Option<String>,
     /// They are to be deleted.
@@ -128,7 +133,7 @@ impl Task {
                 self.asked_at = Some(Instant::now());
             }
             let assignment = assigned.borrow_and_update().clone();
-            let Assignment { asked, leader } = &assignment;
+            let asked = &assignment.asked;
             // A look can be left at any time, and hangs for seconds where nobody answers.
             let looked = tokio::select! {
                 looked = self.look(asked) => looked,
@@ -138,8 +143,8 @@ impl Task {
                 },
             };
             let pause = match looked {
-                Ok(seen) if asked.remove => self.remove(asked, leader, &seen).await,
-                Ok(seen) => self.bring_about(asked, leader, seen).await,
+                Ok(seen) if asked.remove => self.remove(&assignment, &seen).await,
+                Ok(seen) => self.bring_about(asked, &assignment.leader, seen).await,
                 Err(standing) => self.failed(asked, standing).await,
             };
             tokio::select! {
@@ -230,23 +235,32 @@ impl Task {
             self.tell(asked, standing, Vec::new()).await;
             return self.pause(&plan);
         }
-        if !self.leads(leader).await {
-            self.tell(asked, standing, Vec::new()).await;
-            return RETRY_MIN;
-        }
         let mut notes = Vec::new();
+        let mut failed = None;
         for step in &plan.steps {
+            // A step can take seconds, and another operator may lead by then.
+            if !self.leads(leader).await {
+                self.tell(asked, standing, notes).await;
+                return RETRY_MIN;
+            }
             match self.step(step).await {
                 Ok(told) => notes.extend(told),
                 Err(error) => {
                     self.lose_link_on(&error);
-                    self.tell(asked, Standing::unreachable(&error), notes).await;
-                    return RETRY_MIN;
+                    failed = failed.or(Some(error));
                 }
             }
+            // Without a client none of the others can be tried.
+            if self.link.is_none() {
+                break;
+            }
         }
-        self.tell(asked, standing, notes).await;
-        ECHO_EVERY
+        let Some(error) = failed else {
+            self.tell(asked, standing, notes).await;
+            return ECHO_EVERY;
+        };
+        self.tell(asked, Standing::unreachable(&error), notes).await;
+        RETRY_MIN
     }
 
     fn pause(&self, plan: &Plan) -> Duration {
@@ -269,13 +283,17 @@ impl Task {
         };
         let answers = admin.carry_out(step).await;
         let now = Instant::now();
-        let mut refused = answers.is_err();
-        for answer in answers.iter().flatten().cloned() {
+        let mut refused = answers.missing.is_some();
+        for answer in answers.given {
             match answer {
                 Answer::Taken(what, tried) => self.memory.taken(what, tried, now),
                 Answer::Refused(what, refusal) => {
                     refused = true;
                     self.memory.refused(what, refusal, now);
+                }
+                Answer::Busy(what, refusal) => {
+                    refused = true;
+                    self.memory.busy(what, refusal, now);
                 }
                 Answer::Singly(topic) => {
                     refused = true;
@@ -285,14 +303,18 @@ impl Task {
         }
         let result = if refused { "refused" } else { "taken" };
         self.shared.metrics.topic_steps.with_label_values(&[step.kind(), result]).inc();
-        answers?;
+        if let Some(error) = answers.missing {
+            return Err(error);
+        }
         Ok(if refused { Vec::new() } else { told(step) })
     }
 
-    /// Deletes the topics that are still there. Only of the cluster that has them.
-    async fn remove(&mut self, asked: &Asked, leader: &Guard, seen: &Seen) -> Duration {
-        let left: Vec<&str> = seen.topics.keys().map(String::as_str).collect();
-        let standing = Standing::removing(&seen.cluster, left.is_empty());
+    /// Deletes the topics that are still there and nobody else's. Only of the cluster that has them.
+    async fn remove(&mut self, assignment: &Assignment, seen: &Seen) -> Duration {
+        let Assignment { asked, leader, spared } = assignment;
+        let go = seen.topics.keys().filter(|topic| !spared.contains(*topic));
+        let left: Vec<&str> = go.map(String::as_str).collect();
+        let standing = Standing::removing(&seen.cluster, left.is_empty()).sparing(spared);
         if !left.is_empty()
             && self.leads(leader).await
             && let Some(Link { admin, .. }) = &self.link

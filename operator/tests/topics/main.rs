@@ -231,8 +231,11 @@ async fn partitions_are_raised_and_spread() {
             memory.see(&wanted, &seen, now);
             let plan = plan(&wanted, &seen, &memory, now);
             for step in &plan.steps {
-                let answers = admin.carry_out(step).await.map_err(|error| error.to_string())?;
-                for answer in answers {
+                let answers = admin.carry_out(step).await;
+                if let Some(error) = answers.missing {
+                    return Err(error.to_string());
+                }
+                for answer in answers.given {
                     let Answer::Taken(what, tried) = answer else { panic!("{answer:?}") };
                     memory.taken(what, tried, now);
                 }

@@ -21,19 +21,53 @@ pub enum Answer {
     Taken(What, String),
     /// The cluster said no.
     Refused(What, Refusal),
+    /// The cluster said not now.
+    Busy(What, Refusal),
     /// One setting of several was refused, nobody knows which: none of them was taken.
     Singly(String),
 }
 
+/// What became of a step.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Of its parts that were answered.
+    pub given: Vec<Answer>,
+    /// Why there is no answer to the others, if there are others.
+    pub missing: Option<AdminError>,
+}
+
+impl FromIterator<Result<Answer, AdminError>> for Answers {
+    fn from_iter<I: IntoIterator<Item = Result<Answer, AdminError>>>(all: I) -> Answers {
+        let mut answers = Answers::default();
+        for one in all {
+            match one {
+                Ok(answer) => answers.given.push(answer),
+                Err(error) => answers.missing = answers.missing.or(Some(error)),
+            }
+        }
+        answers
+    }
+}
+
+impl From<Result<Vec<Answer>, AdminError>> for Answers {
+    fn from(result: Result<Vec<Answer>, AdminError>) -> Answers {
+        match result {
+            Ok(given) => Answers { given, missing: None },
+            Err(error) => Answers { given: Vec::new(), missing: Some(error) },
+        }
+    }
+}
+
 impl Admin {
-    /// Does it. An error says that nobody answered, or not to all of it.
-    pub async fn carry_out(&self, step: &Step) -> Result<Vec<Answer>, AdminError> {
+    /// Does it.
+    pub async fn carry_out(&self, step: &Step) -> Answers {
         match step {
             Step::Create { topic, replicas, configs } => {
-                self.create(topic, replicas, configs).await
+                self.create(topic, replicas, configs).await.into()
             }
-            Step::Raise { topic, to, .. } => self.raise(topic, *to).await,
-            Step::Configure { topic, changes } => self.configure(topic, changes).await,
+            Step::Raise { topic, to, .. } => self.raise(topic, *to).await.into(),
+            Step::Configure { topic, changes } => self.configure(topic, changes).await.into(),
+            Step::Cancel(spots) => self.cancel(spots).await,
             Step::Move(moves) => self.reassign(moves).await,
             Step::Elect(spots) => self.elect(spots).await,
         }
@@ -107,15 +141,17 @@ impl Admin {
             (Err(error), [change]) => Ok(vec![answer(what(change), Err(error), tried(change))?]),
             (Err(error), _) => match of(error) {
                 AdminError::Refused { .. } => Ok(vec![Answer::Singly(name.to_owned())]),
+                AdminError::Busy { why } => {
+                    let refusal = |tried| Refusal { tried, of_setting: false, why: why.clone() };
+                    let busy = |c: &Change| Answer::Busy(what(c), refusal(tried(c)));
+                    Ok(changes.iter().map(busy).collect())
+                }
                 error => Err(error),
             },
         }
     }
 
-    async fn reassign(
-        &self,
-        moves: &BTreeMap<Spot, Vec<BrokerId>>,
-    ) -> Result<Vec<Answer>, AdminError> {
+    async fn reassign(&self, moves: &BTreeMap<Spot, Vec<BrokerId>>) -> Answers {
         let target = |(spot, to): (&Spot, &Vec<BrokerId>)| {
             Some((at(spot)?, Some(to.iter().map(|broker| broker.0).collect())))
         };
@@ -123,27 +159,46 @@ impl Admin {
             moves.iter().filter_map(target).collect();
         let options = AlterPartitionReassignmentsOptions::default();
         let begun = self.client.alter_partition_reassignments(targets, options).await;
-        let answered = begun.map_err(of)?.into_iter().filter_map(|(at, result)| {
-            let spot = spot(&at)?;
+        each(begun, |spot, result| {
             let tried = moves.get(&spot).map(|to| said(to)).unwrap_or_default();
-            Some(answer(What::Move(spot), result, tried))
-        });
-        answered.collect()
+            answer(What::Move(spot), result, tried)
+        })
     }
 
-    async fn elect(&self, spots: &BTreeSet<Spot>) -> Result<Vec<Answer>, AdminError> {
+    async fn cancel(&self, spots: &BTreeSet<Spot>) -> Answers {
+        let targets = spots.iter().filter_map(|spot| Some((at(spot)?, None)));
+        let targets: Vec<(TopicPartition, Option<Vec<i32>>)> = targets.collect();
+        let options = AlterPartitionReassignmentsOptions::default();
+        let ended = self.client.alter_partition_reassignments(targets, options).await;
+        each(ended, |spot, result| {
+            let arrived =
+                result.as_ref().is_err_and(|error| is(error, ErrorCode::NoReassignmentInProgress));
+            let result = if arrived { Ok(()) } else { result };
+            answer(What::Cancel(spot), result, String::new())
+        })
+    }
+
+    async fn elect(&self, spots: &BTreeSet<Spot>) -> Answers {
         let wanted = spots.iter().filter_map(at).collect();
         let options = ElectLeadersOptions::default();
         let elected = self.client.elect_leaders(ElectionType::Preferred, Some(wanted), options);
-        let answered = elected.await.map_err(of)?.into_iter().filter_map(|(at, result)| {
-            Some(answer(What::Elect(spot(&at)?), result, String::new()))
-        });
-        answered.collect()
+        each(elected.await, |spot, result| answer(What::Elect(spot), result, String::new()))
     }
 }
 
 fn at(spot: &Spot) -> Option<TopicPartition> {
     Some(TopicPartition::new(spot.topic.clone(), number(spot.partition)?))
+}
+
+/// What became of each partition, or why none of them was answered.
+fn each(
+    answered: Result<HashMap<TopicPartition, Result<(), KrafkaError>>, KrafkaError>,
+    read: impl Fn(Spot, Result<(), KrafkaError>) -> Result<Answer, AdminError>,
+) -> Answers {
+    match answered {
+        Ok(all) => all.into_iter().filter_map(|(at, one)| Some(read(spot(&at)?, one))).collect(),
+        Err(error) => Err(of(error)).into(),
+    }
 }
 
 /// The answer about the one thing that was asked for.
@@ -169,6 +224,31 @@ fn answer(
         Err(AdminError::Refused { of_setting, why }) => {
             Ok(Answer::Refused(what, Refusal { tried, of_setting, why }))
         }
+        Err(AdminError::Busy { why }) => {
+            Ok(Answer::Busy(what, Refusal { tried, of_setting: false, why }))
+        }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_partition_is_not_told_hides_no_answer_of_another() {
+        let partition = |id: i32| TopicPartition::new("t".to_owned(), id);
+        let busy = KrafkaError::broker(ErrorCode::PreferredLeaderNotAvailable, "soon");
+        let no = KrafkaError::broker(ErrorCode::InvalidReplicaAssignment, "no");
+        let silent = KrafkaError::Timeout { operation: "elect".to_owned() };
+        let all = [Ok(()), Err(busy), Err(no), Err(silent)];
+        let all = (0..).zip(all).map(|(id, result)| (partition(id), result)).collect();
+        let elected = |spot, result| answer(What::Elect(spot), result, String::new());
+        let mut answers = each(Ok(all), elected);
+        answers.given.sort_by_key(|answer| format!("{answer:?}"));
+        let found: Vec<String> = answers.given.iter().map(|a| format!("{a:?}")).collect();
+        let begins = ["Busy(Elect(", "Refused(Elect(", "Taken(Elect("];
+        assert!(found.len() == 3 && found.iter().zip(begins).all(|(a, b)| a.starts_with(b)));
+        assert!(matches!(answers.missing, Some(AdminError::Unreachable { .. })), "{answers:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! What has to be remembered between two looks at a cluster, because the present one does not show
-//! it: what we had set, what was refused and when to try again, since when leaders are astray. A
-//! fold over looks and answers. Pure.
+//! it: what we had set, what was refused and when to try again, since when leaders are astray and
+//! brokers are waited for. A fold over looks and answers. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::seen::{Seen, Spot};
+use super::super::seen::{BrokerId, Seen, Spot};
 use super::super::wanted::TopicsWanted;
-use super::{Trouble, said};
+use super::{Progress, Trouble, said};
 
 /// What was refused is tried again after this, then after twice as long, and so on: a person may
 /// have given a permission or added a broker meanwhile.
 const RETRY_MIN: Duration = Duration::from_secs(2);
 /// No longer than this.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// What the cluster cannot do just now is tried again every [`RETRY_MIN`], and told as refused only
+/// after this: elections and throttling are over by then.
+const BUSY_FOR: Duration = Duration::from_secs(20);
 /// What the cluster has taken shows at the next look, or a little later: brokers hear of it at
 /// different times, and each look may ask another one. After so long it is done again.
 const ECHO_WITHIN: Duration = Duration::from_secs(3);
@@ -32,6 +35,8 @@ pub enum What {
     Config(String, String),
     /// Other replicas of a partition.
     Move(Spot),
+    /// No other replicas of a partition.
+    Cancel(Spot),
     /// Another leader of a partition.
     Elect(Spot),
 }
@@ -59,6 +64,8 @@ pub struct Memory {
     singly: BTreeMap<String, Instant>,
     /// Since when partitions could be led by who is to lead them, and are not.
     astray: BTreeMap<Spot, Instant>,
+    /// Since when brokers are away that partitions move to.
+    awaited: BTreeMap<BrokerId, Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +73,8 @@ struct Refused {
     refusal: Refusal,
     times: u32,
     again_at: Instant,
+    /// Since when the cluster says that it cannot do so just now; it does not say no.
+    busy_since: Option<Instant>,
 }
 
 impl Memory {
@@ -101,6 +110,11 @@ impl Memory {
         for spot in astray {
             self.astray.entry(spot).or_insert(now);
         }
+        let awaited = seen.awaited();
+        self.awaited.retain(|broker, _| awaited.contains(broker));
+        for broker in awaited {
+            self.awaited.entry(broker).or_insert(now);
+        }
     }
 
     /// The cluster took it.
@@ -114,7 +128,16 @@ impl Memory {
         let before = self.refused.get(&what).filter(|r| r.refusal.tried == refusal.tried);
         let times = before.map_or(0, |refused| refused.times) + 1;
         let again_at = now + (RETRY_MIN * (1 << times.min(6) >> 1)).min(RETRY_MAX);
-        self.refused.insert(what, Refused { refusal, times, again_at });
+        self.refused.insert(what, Refused { refusal, times, again_at, busy_since: None });
+    }
+
+    /// The cluster said not now.
+    pub fn busy(&mut self, what: What, refusal: Refusal, now: Instant) {
+        let before = self.refused.get(&what).filter(|r| r.refusal.tried == refusal.tried);
+        let times = before.map_or(0, |refused| refused.times);
+        let busy_since = before.and_then(|refused| refused.busy_since).or(Some(now));
+        let again_at = now + RETRY_MIN;
+        self.refused.insert(what, Refused { refusal, times, again_at, busy_since });
     }
 
     /// One of several settings of the topic was refused, nobody knows which.
@@ -164,19 +187,44 @@ impl Memory {
         !self.astray.is_empty()
     }
 
+    /// Since when a broker is away that partitions move to.
+    pub(super) fn since_awaited(&self, broker: BrokerId) -> Option<Instant> {
+        self.awaited.get(&broker).copied()
+    }
+
     /// What is refused and still wanted.
-    pub(super) fn troubles(&self, wanted: &TopicsWanted) -> Vec<Trouble> {
-        let told = self.refused.iter().filter(|(what, refused)| {
-            let What::Config(topic, key) = what else { return true };
-            let topic = wanted.topics.iter().find(|wanted| wanted.name == *topic);
-            let value = topic.and_then(|topic| topic.configs.get(key));
-            value.map(String::as_str).unwrap_or_default() == refused.refusal.tried
-        });
+    pub(super) fn troubles(&self, wanted: &TopicsWanted, now: Instant) -> Vec<Trouble> {
+        let refused = self.still_wanted(wanted).filter(|(_, refused)| !refused.is_busy(now));
         let trouble = |(what, refused): (&What, &Refused)| Trouble::Refused {
             what: what.said(&refused.refusal.tried),
             why: refused.refusal.why.clone(),
         };
-        told.map(trouble).collect()
+        refused.map(trouble).collect()
+    }
+
+    /// What is still wanted and the cluster cannot do just now.
+    pub(super) fn busy_with(&self, wanted: &TopicsWanted, now: Instant) -> Vec<Progress> {
+        let busy = self.still_wanted(wanted).filter(|(_, refused)| refused.is_busy(now));
+        let progress = |(what, refused): (&What, &Refused)| Progress::Busy {
+            what: what.said(&refused.refusal.tried),
+            why: refused.refusal.why.clone(),
+        };
+        busy.map(progress).collect()
+    }
+
+    fn still_wanted(&self, wanted: &TopicsWanted) -> impl Iterator<Item = (&What, &Refused)> {
+        self.refused.iter().filter(|(what, refused)| {
+            let What::Config(topic, key) = what else { return true };
+            let topic = wanted.topics.iter().find(|wanted| wanted.name == *topic);
+            let value = topic.and_then(|topic| topic.configs.get(key));
+            value.map(String::as_str).unwrap_or_default() == refused.refusal.tried
+        })
+    }
+}
+
+impl Refused {
+    fn is_busy(&self, now: Instant) -> bool {
+        self.busy_since.is_some_and(|since| now.saturating_duration_since(since) < BUSY_FOR)
     }
 }
 
@@ -192,6 +240,7 @@ fn shows(seen: &Seen, what: &What, tried: &str) -> bool {
             let replicas = seen.partition(spot).map(|partition| said(&partition.replicas));
             seen.moving.contains_key(spot) || replicas.as_deref() == Some(tried)
         }
+        What::Cancel(spot) => !seen.moving.contains_key(spot),
         What::Elect(spot) => {
             seen.partition(spot).is_some_and(|partition| partition.leader == partition.preferred())
         }
@@ -203,7 +252,7 @@ impl What {
     pub fn topic(&self) -> &str {
         match self {
             What::Create(topic) | What::Raise(topic) | What::Config(topic, _) => topic,
-            What::Move(spot) | What::Elect(spot) => &spot.topic,
+            What::Move(spot) | What::Cancel(spot) | What::Elect(spot) => &spot.topic,
         }
     }
 
@@ -212,7 +261,7 @@ impl What {
             What::Config(topic, key) if tried.is_empty() => format!("{topic}: {key} taken away"),
             What::Config(topic, key) => format!("{topic}: {key}={tried}"),
             What::Raise(topic) => format!("{topic}: {tried} partitions"),
-            What::Create(_) | What::Move(_) | What::Elect(_) => self.to_string(),
+            What::Create(_) | What::Move(_) | What::Cancel(_) | What::Elect(_) => self.to_string(),
         }
     }
 }
@@ -224,6 +273,7 @@ impl fmt::Display for What {
             What::Raise(topic) => write!(f, "{topic}: more partitions"),
             What::Config(topic, key) => write!(f, "{topic}: {key}"),
             What::Move(spot) => write!(f, "{spot}: other replicas"),
+            What::Cancel(spot) => write!(f, "{spot}: to stay where it is"),
             What::Elect(spot) => write!(f, "{spot}: its first replica to lead"),
         }
     }

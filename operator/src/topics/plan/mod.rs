@@ -70,6 +70,8 @@ pub enum Step {
         /// Each key once.
         changes: Vec<Change>,
     },
+    /// Moves that are given up: their partitions stay where they were.
+    Cancel(BTreeSet<Spot>),
     /// Partitions to other brokers, or in another order.
     Move(BTreeMap<Spot, Vec<BrokerId>>),
     /// Partitions whose first replica is to lead again.
@@ -167,6 +169,13 @@ pub enum Progress {
         /// The fewest that a partition has.
         has: usize,
     },
+    /// What the cluster cannot do just now, and is asked for again.
+    Busy {
+        /// What, for people.
+        what: String,
+        /// In its own words.
+        why: String,
+    },
 }
 
 /// A setting that the hunt does not name.
@@ -187,6 +196,7 @@ impl Step {
             Step::Create { .. } => "create",
             Step::Raise { .. } => "raise",
             Step::Configure { .. } => "configure",
+            Step::Cancel(_) => "cancel",
             Step::Move(_) => "move",
             Step::Elect(_) => "elect",
         }
@@ -217,6 +227,10 @@ pub fn plan(wanted: &TopicsWanted, seen: &Seen, memory: &Memory, now: Instant) -
             }
         }
     }
+    let cancel = replicas::hopeless(seen, memory, now);
+    if !cancel.is_empty() {
+        plan.steps.push(Step::Cancel(cancel));
+    }
     let moves = replicas::moves(wanted, (seen, memory), now, loads, &mut plan);
     if !moves.is_empty() {
         plan.steps.push(Step::Move(moves));
@@ -225,7 +239,8 @@ pub fn plan(wanted: &TopicsWanted, seen: &Seen, memory: &Memory, now: Instant) -
     if !elect.is_empty() {
         plan.steps.push(Step::Elect(elect));
     }
-    plan.troubles.extend(memory.troubles(wanted));
+    plan.troubles.extend(memory.troubles(wanted, now));
+    plan.progress.extend(memory.busy_with(wanted, now));
     plan.unseen = memory.unseen();
     plan
 }

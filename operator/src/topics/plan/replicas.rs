@@ -3,7 +3,8 @@
 //! would leave fewer in sync than an append asks for. Pure.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -12,6 +13,10 @@ use super::super::wanted::{IN_SYNC_MIN, TopicWanted, TopicsWanted};
 use super::balance::balance;
 use super::loads::Loads;
 use super::{MOVES_MAX, Memory, Plan, Progress, Trouble, What};
+
+/// A move to a broker that is away for so long is given up, so that others go on: longer than a
+/// broker takes to start, also one that reads its log again after it was killed.
+pub(super) const AWAITED_MAX: Duration = Duration::from_secs(300);
 
 /// Partitions to be reassigned now, each with its replicas to be.
 pub(super) type Moves = BTreeMap<Spot, Vec<BrokerId>>;
@@ -38,6 +43,17 @@ pub(super) fn moves<'a>(
         told_as_spreading(wanted, seen, plan);
     }
     draft.moves
+}
+
+/// Moves that wait for a broker that has been away for long: they take the place of others.
+pub(super) fn hopeless(seen: &Seen, memory: &Memory, now: Instant) -> BTreeSet<Spot> {
+    let is_gone = |broker: &BrokerId| {
+        let since = memory.since_awaited(*broker);
+        since.is_some_and(|since| now.saturating_duration_since(since) >= AWAITED_MAX)
+    };
+    let waiting = seen.moving.iter().filter(|(_, moving)| moving.adding.iter().any(is_gone));
+    let spots = waiting.map(|(spot, _)| spot.clone());
+    spots.filter(|spot| memory.may_try(&What::Cancel(spot.clone()), "", now)).collect()
 }
 
 struct Draft<'a> {

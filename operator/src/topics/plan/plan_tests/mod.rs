@@ -2,6 +2,7 @@
 //! a plan applied again and again converges, and nothing on its way does harm.
 
 mod model;
+mod waits;
 mod ways;
 
 use std::collections::BTreeMap;

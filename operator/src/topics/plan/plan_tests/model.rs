@@ -84,6 +84,12 @@ impl Model {
                 }
                 assert!(self.seen.moving.len() <= MOVES_MAX, "{:?}", self.seen.moving);
             }
+            Step::Cancel(spots) => {
+                for spot in spots {
+                    self.cancel(spot);
+                    memory.taken(What::Cancel(spot.clone()), String::new(), now);
+                }
+            }
             Step::Elect(spots) => spots.iter().for_each(|spot| self.elect(spot)),
         }
     }
@@ -175,9 +181,20 @@ impl Model {
         self.targets.insert(spot.clone(), to.to_vec());
     }
 
-    /// Time passes: what moves arrives.
+    fn cancel(&mut self, spot: &Spot) {
+        self.targets.remove(spot);
+        let moving = self.seen.moving.remove(spot).unwrap();
+        let found = self.part(&spot.topic, usize::try_from(spot.partition.0).unwrap());
+        found.replicas.retain(|replica| !moving.adding.contains(replica));
+    }
+
+    /// Time passes: what moves arrives, but not on brokers that are away.
     pub(super) fn arrive(&mut self) {
         for (spot, to) in std::mem::take(&mut self.targets) {
+            if !to.iter().all(|broker| self.seen.serves(*broker)) {
+                self.targets.insert(spot, to);
+                continue;
+            }
             self.seen.moving.remove(&spot);
             let found = self.part(&spot.topic, usize::try_from(spot.partition.0).unwrap());
             found.leader =
