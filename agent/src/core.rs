@@ -58,6 +58,8 @@ pub struct Logs {
     pub embedded: RetuneLog,
     /// The clients of Kafka.
     pub kafka: RetuneKafka,
+    /// Changes when the log that was open is given up, and Kafka's clients have to be made anew.
+    pub lives: watch::Receiver<u64>,
     /// Where Secrets are; none can be read without.
     pub secrets: Option<PathBuf>,
 }
@@ -67,7 +69,7 @@ impl From<RetuneLog> for Logs {
     fn from(embedded: RetuneLog) -> Logs {
         let refuse = || Err("this process keeps its log on its own disk alone".to_owned());
         let kafka: RetuneKafka = Arc::new(move |_| Box::pin(std::future::ready(refuse())));
-        Logs { embedded, kafka, secrets: None }
+        Logs { embedded, kafka, lives: watch::channel(0).1, secrets: None }
     }
 }
 
@@ -110,7 +112,7 @@ pub fn start(
     registry: &Registry,
     tasks: &Tasks,
 ) -> Result<Core, MetricsError> {
-    let Logs { embedded: log, kafka, secrets } = logs.into();
+    let Logs { embedded: log, kafka, lives, secrets } = logs.into();
     let keys = HuntKeys::new(&options.hunt);
     let start =
         Start { me: options.me.clone(), keys: keys.clone(), snapshot: kept_snapshot(&options) };
@@ -124,7 +126,8 @@ pub fn start(
     let queues = Queues::new(&config.buffers);
     let board = Board::default();
     log(&config.broker);
-    let (clients, keeper) = clients(config, &options.hunt, &options.me.node, secrets, kafka);
+    let node = &options.me.node;
+    let (clients, keeper) = clients(config, &options.hunt, node, secrets, (kafka, lives));
     tasks.spawn("kafka", keeper.run(tasks.stopping()));
     let (publisher, live) = channel(config.clone());
     let meters = Meters::default();

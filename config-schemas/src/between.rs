@@ -15,6 +15,7 @@ pub static AT_MOST: &[(FieldPath, FieldPath)] = &[
     (path("workers", "batch"), path("buffers", "events")),
     (path("buffers", "event"), path("buffers", "bytes")),
     (path("topics", "minInSync"), path("topics", "replicationFactor")),
+    (path("buffers", "event"), path("producer", "message")),
     (path("producer", "batch"), path("producer", "message")),
     (path("producer", "message"), path("producer", "queue")),
     (path("producer", "message"), path("topics", "message")),

@@ -134,6 +134,8 @@ mod tests {
         check(json!({"buffers": {"events": 32}}), 1, &["workers.batch"], &[]);
         check(json!({"buffers": {"events": 32}, "workers": {"batch": 32}}), 2, &[], &[]);
         check(json!({"buffers": {"event": "1Mi", "bytes": "4Ki"}}), 2, &["buffers.event"], &[]);
+        let smaller = json!({"producer": {"message": "8Ki", "batch": "8Ki"}});
+        check(smaller, 2, &["buffers.event"], &[]);
     }
 
     #[test]

@@ -45,7 +45,7 @@ settings! {
         /// waited for longer, producers are told to come back. Where events take long, a queue of
         /// buffers.events would keep everybody waiting for seconds, also after the rush is over.
         wait: Duration = duration(ms(500), ms(10), secs(60)), Live, Node, Queues;
-        /// Largest event that is taken in; at most buffers.bytes.
+        /// Largest event that is taken in; at most buffers.bytes and producer.message.
         event: u64 = bytes(16 << 10, 256, 1 << 20), Live, Node, Gateway;
     }
 
@@ -170,7 +170,7 @@ settings! {
         /// hunt.
         minInSync: u64 = count(2, 1, 7, "replicas"), Live, Hunt, Reconciler;
         /// Largest batch of records that the topics take. producer.message must not be above it.
-        message: u64 = bytes(1 << 20, 1 << 10, 64 << 20), Live, Hunt, Reconciler;
+        message: u64 = bytes(1 << 20, 4 << 10, 64 << 20), Live, Hunt, Reconciler;
         /// Time that events are kept. An event that has not been played by then is lost, so it must be
         /// longer than the hunt may ever stand still.
         eventsRetention: Duration = duration(days(7), secs(60), days(3650)), Live, Hunt, Reconciler;
@@ -204,8 +204,9 @@ settings! {
         compression: Compression = choice(&["none", "lz4", "snappy", "zstd", "gzip"]), Swap, Node, Clients;
         /// Requests to one broker without an answer; with more than 5 there is no order.
         inFlight: u64 = count(5, 1, 5, "requests"), Swap, Node, Clients;
-        /// Largest request; at most producer.queue and topics.message.
-        message: u64 = bytes(1 << 20, 1 << 10, 64 << 20), Swap, Node, Clients;
+        /// Largest request, and so largest record; at most producer.queue and topics.message. An
+        /// event whose outcome would be larger is a dead letter.
+        message: u64 = bytes(1 << 20, 4 << 10, 64 << 20), Swap, Node, Clients;
         /// Bytes of all partitions that wait for acknowledgement; who appends more, waits. With the
         /// rate, it says how long a broker may be gone before producers of events are told to wait.
         queue: u64 = bytes(64 << 20, 1 << 20, 1 << 30), Swap, Node, Clients;
@@ -274,6 +275,25 @@ impl Default for Config {
 const LEASE_MIN: Duration = Duration::from_secs(2);
 /// A node that is silent for longer is gone by any measure.
 const LEASE_MAX: Duration = Duration::from_secs(600);
+
+/// Largest record of any log, in bytes: Kafka's default bound, so that a log can move there.
+pub const RECORD_BYTES_MAX: u64 = 1 << 20;
+/// What a request to Kafka has beside a record's bytes, at most: header, lengths, key. More than
+/// clients count.
+const REQUEST_ROOM: u64 = 256;
+
+impl Config {
+    /// Largest event or outcome that the log takes, in bytes. A Kafka client that could not be
+    /// replaced yet may go by another number.
+    pub fn record_bytes_max(&self) -> u64 {
+        match self.broker.kind {
+            BrokerKind::Embedded => RECORD_BYTES_MAX,
+            BrokerKind::Kafka => {
+                RECORD_BYTES_MAX.min(self.producer.message.saturating_sub(REQUEST_ROOM))
+            }
+        }
+    }
+}
 
 impl Heartbeat {
     /// How long the node's lease lasts, in whole seconds as etcd counts.

@@ -25,7 +25,7 @@ pub use ledger::{Ledger, OUTBOX_LEN_MAX};
 pub use machine::{Decision, Input, Machine};
 pub use outcome::{DEAD_LETTER_WHY_MAX, Outcome, OutcomeRecord, Refusal};
 pub use parse::{
-    BATCH_EVENTS_MAX, BODY_BYTES_MAX, ParseContext, parse_body, parse_json, parse_wire,
+    BATCH_EVENTS_MAX, BODY_BYTES_MAX, ParseContext, parse_body, parse_bytes, parse_json, parse_wire,
 };
 pub use partition::{Folded, OUTCOME_BYTES_MAX, Panicked, PartitionState, Stamp};
 pub use recent::RECENT_IDS_MAX;

@@ -3,8 +3,10 @@
 
 mod strict;
 
+use prost::Message as _;
 use serde_json::Value;
 
+use crate::codec::DecodeError;
 use crate::event::{
     Event, EventId, Flaw, ID_LEN_MAX, KEY_LEN_MAX, KIND_LEN_MAX, Kind, PAYLOAD_BYTES_MAX,
     PAYLOAD_DEPTH_MAX, Problem, Verdict, is_safe,
@@ -133,6 +135,15 @@ pub fn parse_json(value: Value, context: &mut ParseContext<'_>) -> Result<Event,
         }
     }
     judge(raw, problems, context)
+}
+
+/// Judges one protobuf event as bytes that a stranger wrote into a log. The outer error is about
+/// bytes that are no such message.
+pub fn parse_bytes(
+    bytes: &[u8],
+    context: &mut ParseContext<'_>,
+) -> Result<Result<Event, Vec<Problem>>, DecodeError> {
+    Ok(parse_wire(v1::Event::decode(bytes)?, false, context))
 }
 
 /// Judges one protobuf event. From `peer` agents internal kinds and derived ids are taken too, and

@@ -12,7 +12,10 @@ const AHEAD_MAX: Duration = Duration::from_secs(300);
 /// Everything that is wrong with `event`; nothing is when it may go on.
 pub(crate) fn problems(event: &Event, config: &Config, now_millis: u64) -> Vec<Problem> {
     let age = millis(config.routing.age);
-    let found = [too_large(event, config.buffers.event), too_old(event, age, now_millis)];
+    let event_max = (config.buffers.event, "buffers.event");
+    let record_max = (config.record_bytes_max(), "producer.message");
+    let bound = event_max.min(record_max);
+    let found = [too_large(event, bound), too_old(event, age, now_millis)];
     found.into_iter().flatten().collect()
 }
 
@@ -20,7 +23,7 @@ pub(crate) fn problems(event: &Event, config: &Config, now_millis: u64) -> Vec<P
 const FRAME_BYTES_MAX: usize = 64;
 
 /// Why `event` is above the bound, if it is.
-fn too_large(event: &Event, bound: u64) -> Option<Problem> {
+fn too_large(event: &Event, (bound, by): (u64, &str)) -> Option<Problem> {
     let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     let texts = event.id.as_str().len()
         + event.kind.as_str().len()
@@ -32,7 +35,7 @@ fn too_large(event: &Event, bound: u64) -> Option<Problem> {
     }
     let mut encoded = Vec::new();
     event.clone().encode(&mut encoded);
-    let allowed = format!("at most {bound} bytes (buffers.event)");
+    let allowed = format!("at most {bound} bytes ({by})");
     let problem = || Problem::new("event", format!("{} bytes", encoded.len()), allowed);
     (encoded.len() as u64 > bound).then(|| problem().of(Flaw::TooLarge))
 }
@@ -72,14 +75,14 @@ mod tests {
         let mut encoded = Vec::new();
         event.clone().encode(&mut encoded);
         let size = encoded.len() as u64;
-        assert_eq!(too_large(&event, size), None);
-        assert_eq!(too_large(&event, u64::MAX), None);
-        let problem = too_large(&event, size - 1).unwrap();
+        assert_eq!(too_large(&event, (size, "x")), None);
+        assert_eq!(too_large(&event, (u64::MAX, "x")), None);
+        let problem = too_large(&event, (size - 1, "x")).unwrap();
         assert_eq!(
             (problem.value.as_str(), problem.flaw),
             (format!("{size} bytes").as_str(), Flaw::TooLarge)
         );
-        assert_eq!(problem.allowed, format!("at most {} bytes (buffers.event)", size - 1));
+        assert_eq!(problem.allowed, format!("at most {} bytes (x)", size - 1));
     }
 
     #[test]
@@ -109,5 +112,22 @@ mod tests {
         let event = Event { at_millis: Some(1), ..join() };
         let found: Vec<_> = problems(&event, &config, NOW).iter().map(|p| p.flaw).collect();
         assert_eq!(found, [Flaw::TooLarge, Flaw::TooOld]);
+    }
+
+    #[test]
+    fn what_is_larger_than_a_record_of_kafka_is_refused_by_the_setting_that_bounds_it() {
+        let mut config = Config::default();
+        config.producer.message = 512;
+        let event = Event { payload_json: Some(format!("\"{}\"", "x".repeat(300))), ..join() };
+        let check = |config: &Config, expected: &[&str]| {
+            let found = problems(&event, config, NOW);
+            let allowed: Vec<_> = found.iter().map(|found| found.allowed.as_str()).collect();
+            assert_eq!(allowed, expected);
+        };
+        check(&config, &[]);
+        config.broker.kind = config_schemas::BrokerKind::Kafka;
+        check(&config, &["at most 256 bytes (producer.message)"]);
+        config.producer.message = 4096;
+        check(&config, &[]);
     }
 }

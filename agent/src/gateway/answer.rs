@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use events::{Problem, v1};
+use events::{Flaw, Problem, v1};
 use serde_json::{Value, json};
 
 use crate::partitions::answer::Accepted;
@@ -24,6 +24,11 @@ pub enum Refusal {
     Invalid {
         /// All that is wrong with it.
         problems: Vec<Problem>,
+    },
+    /// It is larger than what the log takes. Sending it again does not help.
+    TooLarge {
+        /// How large, or that it is.
+        problem: Problem,
     },
     /// There is no room for it; nothing of it was kept.
     Overloaded {
@@ -50,6 +55,8 @@ pub enum Sum {
     Accepted,
     /// Every event breaks a rule of form.
     Invalid,
+    /// Every event is larger than what the log takes.
+    TooLarge,
     /// Every event was refused for want of room.
     Overloaded {
         /// The longest of the delays.
@@ -69,6 +76,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Refusal::Invalid { .. } => "INVALID",
+            Refusal::TooLarge { .. } => "TOO_LARGE",
             Refusal::Overloaded { .. } => "OVERLOADED",
             Refusal::NoOwner { .. } => "NO_OWNER",
             Refusal::LogUnavailable { .. } => "LOG_UNAVAILABLE",
@@ -78,21 +86,39 @@ impl Refusal {
     /// When to come back; `None` if that does not help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Refusal::Invalid { .. } => None,
+            Refusal::Invalid { .. } | Refusal::TooLarge { .. } => None,
             Refusal::Overloaded { retry_after }
             | Refusal::NoOwner { retry_after }
             | Refusal::LogUnavailable { retry_after } => Some(*retry_after),
         }
     }
 
+    /// What is wrong with the event itself, if anything is.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        match self {
+            Refusal::Invalid { problems } => problems,
+            Refusal::TooLarge { problem } => std::slice::from_ref(problem),
+            Refusal::Overloaded { .. }
+            | Refusal::NoOwner { .. }
+            | Refusal::LogUnavailable { .. } => &[],
+        }
+    }
+
     fn wire_code(&self) -> v1::rejected::Code {
         match self {
             Refusal::Invalid { .. } => v1::rejected::Code::Invalid,
+            Refusal::TooLarge { .. } => v1::rejected::Code::TooLarge,
             Refusal::Overloaded { .. } => v1::rejected::Code::Overloaded,
             Refusal::NoOwner { .. } => v1::rejected::Code::NoOwner,
             Refusal::LogUnavailable { .. } => v1::rejected::Code::LogUnavailable,
         }
     }
+}
+
+/// The refusal of an event that the log does not take; `said` is how large it is.
+pub(crate) fn too_large(said: impl std::fmt::Display) -> Refusal {
+    let problem = Problem::new("event", said, "what the log takes as one record");
+    Refusal::TooLarge { problem: problem.of(Flaw::TooLarge) }
 }
 
 /// In whole milliseconds, and at least one: "at once" would make a busy loop of a producer.
@@ -107,8 +133,9 @@ impl Answer {
             Ok(Accepted { partition, offset, epoch }) => {
                 json!({"id": self.id, "partition": partition, "offset": offset, "epoch": epoch})
             }
-            Err(refusal @ Refusal::Invalid { problems }) => {
-                json!({"id": self.id, "error": {"code": refusal.code(), "problems": problems}})
+            Err(refusal @ (Refusal::Invalid { .. } | Refusal::TooLarge { .. })) => {
+                let error = json!({"code": refusal.code(), "problems": refusal.problems()});
+                json!({"id": self.id, "error": error})
             }
             Err(refusal) => {
                 let retry_after = refusal.retry_after().map(millis);
@@ -133,10 +160,7 @@ impl From<Answer> for v1::PublishResult {
             Err(refusal) => Wire::Rejected(v1::Rejected {
                 code: refusal.wire_code().into(),
                 retry_after_millis: refusal.retry_after().map_or(0, millis),
-                problems: match refusal {
-                    Refusal::Invalid { problems } => problems.into_iter().map(Into::into).collect(),
-                    _ => Vec::new(),
-                },
+                problems: refusal.problems().iter().cloned().map(Into::into).collect(),
             }),
         };
         v1::PublishResult { event_id: answer.id.unwrap_or_default(), result: Some(result) }
@@ -160,6 +184,9 @@ pub fn sum(answers: &[Answer]) -> Sum {
     }
     if all(|refusal| matches!(refusal, Refusal::Invalid { .. })) {
         return Sum::Invalid;
+    }
+    if all(|refusal| matches!(refusal, Refusal::TooLarge { .. })) {
+        return Sum::TooLarge;
     }
     match retry_after {
         Some(retry_after)
@@ -198,6 +225,10 @@ mod tests {
     fn a_request_is_summed_up_only_when_all_its_events_fared_alike() {
         let no_owner = || Err(Refusal::NoOwner { retry_after: ms(9) });
         let log = || Err(Refusal::LogUnavailable { retry_after: ms(4) });
+        let too_large = || {
+            let problem = Problem::new("event", "9 bytes", "8");
+            Err(Refusal::TooLarge { problem })
+        };
         let check = |results: Vec<Result<Accepted, Refusal>>, expected| {
             let answers: Vec<_> =
                 results.into_iter().map(|result| Answer { id: None, result }).collect();
@@ -207,6 +238,9 @@ mod tests {
         check(vec![accepted(), accepted()], Sum::Accepted);
         check(vec![accepted(), invalid()], Sum::Mixed);
         check(vec![invalid(), invalid()], Sum::Invalid);
+        check(vec![too_large(), too_large()], Sum::TooLarge);
+        check(vec![too_large(), invalid()], Sum::Mixed);
+        check(vec![too_large(), log()], Sum::Mixed);
         check(vec![overloaded(5), overloaded(8)], Sum::Overloaded { retry_after: ms(8) });
         check(vec![no_owner(), log()], Sum::Unavailable { retry_after: ms(9) });
         check(vec![overloaded(5), no_owner()], Sum::Mixed);

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use super::admission::Admitted;
-use super::answer::Refusal;
+use super::answer::{Refusal, too_large};
 use super::bounds::{BUSY_RETRY, GROUPS_AT_ONCE, LOG_RETRY, UNKNOWN_RETRY};
 use super::delivery::{Attempt, Away, Delivery, Held, Limits};
 use super::group::groups;
@@ -116,7 +116,8 @@ impl Carrier {
     }
 
     /// Delivers the events of one partition in pieces that its queue can hold. After a piece that
-    /// was refused none follows: a later event must not overtake an earlier one.
+    /// was refused none follows: a later event must not overtake an earlier one. A piece with an
+    /// event that no log takes is delivered by halves until that event is alone.
     async fn carry_group(
         &self,
         partition: PartitionId,
@@ -127,9 +128,15 @@ impl Carrier {
         let queue = usize::try_from(self.live.snapshot().config.buffers.events);
         let piece = queue.unwrap_or(usize::MAX).max(1);
         let mut results = Vec::with_capacity(count);
-        for piece in events.chunks(piece) {
+        let mut pieces: Vec<&[Event]> = events.chunks(piece).rev().collect();
+        while let Some(piece) = pieces.pop() {
             match self.carry_piece(partition, piece, cargo).await {
                 Ok(handed) => results.extend(handed),
+                Err(Refusal::TooLarge { .. }) if piece.len() > 1 => {
+                    let (first, second) = piece.split_at(piece.len() / 2);
+                    pieces.extend([second, first]);
+                }
+                Err(refusal @ Refusal::TooLarge { .. }) => results.push(Err(refusal)),
                 Err(refusal) => {
                     results.resize(count, Err(refusal));
                     break;
@@ -208,6 +215,7 @@ pub(crate) fn refusal(not_taken: NotTaken) -> Refusal {
     match not_taken {
         NotTaken::NotMine { .. } => Refusal::NoOwner { retry_after: BUSY_RETRY },
         NotTaken::Fenced { .. } => Refusal::LogUnavailable { retry_after: BUSY_RETRY },
+        NotTaken::TooLarge { bytes } => too_large(format_args!("{bytes} bytes")),
         NotTaken::Full { retry_after } => Refusal::Overloaded { retry_after },
         NotTaken::Log { why } => {
             tracing::debug!(%why, "events were not made durable");

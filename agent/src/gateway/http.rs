@@ -88,6 +88,7 @@ fn answered(answers: &[Answer]) -> Response {
         Sum::Accepted => (StatusCode::OK, lines).into_response(),
         Sum::Mixed => (StatusCode::MULTI_STATUS, lines).into_response(),
         Sum::Invalid => (StatusCode::BAD_REQUEST, lines).into_response(),
+        Sum::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, lines).into_response(),
         Sum::Overloaded { retry_after } => {
             (StatusCode::TOO_MANY_REQUESTS, retry(retry_after), lines).into_response()
         }

@@ -43,7 +43,9 @@ impl Hunts for Service {
             Sum::Unavailable { retry_after } => {
                 Err(unavailable("no owner, or the log cannot be written", retry_after))
             }
-            Sum::Accepted | Sum::Invalid | Sum::Mixed => Ok(Response::new(response(answers))),
+            Sum::Accepted | Sum::Invalid | Sum::TooLarge | Sum::Mixed => {
+                Ok(Response::new(response(answers)))
+            }
         }
     }
 

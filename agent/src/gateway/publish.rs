@@ -198,8 +198,8 @@ impl Gateway {
         for refusal in answers.iter().filter_map(|answer| answer.result.as_ref().err()) {
             let reason = refusal.code().to_ascii_lowercase();
             self.0.plane.metrics().refused.with_label_values(&[reason.as_str()]).inc();
-            if let Refusal::Invalid { problems } = refusal {
-                self.0.metrics.count_mistake(problems);
+            if refusal.retry_after().is_none() {
+                self.0.metrics.count_mistake(refusal.problems());
             }
         }
     }
@@ -215,6 +215,9 @@ impl Forward for Gateway {
         Box::pin(async move {
             let results = self.0.carrier.carry(events, Cargo::Outboxes).await;
             for refusal in results.iter().filter_map(|result| result.as_ref().err()) {
+                if let Refusal::TooLarge { problem } = refusal {
+                    tracing::error!(%problem, "a forwarded event is larger than the log takes");
+                }
                 if let Refusal::Invalid { problems } = refusal {
                     tracing::error!(?problems, "another node refuses a forwarded event");
                 }

@@ -35,6 +35,11 @@ pub enum NotTaken {
         /// When there will probably be room.
         retry_after: Duration,
     },
+    /// A record of it is larger than what the log takes; nothing was kept.
+    TooLarge {
+        /// How large.
+        bytes: usize,
+    },
     /// The log did not take it in in time, or at all. The same event ids may be sent again.
     Log {
         /// What went wrong.

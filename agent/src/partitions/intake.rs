@@ -10,7 +10,7 @@ use std::time::Duration;
 use broker::{AnyOwned, AnySubmitted, LogKind, Owned as _, Records};
 use config_schemas::Offset;
 use events::{Event, Vocabulary};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::abandoned::Abandoned;
@@ -54,6 +54,8 @@ struct Inner {
     troubled: AtomicBool,
     /// Whether the partition is left to the next owner as it is.
     leaves: AtomicBool,
+    /// The log says that the partition is not ours, which a worker without work would not hear.
+    told_off: Notify,
 }
 
 /// What has no outcome yet, and how fast that goes.
@@ -146,6 +148,7 @@ impl Intake {
             played: watch::Sender::new(Offset(0)),
             troubled: AtomicBool::new(false),
             leaves: AtomicBool::new(false),
+            told_off: Notify::new(),
         }))
     }
 
@@ -181,6 +184,11 @@ impl Intake {
         self.0.leaves.load(Ordering::Relaxed)
     }
 
+    /// Returns when the log has refused an append because the partition is not ours.
+    pub(crate) async fn told_off(&self) {
+        self.0.told_off.notified().await;
+    }
+
     pub(crate) async fn append(
         &self,
         events: Vec<Event>,
@@ -209,8 +217,15 @@ impl Intake {
         let (offsets, permit) = match tokio::time::timeout(limit, self.write(records, permit)).await
         {
             Ok(Ok(written)) => written,
-            Ok(Err(broker::Error::Fenced { by })) => return Err(NotTaken::Fenced { by }),
-            Ok(Err(broker::Error::Closed)) => return Err(NotTaken::NotMine { epoch: Some(epoch) }),
+            Ok(Err(broker::Error::Fenced { by })) => {
+                self.0.told_off.notify_one();
+                return Err(NotTaken::Fenced { by });
+            }
+            Ok(Err(broker::Error::Closed)) => {
+                self.0.told_off.notify_one();
+                return Err(NotTaken::NotMine { epoch: Some(epoch) });
+            }
+            Ok(Err(broker::Error::TooLarge { bytes })) => return Err(NotTaken::TooLarge { bytes }),
             Ok(Err(error)) => return Err(self.in_trouble(chain(&error))),
             Err(_) => return Err(self.in_trouble(format!("not durable within {limit:?}"))),
         };

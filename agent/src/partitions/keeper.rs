@@ -26,13 +26,18 @@ use crate::load::troubles::Troubles;
 
 /// Wait before a take-over or a hand-over that failed is tried again.
 pub(super) const RETRY: Duration = Duration::from_millis(200);
+/// The same after a worker was told that the partition is no longer its own: the record that says so
+/// is on its way, or there is none, as when a barrier of our own arrived late.
+pub(super) const RETRY_FENCED: Duration = Duration::from_secs(2);
 /// The same for damage that trying again does not mend: no crash loop, and no silence either.
-const RETRY_CORRUPT: Duration = Duration::from_secs(10);
+pub(super) const RETRY_CORRUPT: Duration = Duration::from_secs(10);
 /// Longest wait for a snapshot when the agent stops: well under the time that tasks are given.
 const LAST_SNAPSHOT: Duration = Duration::from_secs(5);
 
 /// What the orders of a watch say next.
 pub(super) type Orders = watch::Receiver<Option<Order>>;
+/// Tells when the log is another's.
+pub(super) type Lives = watch::Receiver<u64>;
 
 /// Keeps one partition.
 pub(crate) struct Keeper<M: Machine> {
@@ -103,7 +108,13 @@ impl<M: Machine> Keeper<M> {
     pub(crate) async fn run(&self, mut orders: Orders) {
         // Loaded for a move; whatever becomes of that, it stays true of its part of the log.
         let mut loaded = None;
+        let mut lives = self.context.log.lives();
         loop {
+            if lives.has_changed().unwrap_or_default() {
+                lives.mark_unchanged();
+                loaded = None;
+                self.forget();
+            }
             let order = orders.borrow_and_update().clone();
             let ended = match order {
                 None => {
@@ -111,13 +122,15 @@ impl<M: Machine> Keeper<M> {
                     return;
                 }
                 Some(Order::Warm { epoch, revision }) => {
-                    self.warm_up(&mut loaded, (epoch, revision), &mut orders).await
+                    let lives = lives.clone();
+                    self.warm_up(&mut loaded, (epoch, revision), lives, &mut orders).await
                 }
                 Some(Order::Serve { epoch, revision }) => {
-                    self.open_and_serve(loaded.take(), (epoch, revision), &mut orders).await
+                    let life = (loaded.take(), lives.clone());
+                    self.open_and_serve(life, (epoch, revision), &mut orders).await
                 }
                 Some(Order::HandOver { epoch, to, revision, .. }) => {
-                    self.let_go(epoch, &to, revision, &mut orders).await
+                    self.let_go((epoch, revision), &to, lives.clone(), &mut orders).await
                 }
             };
             let wait = ended.err();
@@ -134,6 +147,7 @@ impl<M: Machine> Keeper<M> {
         &self,
         loaded: &mut Option<Rebuilt<M>>,
         (epoch, revision): (Epoch, Revision),
+        mut lives: Lives,
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         let follow = async {
@@ -164,6 +178,7 @@ impl<M: Machine> Keeper<M> {
                 orders.mark_changed();
                 return Ok(());
             }
+            Ok(()) = lives.changed() => return Err(Duration::ZERO),
             failed = follow => failed,
         };
         failed.map_err(|error| {
@@ -176,14 +191,14 @@ impl<M: Machine> Keeper<M> {
     /// long to wait before trying again.
     async fn open_and_serve(
         &self,
-        loaded: Option<Rebuilt<M>>,
+        (loaded, lives): (Option<Rebuilt<M>>, Lives),
         (epoch, revision): (Epoch, Revision),
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         match self.open(loaded, epoch).await {
             Ok((owned, rebuilt)) => {
                 self.troubles().end(self.partition);
-                self.serve(owned, rebuilt, orders).await
+                self.serve(owned, rebuilt, lives, orders).await
             }
             Err(OpenError::Take(broker::Error::Superseded { holds, owner }))
                 if holds.is_last() || !holds.is_believable(Some(epoch)) =>
@@ -199,7 +214,8 @@ impl<M: Machine> Keeper<M> {
                     "the log knows a later epoch than etcd; raising the record");
                 let raised =
                     PartitionRecord::Own { owner: self.context.me.clone(), epoch: holds.next() };
-                self.replace(revision, &raised).await
+                // each try leaves something behind in the log
+                self.replace(revision, &raised).await.map_err(|_| RETRY_FENCED)
             }
             Err(OpenError::NoLog) => Err(RETRY),
             Err(error) => {
@@ -258,14 +274,14 @@ impl<M: Machine> Keeper<M> {
     /// reach etcd. If it does not now either, serving goes on: the record says that it is ours.
     async fn let_go(
         &self,
-        epoch: Epoch,
+        (epoch, revision): (Epoch, Revision),
         to: &Owner,
-        revision: Revision,
+        lives: Lives,
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         match self.hand_over(epoch, to, revision).await {
             Ok(()) => Ok(()),
-            Err(_) => self.open_and_serve(None, (epoch, revision), orders).await,
+            Err(_) => self.open_and_serve((None, lives), (epoch, revision), orders).await,
         }
     }
 
@@ -340,6 +356,13 @@ impl<M: Machine> Keeper<M> {
 
     pub(super) fn condemned(&self) -> Option<Condemned> {
         self.condemned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log is another's: nothing that is known of it is true.
+    fn forget(&self) {
+        self.set_taken(None);
+        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.condemned.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn set_door(&self, intake: Option<Intake>) {

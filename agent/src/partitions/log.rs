@@ -11,7 +11,7 @@ use broker::{AnyBroker, Embedded, EmbeddedOptions, KafkaBroker, KafkaOptions, Tu
 use config_schemas::documents::Meta;
 use config_schemas::{Broker, BrokerKind, HuntName};
 use futures::FutureExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::config::clients::RetuneKafka;
@@ -38,6 +38,8 @@ struct Inner {
     hunt: HuntName,
     opener: Opener,
     state: Mutex<State>,
+    /// How many open logs were given up.
+    lives: watch::Sender<u64>,
     /// Whoever connects to Kafka or changes how: one after the other.
     connecting: Semaphore,
 }
@@ -76,7 +78,8 @@ impl Log {
     /// The same, opened in a way of its own.
     pub fn opened_by(data_dir: PathBuf, hunt: HuntName, opener: Opener) -> Log {
         let (state, connecting) = (Mutex::default(), Semaphore::new(1));
-        Log(Arc::new(Inner { data_dir, hunt, opener, state, connecting }))
+        let lives = watch::Sender::new(0);
+        Log(Arc::new(Inner { data_dir, hunt, opener, state, lives, connecting }))
     }
 
     /// What takes the embedded log's settings over, live.
@@ -102,24 +105,41 @@ impl Log {
 
     /// The resource's id and kind are known. Out: when to call again, if the log cannot be opened.
     /// Calls before that change nothing. Kafka is opened by its settings, as soon as they are known.
+    /// A log that is open and is another life's or another cluster's is given up.
     pub(crate) fn know(&self, meta: &Meta, now: Instant) -> Option<Instant> {
         let (uid, kind) = (meta.uid.as_str(), meta.broker);
         let mut state = self.state();
         let life = Life { uid: uid.to_owned(), kind };
+        let connected = match &state.open {
+            Some(AnyBroker::Kafka(kafka)) => Some(kafka.cluster()),
+            _ => None,
+        };
+        let stays = stays(state.life.as_ref(), &life, connected, meta.cluster.as_deref());
+        let gone = state.open.take_if(|_| stays.is_err());
         if state.life.as_ref() != Some(&life) {
-            // a cluster is known by its settings, which may have come before
-            let kafka = state
-                .open
-                .take()
-                .filter(|open| kind == BrokerKind::Kafka && matches!(open, AnyBroker::Kafka(_)));
-            let tuning = state.tuning;
-            *state = State { tuning, life: Some(life), open: kafka, ..State::default() };
+            let (tuning, open) = (state.tuning, state.open.take());
+            *state = State { tuning, life: Some(life), open, ..State::default() };
+        }
+        if let Err(Some(why)) = stays {
+            tracing::error!(%why, "the connection to Kafka is given up");
+            state.failed = Some(Failed { why, pause: RETRY_MAX, again: now + RETRY_MAX });
         }
         state.cluster.clone_from(&meta.cluster);
-        match kind {
+        let again = match kind {
             BrokerKind::Embedded => self.open(&mut state, uid, now),
             BrokerKind::Kafka => None,
+        };
+        drop(state);
+        if gone.is_some() {
+            self.0.lives.send_modify(|lives| *lives += 1);
         }
+        again
+    }
+
+    /// Changes whenever an open log is given up: whoever works on it begins anew, and where it was
+    /// Kafka, it has to be connected again though no setting has changed.
+    pub fn lives(&self) -> watch::Receiver<u64> {
+        self.0.lives.subscribe()
     }
 
     /// Why the log is not open, if that was tried.
@@ -179,6 +199,14 @@ impl Log {
             }
         };
         let mut state = self.state();
+        // it may have been bound to another meanwhile
+        let done = done.and_then(|connected| {
+            let cluster = connected.as_ref().map(KafkaBroker::cluster);
+            match elsewhere(cluster, state.cluster.as_deref()) {
+                Some(why) => Err(why),
+                None => Ok(connected),
+            }
+        });
         match done {
             Ok(connected) => {
                 if let Some(kafka) = connected {
@@ -203,6 +231,33 @@ impl Log {
     }
 }
 
+/// Whether an open log is still the hunt's, where Kafka is `connected` to a cluster, and the operator
+/// has found the hunt's topics in the `bound` one. The error says why not, if it is a trouble. What a
+/// process remembers of topics is not true of those of another life. Before the first life is known
+/// a cluster may be connected to already, by its settings.
+fn stays(
+    before: Option<&Life>,
+    life: &Life,
+    connected: Option<&str>,
+    bound: Option<&str>,
+) -> Result<(), Option<String>> {
+    let same = match before {
+        Some(before) => before == life,
+        None => connected.is_none() || life.kind == BrokerKind::Kafka,
+    };
+    if !same {
+        return Err(None);
+    }
+    elsewhere(connected, bound).map_or(Ok(()), |why| Err(Some(why)))
+}
+
+/// What is wrong with being connected to a cluster, if anything is.
+fn elsewhere(connected: Option<&str>, bound: Option<&str>) -> Option<String> {
+    let (connected, bound) =
+        connected.zip(bound).filter(|(connected, bound)| connected != bound)?;
+    Some(format!("this agent reached cluster {connected}, and the hunt's topics are in {bound}"))
+}
+
 #[cfg(test)]
 impl Log {
     /// The open log, where it is embedded.
@@ -211,5 +266,35 @@ impl Log {
             Some(AnyBroker::Embedded(embedded)) => Some(embedded),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_of_another_life_or_another_cluster_is_given_up() {
+        let life = |(uid, kind): (&str, BrokerKind)| Life { uid: uid.to_owned(), kind };
+        let check = |before: Option<(&str, BrokerKind)>, now, clusters, stay| {
+            let (connected, bound): (Option<&str>, Option<&str>) = clusters;
+            let told = stays(before.map(life).as_ref(), &life(now), connected, bound);
+            let trouble = told.as_ref().is_err_and(Option::is_some);
+            assert_eq!((told.is_ok(), trouble), stay, "{before:?} {now:?} {clusters:?}: {told:?}");
+        };
+        let (kafka, embedded) = (BrokerKind::Kafka, BrokerKind::Embedded);
+        let (stays, goes, troubles) = ((true, false), (false, false), (false, true));
+        let there = (Some("x"), Some("x"));
+        check(None, ("1", kafka), (Some("x"), None), stays);
+        check(None, ("1", kafka), there, stays);
+        check(None, ("1", embedded), (Some("x"), None), goes);
+        check(None, ("1", embedded), (None, None), stays);
+        check(Some(("1", kafka)), ("1", kafka), there, stays);
+        check(Some(("1", kafka)), ("1", kafka), (Some("x"), None), stays);
+        check(Some(("1", kafka)), ("1", kafka), (None, Some("x")), stays);
+        check(Some(("1", kafka)), ("2", kafka), there, goes);
+        check(Some(("1", embedded)), ("2", embedded), (None, None), goes);
+        check(Some(("1", kafka)), ("1", kafka), (Some("x"), Some("y")), troubles);
+        check(None, ("1", kafka), (Some("x"), Some("y")), troubles);
     }
 }

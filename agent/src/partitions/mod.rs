@@ -6,6 +6,7 @@ mod abandoned;
 pub mod answer;
 mod backlog;
 mod dead_letters;
+mod deciding;
 mod flight;
 mod foreign;
 mod intake;
@@ -24,6 +25,8 @@ mod trial;
 mod warmth;
 mod worker;
 
+#[cfg(test)]
+mod again_tests;
 #[cfg(test)]
 mod backlog_tests;
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::dead_letters::Condemned;
 use super::intake::Intake;
-use super::keeper::{Keeper, Orders, RETRY};
+use super::keeper::{Keeper, Lives, Orders, RETRY, RETRY_CORRUPT, RETRY_FENCED};
 use super::outbox::Outbox;
 use super::ownership::Order;
 use super::rebuild::Rebuilt;
@@ -55,6 +55,7 @@ impl<M: Machine> Keeper<M> {
         &self,
         owned: AnyOwned,
         rebuilt: Rebuilt<M>,
+        mut lives: Lives,
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         let log = self.context.log.broker().ok_or(RETRY)?;
@@ -93,7 +94,9 @@ impl<M: Machine> Keeper<M> {
         self.context.metrics.served.inc();
         tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "serving");
         let ended = tokio::select! {
+            Ok(()) = lives.changed() => Err(Duration::ZERO),
             end = worker.run() => self.worker_ended(end, orders),
+            () = intake.told_off() => self.worker_ended(WorkerEnd::Fenced, orders),
             () = outbox.run() => Ok(()),
             () = intake.count_lag() => Ok(()),
             () = keeping.run::<M>(&owned, asked, &self.context.snapshots) => Ok(()),
@@ -111,17 +114,20 @@ impl<M: Machine> Keeper<M> {
 
     fn worker_ended(&self, end: WorkerEnd, orders: &mut Orders) -> Result<(), Duration> {
         match end {
-            // Somebody newer owns it, and the records will say so; or we closed the log ourselves to
-            // hand over, and the worker, which had a delivery to note, saw it first: that order stands.
-            WorkerEnd::Fenced => {
-                if matches!(*orders.borrow(), Some(Order::HandOver { .. })) {
-                    orders.mark_changed();
-                }
+            // We closed the log ourselves to hand over, and the worker, which had a delivery to note,
+            // saw it first: that order stands.
+            WorkerEnd::Fenced if matches!(*orders.borrow(), Some(Order::HandOver { .. })) => {
+                orders.mark_changed();
                 Ok(())
             }
+            // Somebody newer owns it, and the record will say so. If it goes on to say that it is
+            // ours, it is taken again, which tells whose it is.
+            WorkerEnd::Fenced => Err(RETRY_FENCED),
             WorkerEnd::Failed(error) => {
                 self.troubles().begin(self.partition, chain(&error));
-                Err(RETRY)
+                // the same batch is too large again, until a setting or a topic is put back
+                let same = matches!(error, broker::Error::TooLarge { .. });
+                Err(if same { RETRY_CORRUPT } else { RETRY })
             }
             WorkerEnd::Poisoned(condemned) => {
                 let Condemned { offset, why } = &condemned;

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::dead_letters::{Condemned, put_dead_letters};
+use super::deciding::{Deciding, not_taken, parts};
 use super::flight::{Flight, landing};
-use super::foreign;
 use super::intake::Intake;
 use super::outbox::Outbox;
 use super::snapshots::{Asked, Copied};
@@ -224,28 +224,41 @@ impl<M: Machine> Worker<M> {
     /// spent on deciding.
     async fn play(&mut self, batch: &[Record], running: &Running) -> Result<Duration, WorkerEnd> {
         let started = Instant::now();
-        let rules = M::rules(&running.config.rules);
         let stamp = self.stamp(running);
+        let deciding = Deciding::<M> {
+            rules: M::rules(&running.config.rules),
+            config: &running.config,
+            stamp,
+            condemned: self.condemned.clone(),
+            now_millis: telemetry::clock::now_millis(),
+        };
         let mut records = Records::new();
-        let (mut forwards, mut dead) = (Vec::new(), Vec::new());
+        let (mut forwards, mut dead, mut places) = (Vec::new(), Vec::new(), Vec::new());
         for record in batch {
-            let Some(mut outcome) = self.decide(record, &rules, (stamp, running)) else {
-                continue;
-            };
+            let Some(mut outcome) = deciding.outcome(record, &self.state) else { continue };
             if let Err(panicked) = self.fold(&mut outcome, stamp) {
                 let (offset, why) = (record.offset, panicked.to_string());
                 let event = Condemned { offset, why };
                 return Err(self.poisoned(records, running.version, event).await);
             }
             if let Outcome::DeadLetter { why } = &outcome.outcome {
+                self.metrics.poison.inc();
                 dead.push((record, why.clone()));
             }
             forwards.extend(outcome.forwards.iter().cloned());
+            let before = records.bytes();
             records.push_with(|into| outcome.encode(into));
+            places.push((record.offset, records.bytes() - before));
         }
         let decided = started.elapsed();
         put_dead_letters(&self.owned, &dead, stamp).await;
-        self.submit(records, forwards, running.version).await?;
+        let submitted = self.submit(records, forwards, running.version).await;
+        submitted.map_err(|end| match end {
+            // the client goes by another bound than the configuration yet
+            WorkerEnd::Failed(broker::Error::TooLarge { bytes }) => not_taken(bytes, &places)
+                .map_or(WorkerEnd::Failed(broker::Error::TooLarge { bytes }), WorkerEnd::Poisoned),
+            end => end,
+        })?;
         Ok(decided)
     }
 
@@ -256,7 +269,6 @@ impl<M: Machine> Worker<M> {
         if let (Err(panicked), Some(offset)) = (tried, outcome.source_offset) {
             let (id, why) = (outcome.event_id.clone(), panicked.to_string());
             tracing::error!(partition = %stamp.partition, %offset, %why, "an event is a dead letter");
-            self.metrics.poison.inc();
             if let Some(letter) = self.state.dead_letter(offset, id, &why, outcome.at_millis, stamp)
             {
                 *outcome = letter;
@@ -283,73 +295,22 @@ impl<M: Machine> Worker<M> {
         WorkerEnd::Poisoned(event)
     }
 
-    /// What becomes of one record of the event log; `None` if that is known already.
-    fn decide(
-        &self,
-        record: &Record,
-        rules: &M::Rules,
-        (stamp, running): (Stamp, &Running),
-    ) -> Option<OutcomeRecord> {
-        let condemned = self.condemned.as_ref().filter(|it| it.offset == record.offset);
-        let event = match foreign::is_json(&record.payload) {
-            true => self.foreign(record, running),
-            false => Event::decode(&record.payload).map_err(|error| error.to_string()),
-        };
-        let outcome = match (event, condemned) {
-            (Ok(event), None) => return self.played(record.offset, &event, rules, stamp),
-            (Ok(event), Some(Condemned { why, .. })) => {
-                let (id, at) = (Some(event.id), event.received_millis);
-                self.state.dead_letter(record.offset, id, why, at, stamp)
-            }
-            (Err(error), _) => {
-                let at = telemetry::clock::now_millis();
-                self.state.dead_letter(record.offset, None, &error, at, stamp)
-            }
-        };
-        self.metrics.poison.inc();
-        outcome
-    }
-
-    /// An event that did not come by a gateway.
-    fn foreign(&self, record: &Record, running: &Running) -> Result<Event, String> {
-        let place = foreign::Place {
-            partition: self.owned.partition(),
-            offset: record.offset,
-            partitions: u32::try_from(running.config.partitions.count).unwrap_or(u32::MAX),
-        };
-        let now = telemetry::clock::now_millis();
-        foreign::read(&record.payload, &M::vocabulary(), place, now)
-    }
-
-    fn played(
-        &self,
-        offset: Offset,
-        event: &Event,
-        rules: &M::Rules,
-        stamp: Stamp,
-    ) -> Option<OutcomeRecord> {
-        let outcome = self.state.decide(offset, event, rules, stamp)?;
-        if matches!(outcome.outcome, Outcome::DeadLetter { .. }) {
-            self.metrics.poison.inc();
-        }
-        Some(outcome)
-    }
-
     async fn note_deliveries(&mut self) -> Result<(), WorkerEnd> {
         let delivered = self.outbox.delivered();
         if delivered.is_empty() {
             return Ok(());
         }
         let running = self.live.load().clone();
-        let stamp = self.stamp(&running);
-        let record: OutcomeRecord =
-            PartitionState::<M>::delivered(delivered, telemetry::clock::now_millis(), stamp);
-        self.state.fold(&record);
-        if let Some(trial) = &mut self.trial {
-            trial.note(&record);
-        }
+        let (stamp, now) = (self.stamp(&running), telemetry::clock::now_millis());
         let mut records = Records::new();
-        records.push_with(|into| record.encode(into));
+        for part in parts(delivered, running.config.record_bytes_max()) {
+            let record: OutcomeRecord = PartitionState::<M>::delivered(part, now, stamp);
+            self.state.fold(&record);
+            if let Some(trial) = &mut self.trial {
+                trial.note(&record);
+            }
+            records.push_with(|into| record.encode(into));
+        }
         self.submit(records, Vec::new(), running.version).await
     }
 

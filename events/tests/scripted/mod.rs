@@ -24,6 +24,8 @@ pub(crate) enum Does {
     PanicDeciding,
     /// Decides on something that it panics on when it folds that.
     PanicFolding,
+    /// Has much to say.
+    Talk,
     /// Has more to say than any log keeps.
     TalkTooMuch,
     /// Forwards an event that has no key.
@@ -90,6 +92,9 @@ impl Machine for Scripted {
         }
         if does(Does::PanicFolding) {
             return custom(UNFOLDABLE.to_owned());
+        }
+        if does(Does::Talk) {
+            return custom("x".repeat(6_000));
         }
         if does(Does::TalkTooMuch) {
             return custom("x".repeat(OUTCOME_BYTES_MAX + 1));

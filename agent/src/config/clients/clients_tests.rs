@@ -21,7 +21,7 @@ use serde_json::json;
 use store::sim::SimEtcd;
 use store::{Store, StoreOptions};
 use telemetry::tasks::Tasks;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Clients, Decision, RetuneKafka, clients};
 use crate::core::{self, Core, CoreOptions, Logs};
@@ -90,6 +90,7 @@ fn password(wanted: &Result<KafkaOptions, Vec<String>>) -> &str {
 struct Alone {
     clients: Clients,
     calls: mpsc::Receiver<Call>,
+    lives: watch::Sender<u64>,
     folder: tempfile::TempDir,
     tasks: Tasks,
 }
@@ -100,9 +101,10 @@ impl Alone {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), Tasks::default());
         let at = Some(folder.path().to_owned());
         let node = NodeName::new("a").unwrap();
-        let (clients, keeper) = clients(config, &hunt(), &node, at, retune);
+        let lives = watch::Sender::new(0);
+        let (clients, keeper) = clients(config, &hunt(), &node, at, (retune, lives.subscribe()));
         tasks.spawn("kafka", keeper.run(tasks.stopping()));
-        Alone { clients, calls, folder, tasks }
+        Alone { clients, calls, lives, folder, tasks }
     }
 
     async fn decided(&self, number: u64, outcome: Result<(), &str>) {
@@ -189,6 +191,9 @@ async fn what_fails_is_tried_again_until_it_works() {
     alone.decided(1, Ok(())).await;
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(alone.calls.try_recv().is_err(), "what works is left alone");
+    // the hunt turned out to be in another cluster
+    alone.lives.send_modify(|lives| *lives += 1);
+    drop(next(&mut alone.calls).await.answer(Ok(())));
     alone.tasks.finish().await;
 }
 
@@ -244,7 +249,8 @@ impl Whole {
         keep(folder.path(), "pa55");
         let (kafka, calls) = retune();
         let secrets = Some(folder.path().to_owned());
-        let logs = Logs { embedded: Arc::new(|_| ()), kafka, secrets };
+        let lives = watch::channel(0).1;
+        let logs = Logs { embedded: Arc::new(|_| ()), kafka, lives, secrets };
         let me = Owner { node: NodeName::new("a").unwrap(), incarnation: "1".to_owned() };
         let options = CoreOptions {
             hunt: hunt(),

@@ -47,6 +47,8 @@ pub(super) struct Course {
     wish: Option<(u64, Target)>,
     /// The attempt under way.
     busy: Option<(u64, Target)>,
+    /// Whether what it reaches was given up before it ended.
+    stale: bool,
     last: Option<Attempt>,
     decision: Option<Decision>,
 }
@@ -94,6 +96,9 @@ impl Course {
     /// How the attempt under way ended.
     pub(super) fn ended(&mut self, outcome: Result<(), String>, now: Instant) {
         let Some((number, target)) = self.busy.take() else { return };
+        if std::mem::take(&mut self.stale) {
+            return;
+        }
         let before = self.last.take().filter(|last| last.target == target);
         let (outcome, healing) = match &target {
             Target::Broken(problems) => (Err(problems.join("; ")), false),
@@ -107,6 +112,13 @@ impl Course {
         self.decision = Some(Decision { number, outcome: outcome.clone() });
         self.last = Some(Attempt { target, outcome, retry });
         self.decide();
+    }
+
+    /// What was reached was given up: it is tried again, although nobody wants anything else. What has
+    /// been decided stays so meanwhile.
+    pub(super) fn given_up(&mut self) {
+        self.stale = self.busy.is_some();
+        self.last = None;
     }
 
     /// The newest decision.
@@ -266,6 +278,27 @@ mod tests {
         case.tries(1, &reach("a"));
         case.ended(1, Ok(()));
         case.decided(3, Ok(()));
+    }
+
+    #[test]
+    fn what_was_given_up_is_reached_for_again_though_the_wish_is_the_same() {
+        let mut case = Case::new();
+        case.want(1, &reach("a"));
+        case.tries(0, &reach("a"));
+        case.ended(0, Ok(()));
+        case.waits(1, None);
+        case.course.given_up();
+        case.decided(1, Ok(()));
+        case.tries(1, &reach("a"));
+        // this attempt began before the next is given up, and says nothing about it
+        case.course.given_up();
+        case.waits(1, None);
+        case.ended(2, Err("no"));
+        case.decided(1, Ok(()));
+        case.tries(2, &reach("a"));
+        case.ended(3, Err("another cluster"));
+        case.decided(1, Err("another cluster"));
+        case.waits(3, Some(4));
     }
 
     #[test]

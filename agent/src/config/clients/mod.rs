@@ -59,19 +59,22 @@ pub struct Keeper {
     /// Where Secrets are.
     folder: Option<PathBuf>,
     retune: RetuneKafka,
+    /// Changes when what was taken over was given up.
+    lives: watch::Receiver<u64>,
     wishes: watch::Receiver<Wish>,
     decisions: watch::Sender<Decision>,
     course: Course,
     found: Found,
 }
 
-/// Starts with what `config` wants. Nothing is wanted yet where the hunt is kept elsewhere.
+/// Starts with what `config` wants. Nothing is wanted yet where the hunt is kept elsewhere. Whoever is
+/// asked with `retune` says by `lives` that he has given up what he had.
 pub fn clients(
     config: &Config,
     hunt: &HuntName,
     node: &NodeName,
     folder: Option<PathBuf>,
-    retune: RetuneKafka,
+    (retune, lives): (RetuneKafka, watch::Receiver<u64>),
 ) -> (Clients, Keeper) {
     let number = u64::from(config.broker.kind == BrokerKind::Kafka);
     let first = Wish { number, config: Arc::new(config.clone()) };
@@ -82,6 +85,7 @@ pub fn clients(
         client_id: format!("treasurehunt.{}.{}.{node}", hunt.namespace, hunt.name),
         folder,
         retune,
+        lives,
         wishes: wanted,
         decisions: decided,
         course: Course::default(),
@@ -139,6 +143,7 @@ impl Keeper {
             };
             tokio::select! {
                 () = stop.cancelled() => return,
+                Ok(()) = self.lives.changed() => self.course.given_up(),
                 outcome = ended(&mut attempt) => {
                     self.course.ended(outcome, Instant::now());
                     self.tell();

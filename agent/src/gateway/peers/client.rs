@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Request, Status};
 
 use super::pass::PASS;
-use crate::gateway::answer::Refusal;
+use crate::gateway::answer::{Refusal, too_large};
 use crate::gateway::bounds::{MAP_REVISION, PEER_BATCH_BYTES_MAX, RETRY_AFTER_MS};
 use crate::gateway::delivery::{Attempt, Away};
 use crate::partitions::answer::Accepted;
@@ -127,15 +127,21 @@ fn read_rejected(rejected: v1::Rejected) -> Refusal {
     let retry_after = Duration::from_millis(rejected.retry_after_millis);
     match rejected.code() {
         Code::Invalid => {
-            let read = |problem: v1::Problem| {
-                events::Problem::new(&problem.field, problem.value, problem.allowed)
-            };
-            Refusal::Invalid { problems: rejected.problems.into_iter().map(read).collect() }
+            let problems = rejected.problems.into_iter().map(read_problem);
+            Refusal::Invalid { problems: problems.collect() }
+        }
+        Code::TooLarge => {
+            let [problem] = <[_; 1]>::try_from(rejected.problems).unwrap_or_default();
+            Refusal::TooLarge { problem: read_problem(problem) }
         }
         Code::Overloaded => Refusal::Overloaded { retry_after },
         Code::NoOwner => Refusal::NoOwner { retry_after },
         Code::LogUnavailable | Code::Unspecified => Refusal::LogUnavailable { retry_after },
     }
+}
+
+fn read_problem(problem: v1::Problem) -> events::Problem {
+    events::Problem::new(&problem.field, problem.value, problem.allowed)
 }
 
 /// What a refused call means for its events, by the codes of treasurehunt.v1.
@@ -151,6 +157,7 @@ fn read_status(status: &Status) -> Attempt<BatchResults> {
             let retry_after = retry_after.unwrap_or(RETRY_AFTER);
             Attempt::Over(Err(Refusal::Overloaded { retry_after }))
         }
+        Code::OutOfRange => Attempt::Over(Err(too_large(status.message()))),
         // Another hunt, or the same in another life: what we know of it is about to change.
         Code::NotFound | Code::Unauthenticated => Attempt::Away(Away::default()),
         Code::Unavailable if never_connected(status) => Attempt::Away(Away::default()),
@@ -221,6 +228,7 @@ mod tests {
         check(Code::Internal, &[], away(true, None));
         check(Code::NotFound, &[], away(false, None));
         check(Code::Unauthenticated, &[], away(false, None));
+        check(Code::OutOfRange, &[], refused(too_large("said")));
         check(
             Code::Unimplemented,
             &[],

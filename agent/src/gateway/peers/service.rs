@@ -31,6 +31,10 @@ impl Peers for Service {
             Err(receive::Refused::Events(Refusal::Overloaded { retry_after })) => {
                 Err(overloaded(retry_after))
             }
+            // Nobody can tell which of them it is but who hands over fewer.
+            Err(receive::Refused::Events(Refusal::TooLarge { problem })) => {
+                Err(Status::out_of_range(problem.value))
+            }
             Err(receive::Refused::Events(refusal)) => {
                 let retry_after = refusal.retry_after().unwrap_or(BUSY_RETRY);
                 Err(unavailable("the log cannot be written", retry_after))
