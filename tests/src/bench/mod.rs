@@ -66,8 +66,12 @@ pub enum Figure {
     KafkaPlay,
     /// On Kafka: what a swap of producer or consumer costs under load.
     KafkaSwaps,
+    /// On Kafka: a thousand retunes of all kinds under load, some of them impossible.
+    KafkaRetunes,
     /// On Kafka: a broker that dies under load.
     KafkaKilled,
+    /// On Kafka: a partition with a hundred thousand keys that moves.
+    KafkaMoved,
     /// On Kafka: a hunt that is changed while it is played.
     KafkaLive,
 }
@@ -86,7 +90,14 @@ impl Figure {
     /// The figures of a broker.
     #[must_use]
     pub fn all(on: On) -> Vec<Figure> {
-        let kafka = [Figure::KafkaPlay, Figure::KafkaSwaps, Figure::KafkaKilled, Figure::KafkaLive];
+        let kafka = [
+            Figure::KafkaPlay,
+            Figure::KafkaSwaps,
+            Figure::KafkaRetunes,
+            Figure::KafkaKilled,
+            Figure::KafkaMoved,
+            Figure::KafkaLive,
+        ];
         match on {
             On::Kafka => kafka.to_vec(),
             On::Embedded => {
@@ -144,7 +155,9 @@ impl Figure {
             Figure::Overload => overload::take(setting, rows).await,
             Figure::KafkaPlay => kafka::play::take(setting, rows).await,
             Figure::KafkaSwaps => kafka::swaps::take(setting, rows).await,
+            Figure::KafkaRetunes => kafka::retunes::take(setting, rows).await,
             Figure::KafkaKilled => kafka::killed::take(setting, rows).await,
+            Figure::KafkaMoved => kafka::moved::take(setting, rows).await,
             Figure::KafkaLive => kafka::live::take(setting, rows).await,
         }
     }

@@ -6,7 +6,7 @@
 //! load and health, `burst` the one about twenty times the load, `kafka` those about a cluster, which
 //! are a tour of their own. They use `stream`, the players who
 //! play meanwhile, `verdict`, which has what became of their events judged, `slow`, an agent that
-//! is slowed, and `examples`, which applies them. I/O.
+//! is slowed, `examples`, which applies them, and `promised`, bounds on a loaded machine. I/O.
 
 mod burst;
 mod config;
@@ -15,6 +15,7 @@ mod faults;
 mod kafka;
 mod loads;
 mod moves;
+mod promised;
 mod slow;
 mod stream;
 mod tour;

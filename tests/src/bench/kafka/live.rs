@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use config_schemas::documents::{Ack, Outcome};
 use crds::ConditionKind;
 use hunt::load::report::Report;
 use servers::KafkaCluster;
@@ -118,17 +119,27 @@ async fn edited(setting: &Setting, world: &World, rows: &mut Vec<Row>) -> anyhow
     judged(&report, rows)
 }
 
+/// Every agent runs everything up to that revision.
 async fn acked(world: &World, revision: u64) -> anyhow::Result<()> {
     for agent in &world.agents {
-        loop {
-            let ack = world.ack(&agent.name).await?;
-            if ack.revision.is_some_and(|acked| acked.get() >= revision) {
-                break;
-            }
+        while !runs(&world.ack(&agent.name).await?, revision).context(agent.name.clone())? {
             sleep(LOOK).await;
         }
     }
     Ok(())
+}
+
+/// Whether the ack's agent runs everything up to that revision; an error if it has heard of it and
+/// runs something else.
+fn runs(ack: &Ack, revision: u64) -> anyhow::Result<bool> {
+    if ack.revision.is_none_or(|acked| acked.get() < revision) {
+        return Ok(false);
+    }
+    ensure!(ack.refused_count == 0, "refuses {:?}", ack.refused);
+    for (section, outcome) in &ack.sections {
+        ensure!(*outcome == Outcome::InEffect, "{section}: {outcome:?}");
+    }
+    Ok(true)
 }
 
 /// A topic's configuration, from the resource to what Kafka says when asked again.
@@ -161,4 +172,34 @@ fn judged(report: &Report, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let wrong = checked.findings.len() as f64;
     rows.push(Row::new("events lost, doubled or out of order meanwhile", wrong, "").at_most(0.0));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use config_schemas::Revision;
+
+    use super::*;
+
+    #[test]
+    fn an_ack_is_effect_only_when_nothing_is_rejected_or_refused() {
+        let check = |acked: u64, outcome: Outcome, refused_count, expected: Option<bool>| {
+            let ack = Ack {
+                format: 1,
+                incarnation: "life".to_owned(),
+                generation: None,
+                revision: Revision::new(acked),
+                hash: String::new(),
+                sections: [("producer".to_owned(), outcome)].into(),
+                refused: Vec::new(),
+                refused_count,
+            };
+            assert_eq!(runs(&ack, 7).ok(), expected, "{ack:?}");
+        };
+        let rejected = || Outcome::Rejected { reason: "nobody answers".to_owned() };
+        check(6, Outcome::InEffect, 0, Some(false));
+        check(6, rejected(), 0, Some(false));
+        check(7, Outcome::InEffect, 0, Some(true));
+        check(7, rejected(), 0, None);
+        check(7, Outcome::InEffect, 1, None);
+    }
 }

@@ -4,7 +4,10 @@
 pub(super) mod killed;
 pub(super) mod live;
 mod load;
+pub(super) mod moved;
 pub(super) mod play;
+mod readers;
+pub(super) mod retunes;
 pub(super) mod swaps;
 
 use anyhow::Context as _;

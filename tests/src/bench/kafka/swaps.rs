@@ -1,20 +1,17 @@
 //! Clients that are replaced under 20,000 records a second: how long a swap shuts the way into a
 //! partition, beside what the same load waits for its acknowledgements with nothing else going on;
-//! and how soon a reader has the first record of the new consumer. I/O.
+//! and how soon readers at that pace have the first record of the new consumer. I/O.
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use broker::KafkaBroker;
 use broker::kafka::{ClientSettings, Compression};
-use broker::{Broker as _, KafkaBroker, KafkaReader, LogKind, Reader as _};
-use config_schemas::{Offset, PartitionId};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::super::numbers::{millis, rank};
 use super::super::{Row, Setting};
 use super::load::{Load, judged};
+use super::readers::Readers;
 use super::{cluster, take as take_partition, topics};
 
 const PARTITIONS: u32 = 16;
@@ -22,8 +19,9 @@ const RATE: u64 = 20_000;
 const SWAPS: usize = 60;
 const STEADY: Duration = Duration::from_secs(15);
 const BETWEEN: Duration = Duration::from_millis(300);
-/// Read at once.
-const READ_BYTES: usize = 64 << 10;
+/// About five records each time on each partition: 20,000 a second together, for longer than all
+/// swaps take. From what is there, so that nobody waits for a record that has not come yet.
+const READ: (usize, Duration) = (1_000, Duration::from_millis(4));
 
 pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let cluster = cluster().await?;
@@ -34,7 +32,6 @@ pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> an
         partitions.push(take_partition(&broker, partition, 1).await?);
     }
     let load = Load::start(partitions, RATE);
-    let readers = Readers::start(&broker);
     sleep(setting.lasting(STEADY) / 3).await;
     let steady_from = Instant::now();
     sleep(setting.lasting(STEADY)).await;
@@ -49,13 +46,14 @@ pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> an
     }
     let steady_again = Instant::now();
     sleep(setting.lasting(STEADY)).await;
+    let (answers, sent) = load.stop().await?;
+    let readers = Readers::paced(&broker, PARTITIONS, READ);
     for round in 0..setting.scaled(SWAPS) {
         let settings = consumed(round);
         broker.retune(options.connection.clone(), settings).await?;
         sleep(BETWEEN).await;
     }
     let after = readers.stop().await?;
-    let (answers, sent) = load.stop().await?;
     let steady: Vec<f64> = answers
         .iter()
         .filter(|one| {
@@ -90,48 +88,6 @@ pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> an
         rows.push(Row::new(format!("of them {what}"), count as f64, "").at_most(0.0));
     }
     Ok(())
-}
-
-/// Readers of all partitions, as workers read.
-struct Readers {
-    stop: CancellationToken,
-    tasks: JoinSet<anyhow::Result<Vec<f64>>>,
-}
-
-impl Readers {
-    fn start(broker: &KafkaBroker) -> Readers {
-        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        for partition in (0..PARTITIONS).map(PartitionId) {
-            let reader = broker.reader(partition, LogKind::Outcomes);
-            tasks.spawn(switches(reader, stop.clone()));
-        }
-        Readers { stop, tasks }
-    }
-
-    /// What they saw of swaps, in milliseconds; an error if one could not read on.
-    async fn stop(mut self) -> anyhow::Result<Vec<f64>> {
-        self.stop.cancel();
-        let mut all = Vec::new();
-        while let Some(ended) = self.tasks.join_next().await {
-            all.extend(ended?.context("a reader")?);
-        }
-        Ok(all)
-    }
-}
-
-/// Reads on until stopped; how long each swap kept the next record from it, in milliseconds.
-async fn switches(mut reader: KafkaReader, stop: CancellationToken) -> anyhow::Result<Vec<f64>> {
-    let (mut next, mut seen, mut all) = (Offset(0), None, Vec::new());
-    loop {
-        let more = stop.run_until_cancelled(reader.wait_beyond(next)).await;
-        let Some(more) = more else { return Ok(all) };
-        more?;
-        next = reader.read(next, READ_BYTES).await?.next;
-        if reader.last_switch() != seen {
-            seen = reader.last_switch();
-            all.extend(seen.map(|switch| millis(switch.after)));
-        }
-    }
 }
 
 fn produced(round: usize) -> ClientSettings {

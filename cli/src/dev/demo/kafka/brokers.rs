@@ -1,10 +1,13 @@
 //! The step about a broker that is killed and comes back. I/O.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::described::Topic;
 use super::{LOOK_AGAIN, TOPICS_LIMIT, Topics, declared, described};
 use crate::dev::demo::faults::{EVENTS, EVENTS_LIMIT, begin, pid};
+use crate::dev::demo::promised::promised;
 use crate::dev::demo::tour::{Seen, Tour};
 use crate::dev::demo::verdict::judged;
 use crate::dev::up::example;
@@ -12,6 +15,9 @@ use crate::dev::world::{World, until};
 use crate::failure::Failure;
 use crate::shown::elapsed;
 
+/// From a broker's death until every partition takes events again: the others hear of it after 2 s,
+/// and every partition waits for that.
+const SERVED_LIMIT: Duration = Duration::from_secs(5);
 /// The broker that dies.
 const VICTIM: &str = "kafka-2";
 
@@ -43,6 +49,7 @@ pub(in crate::dev::demo) async fn broker_dies(world: &World, tour: &mut Tour) {
         if partitions < all {
             return Err(Failure::failed(format!("{partitions} of {all} partitions served again")));
         }
+        kept_to(took, promised(SERVED_LIMIT))?;
         let what = format!(
             "every partition took events again after at most {}; every replica was in sync {} \
              after the broker's start\n{}",
@@ -55,8 +62,29 @@ pub(in crate::dev::demo) async fn broker_dies(world: &World, tour: &mut Tour) {
     tour.step("a broker killed and back", &command, work).await;
 }
 
+fn kept_to(took: Duration, limit: Duration) -> Result<(), Failure> {
+    if took <= limit {
+        return Ok(());
+    }
+    let (took, limit) = (elapsed(took), elapsed(limit));
+    Err(Failure::failed(format!("a partition took events again only after {took}, not {limit}")))
+}
+
 /// A topic with a replica that does not have all records.
 fn lagging(topics: &Topics) -> Option<&str> {
     let lags = |topic: &Topic| topic.replicas != topic.in_sync;
     topics.iter().find(|(_, topic)| lags(topic)).map(|(name, _)| name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_serves_too_late_fails_the_step() {
+        let second = Duration::from_secs(1);
+        assert!(kept_to(5 * second, 5 * second).is_ok());
+        let failure = kept_to(6 * second, 5 * second).unwrap_err();
+        assert!(failure.message.contains("only after 6"), "{}", failure.message);
+    }
 }
