@@ -206,7 +206,10 @@ async fn all_take(probes: &Probes, since: Instant) -> anyhow::Result<()> {
 }
 
 /// Asks until it is so; the last answer when it never is.
-async fn soon(what: &str, mut look: impl AsyncFnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub(super) async fn soon(
+    what: &str,
+    mut look: impl AsyncFnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + LIMIT;
     loop {
         match look().await {
@@ -281,7 +284,7 @@ fn accepting_again(seen: &Seen, times: &Times) -> Duration {
 }
 
 /// Reads all outcomes until none is missing, and counts what is wrong.
-async fn judged(world: &World, seen: &Seen, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+pub(super) async fn judged(world: &World, seen: &Seen, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let deadline = Instant::now() + LIMIT;
     let (lines, verdict) = loop {
         let lines = outcomes(&world.http, world.agents[0].http).await?;
