@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config_schemas::NodeName;
+use config_schemas::documents::NodeMode;
 use events::{HuntGame, Machine};
 use prometheus::Registry;
 use store::{Store, StoreError, StoreOptions};
@@ -15,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::config::road::chain;
+use crate::config::view::View;
 use crate::core::{self, Core, CoreOptions, Logs, Standing};
 use crate::gateway::listen::{Port, Speech};
 use crate::gateway::{self, Connections, Gateway, GatewayMetrics};
@@ -131,7 +134,7 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     serve(&core, &gateway, &identity.me, ports, registry, &open_ports);
     let ended = until_end(&core, &open_ports).await;
     if ended.is_ok() {
-        hand_over(&core, &plane).await;
+        hand_over(&core, &plane, &identity.me.node).await;
     }
     open_ports.finish().await;
     tasks.finish().await;
@@ -214,8 +217,8 @@ const HAND_OVER_LIMIT: Duration = Duration::from_secs(30);
 /// could take anything over: an agent can be ended then too.
 const ANNOUNCE_LIMIT: Duration = Duration::from_secs(5);
 
-async fn hand_over(core: &Core, plane: &Plane) {
-    let others = core.view.read().nodes.len() > 1;
+async fn hand_over(core: &Core, plane: &Plane, me: &NodeName) {
+    let others = could_take(&core.view.read(), me);
     tracing::info!(others, "agent stops");
     if !others {
         return;
@@ -231,18 +234,56 @@ async fn hand_over(core: &Core, plane: &Plane) {
             return;
         }
     }
-    if tokio::time::timeout(HAND_OVER_LIMIT, plane.empty()).await.is_err() {
-        tracing::warn!("partitions are left; others take them when the lease ends");
+    let mut view = core.view.clone();
+    tokio::select! {
+        () = plane.empty() => {}
+        // they may all be told to stop at once
+        () = view.wait_for(|view| !could_take(view, me)) => {
+            tracing::info!("nobody is left who could take a partition");
+        }
+        () = tokio::time::sleep(HAND_OVER_LIMIT) => {
+            tracing::warn!("partitions are left; others take them when the lease ends");
+        }
     }
+}
+
+/// Whether another node lives that takes partitions.
+fn could_take(view: &View, me: &NodeName) -> bool {
+    view.nodes.iter().any(|(name, node)| name != me && node.mode == NodeMode::Ready)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use config_schemas::documents::NodeRecord;
     use std::sync::mpsc;
 
     /// Far above what anything here takes; a test that hangs ends.
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn only_another_that_stays_can_take_over() {
+        let name = |name: &str| NodeName::new(name).unwrap();
+        let check = |nodes: &[(&str, NodeMode)], expected: bool| {
+            let node = |(node, mode): &(&str, NodeMode)| {
+                let record = NodeRecord {
+                    format: 1,
+                    incarnation: String::new(),
+                    instance: String::new(),
+                    http: String::new(),
+                    grpc: String::new(),
+                    mode: *mode,
+                };
+                (name(node), record)
+            };
+            let mut view = View::default();
+            view.nodes = nodes.iter().map(node).collect();
+            assert_eq!(could_take(&view, &name("a")), expected);
+        };
+        check(&[("a", NodeMode::Ready)], false);
+        check(&[("a", NodeMode::Draining), ("b", NodeMode::Ready)], true);
+        check(&[("a", NodeMode::Draining), ("b", NodeMode::Draining)], false);
+    }
 
     #[test]
     fn a_thread_that_hangs_in_the_disk_does_not_keep_the_process() {
