@@ -33,6 +33,7 @@ const PAGE: usize = 5000;
 pub struct Players {
     stop: CancellationToken,
     acked: Arc<AtomicUsize>,
+    told_to_wait: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<Result<Vec<Acked>>>>,
 }
 
@@ -40,6 +41,7 @@ impl Players {
     /// Lets `count` players of this team begin, spread over all agents.
     pub fn start(world: &World, team: &str, count: usize) -> Players {
         let (stop, acked) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let told_to_wait = Arc::new(AtomicUsize::new(0));
         let ports: Vec<u16> = world.agents.iter().map(|agent| agent.http).collect();
         let tasks = (0..count).map(|number| {
             let player = Player {
@@ -47,10 +49,16 @@ impl Players {
                 gateways: Gateways { ports: ports.clone(), at: number, http: world.http.clone() },
                 sent: Vec::new(),
                 acked: acked.clone(),
+                told_to_wait: told_to_wait.clone(),
             };
             tokio::spawn(player.play(stop.clone()))
         });
-        Players { tasks: tasks.collect(), stop, acked }
+        Players { tasks: tasks.collect(), stop, acked, told_to_wait }
+    }
+
+    /// How often a player was told to send an event again, and after which time.
+    pub fn told_to_wait(&self) -> usize {
+        self.told_to_wait.load(Ordering::Relaxed)
     }
 
     /// Waits until `more` further events are acknowledged.
@@ -80,6 +88,7 @@ struct Player {
     gateways: Gateways,
     sent: Vec<Acked>,
     acked: Arc<AtomicUsize>,
+    told_to_wait: Arc<AtomicUsize>,
 }
 
 impl Player {
@@ -115,6 +124,7 @@ impl Player {
                     return Ok(());
                 }
                 Ok(Published::Again(pause, why)) => {
+                    self.told_to_wait.fetch_add(1, Ordering::Relaxed);
                     last = anyhow::anyhow!(why);
                     sleep(pause).await;
                 }

@@ -5,15 +5,28 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
+use config_schemas::documents::PartitionRecord;
 use hunt::load::report::Report;
-use servers::{KafkaCluster, KafkaPrograms};
+use serde_json::json;
+use servers::{KafkaCluster, KafkaNode, KafkaPrograms};
 use tests::load::{loaded, nothing_wrong};
-use tests::wait::until;
+use tests::players::{self, Players};
+use tests::wait::{timed, until};
 use tests::world::{Setup, World};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// A machine that compiles beside the test gets more than any of it takes.
 const SOON: Duration = Duration::from_secs(90);
+/// For how long all brokers are gone: longer than whatever else may be waited for, such as a
+/// request, a socket or a read.
+const BROKERS_GONE: Duration = Duration::from_secs(15);
+/// Players at once: enough that every partition always has something to do.
+const PLAYERS: usize = 16;
+/// Events that show that the hunt goes on.
+const SOME: usize = 150;
+/// Partitions that are moved by pins: half of them.
+const PINNED: [u32; 4] = [1, 2, 5, 6];
 
 fn played_well(report: &Report) {
     assert!(nothing_wrong(report).acknowledged > 100, "{report:?}");
@@ -66,6 +79,78 @@ async fn a_broker_that_dies_loses_nothing_and_every_partition_serves_again() {
         let total = &report.total;
         anyhow::ensure!(total.accepted == total.due, "{report:?}");
         Ok(())
+    })
+    .await;
+}
+
+/// Players send each event until it is taken; the checker judges all of them at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_doubled_by_agents_frozen_killed_and_moved_nor_with_all_brokers_gone() {
+    let Some((mut world, mut cluster)) = world(3).await else { return };
+    let players = Players::start(&world, "p", PLAYERS);
+    players.goes_on(SOME, SOON).await;
+    an_agent_sleeps_past_its_lease(&mut world, &players).await;
+    an_agent_dies_as_partitions_move(&mut world, &players).await;
+    all_brokers_die_and_come_back(&mut cluster, &players).await;
+    players::judged(&world, world.agents[0].http, &players.finish().await.unwrap()).await;
+}
+
+/// Its partitions are others' when it wakes up, and move again just then.
+async fn an_agent_sleeps_past_its_lease(world: &mut World, players: &Players) {
+    let mut sleeper = world.agents.remove(1);
+    sleeper.freeze().await.unwrap();
+    let frozen = Instant::now();
+    pinned(world, "agent-1").await;
+    world.served(SOON).await;
+    players.goes_on(SOME, SOON).await;
+    sleep_until(frozen + 2 * world.lease()).await;
+    pin(world, "agent-3").await;
+    sleeper.thaw().await.unwrap();
+    world.agents.insert(1, sleeper);
+    pinned(world, "agent-2").await;
+    players.goes_on(SOME, SOON).await;
+}
+
+async fn an_agent_dies_as_partitions_move(world: &mut World, players: &Players) {
+    let mut killed = world.agents.remove(1);
+    pin(world, "agent-3").await;
+    killed.kill();
+    pinned(world, "agent-3").await;
+    world.served(SOON).await;
+    players.goes_on(SOME, SOON).await;
+    killed.restart().unwrap();
+    world.agents.insert(1, killed);
+    pinned(world, "agent-2").await;
+    players.goes_on(SOME, SOON).await;
+}
+
+async fn all_brokers_die_and_come_back(cluster: &mut KafkaCluster, players: &Players) {
+    let told_before = players.told_to_wait();
+    cluster.nodes().iter_mut().for_each(KafkaNode::kill);
+    sleep(BROKERS_GONE).await;
+    let told = players.told_to_wait() - told_before;
+    assert!(told >= PLAYERS, "{told} answers of {PLAYERS} players say that they should wait");
+    cluster.nodes().iter_mut().for_each(|node| node.respawn().unwrap());
+    cluster.ready().await.unwrap();
+    players.goes_on(2 * SOME, SOON).await;
+}
+
+async fn pin(world: &World, node: &str) {
+    let pins = PINNED.map(|id| format!("{id}={node}"));
+    world.edit("hunt/partitions/pins", json!(pins).to_string()).await.unwrap();
+}
+
+/// Moves them there, and waits until each partition is served again.
+async fn pinned(world: &World, node: &str) {
+    pin(world, node).await;
+    timed(&format!("{} partitions on {node}", PINNED.len()), SOON, async || {
+        let records = world.partitions().await?;
+        for id in PINNED {
+            let owner = records.get(&id).and_then(PartitionRecord::owner);
+            let there = owner.is_some_and(|owner| owner.node.as_str() == node);
+            ensure!(there, "partition {id}: {:?}", records.get(&id));
+        }
+        world.is_served().await
     })
     .await;
 }
