@@ -28,6 +28,7 @@ mod consumers;
 mod cursor;
 mod ends;
 mod reader;
+mod slots;
 mod snapshots;
 
 use std::collections::HashMap;

@@ -91,18 +91,24 @@ impl KafkaReader {
     /// What is believed behind all records before `offset`, of which the last must be there. Goes on
     /// from where it is, if that is not behind `offset`.
     pub(crate) async fn belief_before(&mut self, offset: u64) -> Result<Belief, Error> {
+        self.known_before(offset).await.map(|known| known.belief)
+    }
+
+    /// The same, with what shows that it is about this topic.
+    pub(crate) async fn known_before(&mut self, offset: u64) -> Result<Checkpoint, Error> {
         if self.cursor.as_ref().is_none_or(|cursor| cursor.next() > offset) {
             self.begin(offset).await?;
         }
         self.judge_up_to(offset, offset).await?;
         // more may have been poured than was judged: whoever reads on begins anew
         self.cursor = None;
-        self.shared.checkpoints.note(self.partition, offset, self.checkpoint());
-        Ok(std::mem::take(&mut self.belief))
+        let known = self.checkpoint();
+        self.shared.checkpoints.note(self.partition, offset, known.clone());
+        Ok(known)
     }
 
-    /// What is known at this place, for those who begin there. Out of an outcomes reader only.
-    pub(crate) fn checkpoint(&self) -> Checkpoint {
+    /// What is known at this place, for those who begin there.
+    fn checkpoint(&self) -> Checkpoint {
         let witness = self.last.as_ref().map(|(offset, mark)| {
             let (offset, mark) = (*offset, mark.to_string());
             Witness { offset, mark }

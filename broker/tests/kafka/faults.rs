@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker::{Broker as _, LogKind, Owned as _, Reader as _};
+use broker::{Broker as _, KafkaOptions, LogKind, Owned as _, Reader as _};
 use config_schemas::{Offset, PartitionId};
 use servers::{KafkaCluster, KafkaPrograms};
 
@@ -88,7 +88,13 @@ async fn grown(load: &Load, count: u64) {
 async fn with_two_of_three_gone_everybody_waits_and_goes_on_when_one_is_back() {
     let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let mut cluster = KafkaCluster::temporary(programs).await.unwrap();
-    let broker = connect(&hunt(&cluster, "two").await).await;
+    let options = hunt(&cluster, "two").await;
+    let broker = connect(&options).await;
+    // snapshots that only the second broker has
+    let alone = ["--create", "--topic", "two.alone", "--replica-assignment", "2,2,2,2"];
+    cluster.tool("kafka-topics", &alone).await.unwrap();
+    let alone = KafkaOptions { snapshots: "two.alone".to_owned(), ..options };
+    let without_snapshots = connect(&alone).await;
     let owned = take(&broker, 0, 1, "a").await;
     owned.append(LogKind::Outcomes, batch([format!("{:>200}", 0)])).await.unwrap();
     cluster.nodes().iter_mut().take(2).for_each(|node| node.kill());
@@ -114,4 +120,9 @@ async fn with_two_of_three_gone_everybody_waits_and_goes_on_when_one_is_back() {
     }
     let read = numbers(&read_all(&broker, 0, LogKind::Outcomes).await);
     assert_eq!(read, (0..sent).collect::<Vec<_>>());
+    // Snapshots are a convenience: nobody waits for them who can read all outcomes.
+    assert!(sent > 10_000, "or nobody would look for one");
+    take(&without_snapshots, 0, 2, "b").await;
+    let kept = without_snapshots.kept_snapshot(PartitionId(0), Ok).await.unwrap();
+    assert_eq!(kept, None);
 }
