@@ -178,8 +178,9 @@ settings! {
         /// first, played or not.
         eventsBytes: u64 = bytes(0, 0, 16 << 40), Live, Hunt, Reconciler;
         /// Time that outcomes are kept; 0s for ever. Outcomes are the state: what is not in a snapshot
-        /// is rebuilt from them, and a partition gets a snapshot only after many outcomes. So they must
-        /// outlive the snapshots, and a quiet partition may not have had one for months.
+        /// is rebuilt from them. Where they go, each partition that is served gets a snapshot at least
+        /// every quarter of this time, and one when its agent stops; so it must be longer than any
+        /// partition may ever stand still.
         outcomesRetention: Duration = duration(secs(0), secs(0), days(3650)), Live, Hunt, Reconciler;
         /// Time that dead letters are kept.
         deadLettersRetention: Duration = duration(days(14), secs(60), days(3650)), Live, Hunt, Reconciler;

@@ -1,7 +1,9 @@
 //! How many partitions are worked on at the same time: a semaphore whose size changes live.
 //! Growing adds turns at once; shrinking takes turns away as they end. No I/O.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -58,6 +60,16 @@ impl Turns {
     }
 }
 
+/// Work in a turn, to its end. The turn is over as soon as that has to wait: others may work then.
+pub async fn until_it_waits<T>(turn: &mut Option<Turn>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    if let Poll::Ready(done) = futures::poll!(work.as_mut()) {
+        return done;
+    }
+    *turn = None;
+    work.await
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut wanted = self.turns.wanted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,6 +106,21 @@ mod tests {
         assert_eq!(free(&turns), 0);
         drop(held);
         assert_eq!(free(&turns), 1);
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_over_when_its_work_has_to_wait_and_only_then() {
+        let turns = Turns::new(1);
+        let mut turn = Some(turns.take().await);
+        assert_eq!(until_it_waits(&mut turn, async { 7 }).await, 7);
+        assert!(turn.is_some() && free(&turns) == 0);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let other = async {
+            let _turn = turns.take().await;
+            tell.send(8).unwrap();
+        };
+        let (answer, ()) = tokio::join!(until_it_waits(&mut turn, told), other);
+        assert_eq!((answer, turn.is_none()), (Ok(8), true));
     }
 
     #[tokio::test]

@@ -72,3 +72,12 @@ fn where_the_next_page_begins_is_an_offset_for_one_partition() {
     check(Some(1), "9");
     check(Some(2), "0");
 }
+
+#[test]
+fn what_no_log_takes_is_too_large_a_payload() {
+    let refused = || Answer { id: None, result: Err(crate::gateway::answer::too_large("9 bytes")) };
+    assert_eq!(answered(&[refused(), refused()]).status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let json = refused().json();
+    assert_eq!(json["error"]["code"], "TOO_LARGE", "{json}");
+    assert_eq!(json["error"]["problems"][0]["value"], "9 bytes", "{json}");
+}

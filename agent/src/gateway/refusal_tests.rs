@@ -8,7 +8,7 @@ use axum::http::{Request, header};
 use config_schemas::documents::{PartitionRecord, write};
 use config_schemas::keys::Key;
 use config_schemas::{Epoch, PartitionId};
-use events::{partition_of, v1};
+use events::{Event, EventId, Kind, partition_of, v1};
 use futures::StreamExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -19,6 +19,7 @@ use tonic_types::StatusExt as _;
 use super::admission::Admitted;
 use super::bounds::{BODIES_BYTES_MAX, HELD_REQUESTS_MAX, PEER_BYTES_MAX, REQUESTS_MAX};
 use super::server_tests::{Agent, PATIENCE, World, hunts, joins, post, request, send};
+use crate::partitions::outbox::Forward as _;
 
 fn mistakes(agent: &Agent, flaw: &str) -> u64 {
     agent.gateway.metrics().mistakes.with_label_values(&[flaw]).get()
@@ -330,4 +331,30 @@ async fn a_call_that_is_held_is_answered_although_the_agent_stops() {
     assert!(status.get_details_retry_info().is_some(), "{status:?}");
     assert_eq!(held.get(), 0);
     world.b.tasks.finish().await;
+}
+
+#[tokio::test]
+async fn an_event_that_no_log_takes_is_refused_alone() {
+    let world = World::placed().await;
+    let mut players = (0..).map(|number| format!("player-{number}"));
+    let player = players.find(|player| partition_of(player, 4) == PartitionId(0));
+    let event = |id: &str, bytes: usize| Event {
+        player: player.clone(),
+        payload_json: Some("x".repeat(bytes)),
+        ..Event::new(EventId::new(id).unwrap(), Kind::Join, 1)
+    };
+    let events = [event("a", 1), event("b", 2 << 20), event("c", 1), event("d", 1)];
+    let forwarded = async {
+        loop {
+            let forwarded = world.a.gateway.forward(events.to_vec()).await;
+            if forwarded[0] {
+                return forwarded;
+            }
+            // its partition is not open yet
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let forwarded = tokio::time::timeout(PATIENCE, forwarded).await.unwrap();
+    assert_eq!(forwarded, [true, false, true, true]);
+    world.end().await;
 }

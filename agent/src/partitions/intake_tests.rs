@@ -39,6 +39,23 @@ async fn the_credits_of_an_append_whose_producer_went_away_stay_with_its_bytes()
 }
 
 #[tokio::test]
+async fn what_no_log_takes_is_refused_as_such_and_is_no_trouble_of_the_log() {
+    let world = World::new().await;
+    let a = world.node("a", 1);
+    world.own(&a.me, 1);
+    a.publish(moves(0..1)).await;
+    let mut large = moves(1..3);
+    large[1].payload_json = Some("x".repeat(2 << 20));
+    let append = a.plane.append(P, large, Source::Producer).await;
+    assert!(matches!(append, Err(NotTaken::TooLarge { bytes }) if bytes > 2 << 20), "{append:?}");
+    assert!(a.core.meters.troubles().standing().is_empty());
+    a.publish(moves(1..2)).await;
+    assert_eq!(a.outcomes(3).await.len(), 3, "nothing of the refused batch is there");
+    until("the credits are back", || used(&a) == Size::default()).await;
+    a.stop().await;
+}
+
+#[tokio::test]
 async fn a_trouble_is_over_when_what_was_given_up_is_durable_and_nothing_more_comes() {
     let world = World::new().await;
     let a = world.node("a", 1);

@@ -3,10 +3,20 @@
 
 use std::os::unix::fs::FileExt as _;
 
-use broker::LogKind;
-use events::Outcome;
+use std::time::Duration;
 
-use super::world_tests::{Node, World, first_segment, moves, until};
+use broker::{
+    AnyBroker, Broker as _, Claim, Embedded, EmbeddedOptions, LogKind, Owned as _, Records,
+};
+use config_schemas::keys::Key;
+use config_schemas::{Config, Epoch, HuntName, Offset};
+use events::{HuntGame, Machine as _, Outcome, PartitionState, Stamp};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::rebuild::Rebuilt;
+use super::snapshots::{Asked, Copied, Keeping};
+use super::world_tests::{Node, P, PATIENCE, World, first_segment, moves, until};
+use crate::config::live::channel;
 
 /// Enough for a snapshot at the stop.
 const MANY: u32 = 6_000;
@@ -53,7 +63,7 @@ async fn a_take_over_replays_only_what_came_after_the_snapshot() {
     world.own(&a.me, 2);
     a.publish(moves(MANY..MANY + 1)).await;
     let mut reader = a.plane.outcomes(super::world_tests::P).unwrap();
-    let last = config_schemas::Offset(u64::from(MANY) + 1);
+    let last = Offset(u64::from(MANY) + 1);
     broker::Reader::wait_beyond(&mut reader, last).await.unwrap();
     let chunk = broker::Reader::read(&mut reader, last, 1).await.unwrap();
     let record = events::OutcomeRecord::decode(&chunk.records[0].payload).unwrap();
@@ -96,4 +106,87 @@ async fn snapshots_are_made_while_it_is_served_and_old_ones_go() {
     }
     a.stop().await;
     assert_eq!(world.files("state").len(), 2);
+}
+
+/// Whether a snapshot is kept within many hours of a partition that has two outcomes, where outcomes
+/// stay for `retention`.
+async fn is_kept(retention: Duration) -> bool {
+    let data = tempfile::tempdir().unwrap();
+    let hunt = HuntName::new("default", "harbour").unwrap();
+    let embedded = Embedded::open(EmbeddedOptions::new(data.path().to_owned(), hunt)).unwrap();
+    let log = AnyBroker::Embedded(embedded);
+    let claim = Claim { epoch: Epoch(1), owner: "a".to_owned(), incarnation: "a-1".to_owned() };
+    let owned = log.take(P, claim).await.unwrap();
+    let stamp = Stamp { partition: P, epoch: Epoch(1), config_revision: 1 };
+    let mut state = PartitionState::<HuntGame>::default();
+    let rebuilt = Rebuilt::<HuntGame>::begin(&log, P).await.unwrap();
+    let (mut events, mut records) = (Records::new(), Records::new());
+    for (event, offset) in moves(0..1).iter().zip(0..) {
+        let offset = Offset(offset);
+        let rules = HuntGame::rules(&Config::default().rules);
+        let outcome = state.decide(offset, event, &rules, stamp).unwrap();
+        state.fold(&outcome);
+        records.push_with(|into| outcome.encode(into));
+        events.push_with(|into| event.clone().encode(into));
+    }
+    owned.append(LogKind::Events, events).await.unwrap();
+    owned.append(LogKind::Outcomes, records).await.unwrap();
+    let mut config = Config::default();
+    config.topics.outcomesRetention = retention;
+    let (_publisher, live) = channel(config);
+    let (asked, mut copies) = mpsc::channel::<Asked<HuntGame>>(1);
+    let worker = async {
+        while let Some(asked) = copies.recv().await {
+            let (durable, outcomes) = oneshot::channel();
+            durable.send(owned.end(LogKind::Outcomes)).unwrap();
+            assert!(asked.send(Copied { state: state.clone(), outcomes }).is_ok());
+        }
+    };
+    let kept = async {
+        // the disk does not know of hours that pass in no time
+        let began = std::time::Instant::now();
+        for hour in 0.. {
+            let found = Rebuilt::<HuntGame>::begin(&log, P).await.unwrap();
+            if found.kept > Offset(0) {
+                assert_eq!(found.kept, Offset(2));
+                return true;
+            }
+            if began.elapsed() > PATIENCE || (retention.is_zero() && hour > 100) {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+        false
+    };
+    let (one, keeping) = (Semaphore::new(1), Keeping::new(&log, &owned, &rebuilt, live));
+    tokio::select! {
+        () = worker => false,
+        () = keeping.run::<HuntGame>(&owned, asked, &one) => false,
+        kept = kept => kept,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_outcomes_go_after_a_while_few_of_them_are_in_a_snapshot_before_that() {
+    assert!(!is_kept(Duration::ZERO).await, "they stay for ever");
+    assert!(is_kept(Duration::from_secs(4 * 3600)).await);
+}
+
+#[tokio::test]
+async fn where_outcomes_go_after_a_while_a_stop_keeps_the_last_of_them() {
+    let world = World::new().await;
+    let a = world.node("a", 1);
+    world.put(&Key::Override("hunt/topics/outcomesRetention".to_owned()), b"1h");
+    let mut live = a.core.live.clone();
+    let in_effect = async {
+        while live.load().config.topics.outcomesRetention.is_zero() {
+            live.changed().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, in_effect).await.unwrap();
+    world.own(&a.me, 1);
+    publish(&a, 0..3).await;
+    assert_eq!(a.outcomes(4).await.len(), 4);
+    a.stop().await;
+    assert_eq!(world.files("state").len(), 1);
 }

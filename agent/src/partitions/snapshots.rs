@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use broker::{AnyBroker, AnyOwned, Broker as _, LogKind, Owned as _, Reader as _};
-use config_schemas::{Epoch, Offset, PartitionId};
+use config_schemas::{Config, Epoch, Offset, PartitionId};
 use events::{Machine, PartitionState, SnapshotError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::rebuild::{RebuildError, Rebuilt};
+use crate::config::live::Live;
 use crate::config::road::chain;
 
 /// A snapshot is made after this many outcomes: a take-over replays at most about as many, which
@@ -26,6 +28,10 @@ const BYTES_PER_OUTCOME: u64 = 64;
 /// When the agent stops, what came since the last snapshot is worth one from this many outcomes
 /// on; fewer are replayed in milliseconds.
 const OUTCOMES_AT_STOP: u64 = 4_096;
+/// Where outcomes do not stay for ever, a partition that has just been opened has its first snapshot
+/// after this time: nobody knows how old the last one is, and partitions that move do not all at once
+/// write one.
+const FIRST: Duration = Duration::from_secs(60);
 /// A worker copies a state whose snapshot takes no more than this: some ten milliseconds in which
 /// it plays nothing. Folding every outcome twice instead costs a sixth of what a core can play.
 /// Small in simulated worlds and tests, which see both ways.
@@ -71,16 +77,28 @@ pub(crate) struct Keeping {
     /// The first outcome that is not in the last snapshot.
     pub(crate) since: Offset,
     bytes: u64,
+    live: Live,
+    /// When the partition was opened, or the last snapshot was made here.
+    kept: Instant,
+    first: bool,
 }
 
 impl Keeping {
-    pub(crate) fn new<M: Machine>(log: &AnyBroker, owned: &AnyOwned, from: &Rebuilt<M>) -> Keeping {
+    pub(crate) fn new<M: Machine>(
+        log: &AnyBroker,
+        owned: &AnyOwned,
+        from: &Rebuilt<M>,
+        live: Live,
+    ) -> Keeping {
         Keeping {
             log: log.clone(),
             partition: owned.partition(),
             epoch: owned.epoch(),
             since: from.kept,
             bytes: from.kept_bytes as u64,
+            live,
+            kept: Instant::now(),
+            first: true,
         }
     }
 
@@ -93,7 +111,11 @@ impl Keeping {
     ) {
         loop {
             let every = OUTCOMES.max(self.bytes / BYTES_PER_OUTCOME);
-            owned.outcomes_beyond(Offset(self.since.0 + every - 1)).await;
+            let enough = owned.outcomes_beyond(Offset(self.since.0 + every - 1));
+            tokio::select! {
+                () = enough => {}
+                () = self.overdue(owned) => {}
+            }
             let kept = {
                 let Ok(_turn) = one.acquire().await else { return };
                 if self.bytes <= COPIED_BYTES_MAX {
@@ -102,18 +124,37 @@ impl Keeping {
                     self.keep_folded::<M>().await
                 }
             };
-            if let Err(error) = kept {
-                self.say(&error);
-                tokio::time::sleep(RETRY).await;
+            match kept {
+                Ok(()) => (self.kept, self.first) = (Instant::now(), false),
+                Err(error) => {
+                    self.say(&error);
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
+    }
+
+    /// Returns when there is something to keep, and it has waited for as long as it may.
+    async fn overdue(&self, owned: &AnyOwned) {
+        let mut live = self.live.clone();
+        loop {
+            let due = longest(&live.snapshot().config)
+                .map(|longest| self.kept + if self.first { longest.min(FIRST) } else { longest });
+            tokio::select! {
+                () = live.changed() => {}
+                () = sleep_until(due) => break,
+            }
+        }
+        owned.outcomes_beyond(self.since).await;
     }
 
     /// One last snapshot, if it is worth it.
     pub(crate) async fn last<M: Machine>(mut self, one: &Semaphore) {
         let Ok(_turn) = one.acquire().await else { return };
         let end = self.log.reader(self.partition, LogKind::Outcomes).end().await;
-        if end.is_ok_and(|end| end.0 < self.since.0 + OUTCOMES_AT_STOP) {
+        let stay = longest(&self.live.snapshot().config).is_none();
+        let worth = if stay { OUTCOMES_AT_STOP } else { 1 };
+        if end.is_ok_and(|end| end.0 < self.since.0 + worth) {
             return;
         }
         if let Err(error) = self.keep_folded::<M>().await {
@@ -169,6 +210,20 @@ impl Keeping {
 
     fn say(&self, error: &KeepError) {
         tracing::warn!(partition = %self.partition, error = %chain(error), "cannot keep a snapshot");
+    }
+}
+
+/// Longest time that outcomes may be in no snapshot, where they do not stay for ever: whoever opens the
+/// partition has three times as much time before they go.
+fn longest(config: &Config) -> Option<Duration> {
+    let kept = config.topics.outcomesRetention;
+    (!kept.is_zero()).then(|| kept / 4)
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -60,7 +60,7 @@ impl<M: Machine> Keeper<M> {
     ) -> Result<(), Duration> {
         let log = self.context.log.broker().ok_or(RETRY)?;
         let queue = self.context.queues.join(self.partition);
-        let keeping = Keeping::new(&log, &owned, &rebuilt);
+        let keeping = Keeping::new(&log, &owned, &rebuilt, self.context.live.clone());
         let outbox = Outbox::new(self.context.forward.clone());
         outbox.send(rebuilt.state.ledger().outbox().cloned().collect::<Vec<Event>>());
         let intake = Intake::new(

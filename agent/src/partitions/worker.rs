@@ -20,7 +20,7 @@ use super::intake::Intake;
 use super::outbox::Outbox;
 use super::snapshots::{Asked, Copied};
 use super::trial::Trial;
-use crate::capacity::turns::Turns;
+use crate::capacity::turns::{Turn, Turns, until_it_waits};
 use crate::config::live::{Live, Running, Version};
 use crate::config::switched::Line;
 use crate::metrics::PlaneMetrics;
@@ -103,11 +103,7 @@ impl<M: Machine> Worker<M> {
             Woken::Deliveries => self.note_deliveries().await?,
             Woken::Landed(first) => self.landed(first)?,
             Woken::Copy(asked) => self.copy(asked),
-            Woken::Events => {
-                let turns = self.turns.clone();
-                let _turn = turns.take().await;
-                self.turn().await?;
-            }
+            Woken::Events => self.turn().await?,
         }
         Ok(())
     }
@@ -180,27 +176,32 @@ impl<M: Machine> Worker<M> {
         Ok(())
     }
 
-    /// Works on this partition until there is nothing more, no room, or its time is over.
+    /// Works on this partition until there is nothing more, no room, something to wait for, or its
+    /// time is over.
     async fn turn(&mut self) -> Result<(), WorkerEnd> {
+        let turns = self.turns.clone();
+        let mut turn = Some(turns.take().await);
         let started = Instant::now();
         let mut counted = started;
         loop {
-            let chunk = self.read().await?;
-            if chunk.records.is_empty() {
+            let Some(chunk) = self.read().await?.filter(|chunk| !chunk.records.is_empty()) else {
                 return Ok(());
-            }
+            };
             let mut rest = chunk.records.as_slice();
             while !rest.is_empty() {
                 let running = self.live.load().clone();
                 self.switched();
                 let batch = usize::try_from(running.config.workers.batch).unwrap_or(usize::MAX);
                 let (now, later) = rest.split_at(rest.len().min(batch));
-                let decided = self.play(now, &running).await?;
+                let decided = self.play(now, &running, &mut turn).await?;
                 let busy = counted.elapsed();
                 counted += busy;
                 self.intake.meter().played(now.len(), decided, busy);
                 rest = later;
-                if !self.has_room() || started.elapsed() >= running.config.workers.turn {
+                if turn.is_none()
+                    || !self.has_room()
+                    || started.elapsed() >= running.config.workers.turn
+                {
                     return Ok(());
                 }
             }
@@ -211,18 +212,28 @@ impl<M: Machine> Worker<M> {
         }
     }
 
-    /// What comes next: in memory still if this worker keeps up, else from the disk.
-    async fn read(&mut self) -> Result<Chunk, broker::Error> {
+    /// What comes next: in memory still if this worker keeps up, else from the disk. `None` where it
+    /// would have to be waited for: that is done in no turn, as others may have more luck.
+    async fn read(&mut self) -> Result<Option<Chunk>, broker::Error> {
         let next = self.next();
-        match self.owned.fresh(LogKind::Events, next) {
-            Some(chunk) => Ok(chunk),
-            None => self.events.read(next, READ_BYTES).await,
+        if let Some(chunk) = self.owned.fresh(LogKind::Events, next) {
+            return Ok(Some(chunk));
         }
+        match self.owned.events_beyond(&mut self.events, next).now_or_never() {
+            Some(there) => there?,
+            None => return Ok(None),
+        }
+        self.events.read(next, READ_BYTES).await.map(Some)
     }
 
     /// Decides on a batch under one configuration and puts its outcomes in line. Out: the time
     /// spent on deciding.
-    async fn play(&mut self, batch: &[Record], running: &Running) -> Result<Duration, WorkerEnd> {
+    async fn play(
+        &mut self,
+        batch: &[Record],
+        running: &Running,
+        turn: &mut Option<Turn>,
+    ) -> Result<Duration, WorkerEnd> {
         let started = Instant::now();
         let stamp = self.stamp(running);
         let deciding = Deciding::<M> {
@@ -239,7 +250,8 @@ impl<M: Machine> Worker<M> {
             if let Err(panicked) = self.fold(&mut outcome, stamp) {
                 let (offset, why) = (record.offset, panicked.to_string());
                 let event = Condemned { offset, why };
-                return Err(self.poisoned(records, running.version, event).await);
+                let end = self.poisoned(records, running.version, event);
+                return Err(until_it_waits(turn, end).await);
             }
             if let Outcome::DeadLetter { why } = &outcome.outcome {
                 self.metrics.poison.inc();
@@ -251,8 +263,9 @@ impl<M: Machine> Worker<M> {
             places.push((record.offset, records.bytes() - before));
         }
         let decided = started.elapsed();
-        put_dead_letters(&self.owned, &dead, stamp).await;
-        let submitted = self.submit(records, forwards, running.version).await;
+        until_it_waits(turn, put_dead_letters(&self.owned, &dead, stamp)).await;
+        let submitted = self.submit(records, forwards, running.version);
+        let submitted = until_it_waits(turn, submitted).await;
         submitted.map_err(|end| match end {
             // the client goes by another bound than the configuration yet
             WorkerEnd::Failed(broker::Error::TooLarge { bytes }) => not_taken(bytes, &places)
