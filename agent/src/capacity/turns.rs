@@ -87,6 +87,9 @@ mod tests {
     use super::*;
     use futures::FutureExt as _;
 
+    /// Far above what anything here takes; a test that hangs ends.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
     fn free(turns: &Turns) -> usize {
         let mut held = Vec::new();
         while let Some(turn) = turns.take().now_or_never() {
@@ -119,7 +122,8 @@ mod tests {
             let _turn = turns.take().await;
             tell.send(8).unwrap();
         };
-        let (answer, ()) = tokio::join!(until_it_waits(&mut turn, told), other);
+        let both = async { tokio::join!(until_it_waits(&mut turn, told), other) };
+        let (answer, ()) = tokio::time::timeout(PATIENCE, both).await.expect("a turn is free");
         assert_eq!((answer, turn.is_none()), (Ok(8), true));
     }
 
