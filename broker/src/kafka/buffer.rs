@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::believe::Mark;
+use super::trouble::KafkaTrouble;
 
 /// What a record costs besides its payload, about.
 const RECORD_OVERHEAD: usize = 128;
@@ -70,6 +71,10 @@ struct State {
     records: VecDeque<Raw>,
     bytes: usize,
     flow: Flow,
+    /// Where the next record is, unless something lies between that is none.
+    next: u64,
+    /// Fetching failed for one of the consumer's partitions, perhaps for this one.
+    failure: Option<KafkaTrouble>,
     /// The end that was counted since something was put; not believed yet.
     counted: Option<u64>,
     /// The end that is believed: every record before it was put.
@@ -100,11 +105,13 @@ pub(crate) enum Wish {
 }
 
 impl Buffer {
-    pub(crate) fn new(bytes_max: usize, whose: Whose) -> Buffer {
+    pub(crate) fn new(bytes_max: usize, whose: Whose, from: u64) -> Buffer {
         let state = State {
             records: VecDeque::new(),
             bytes: 0,
             flow: Flow::Running,
+            next: from,
+            failure: None,
             counted: None,
             counted_end: 0,
             end_is_news: false,
@@ -114,19 +121,44 @@ impl Buffer {
         Buffer { state: Mutex::new(state), moved: Notify::new(), bytes_max, whose }
     }
 
-    /// By the consumer's thread.
-    pub(crate) fn put(&self, raw: Raw) {
+    /// By the consumer's thread. Whether it was taken: behind a failure, none may be missing.
+    pub(crate) fn put(&self, raw: Raw) -> bool {
         let mut state = self.state();
+        if state.failure.is_some() && raw.offset > state.next {
+            state.flow = Flow::Lost;
+            drop(state);
+            self.moved.notify_one();
+            return false;
+        }
+        state.failure = None;
+        state.next = raw.offset + 1;
         state.bytes += raw.size();
         state.records.push_back(raw);
         (state.flow, state.counted) = (Flow::Running, None);
         drop(state);
         self.moved.notify_one();
+        true
+    }
+
+    /// By the consumer's thread: fetching failed, and nobody told for which partition.
+    pub(crate) fn fail(&self, trouble: KafkaTrouble) {
+        self.state().failure = Some(trouble);
+        self.moved.notify_one();
+    }
+
+    /// What failed since a record came.
+    pub(crate) fn failure(&self) -> Option<KafkaTrouble> {
+        self.state().failure.clone()
     }
 
     /// By the consumer's thread: the end, or a failure.
     pub(crate) fn note(&self, flow: Flow) {
-        self.state().flow = flow;
+        let mut state = self.state();
+        // a place that was lost is found by beginning again only
+        if state.failure.is_none() || state.flow != Flow::Lost {
+            state.flow = flow;
+        }
+        drop(state);
         self.moved.notify_one();
     }
 
@@ -239,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_full_buffer_pauses_and_goes_on_when_half_empty() {
-        let buffer = Buffer::new(400, Whose::Owner);
+        let buffer = Buffer::new(400, Whose::Owner, 0);
         buffer.put(raw(0));
         assert_eq!(buffer.wish(), Wish::Nothing);
         buffer.put(raw(1));
@@ -252,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_was_read_elsewhere_is_forgotten() {
-        let buffer = Buffer::new(4_000, Whose::Owner);
+        let buffer = Buffer::new(4_000, Whose::Owner, 0);
         buffer.put(raw(3));
         buffer.put(raw(7));
         assert!(buffer.reaches(3) && buffer.reaches(5));
@@ -265,7 +297,7 @@ mod tests {
 
     #[test]
     fn places_that_are_no_records_are_passed_behind_the_last_record_that_was_put() {
-        let buffer = Buffer::new(4_000, Whose::Owner);
+        let buffer = Buffer::new(4_000, Whose::Owner, 0);
         let counted_twice = |end| (0..2).for_each(|_| buffer.note_counted_end(end));
         buffer.put(raw(0));
         counted_twice(3);
@@ -289,7 +321,7 @@ mod tests {
 
     #[test]
     fn the_end_is_told_only_behind_the_last_record() {
-        let buffer = Buffer::new(4_000, Whose::Owner);
+        let buffer = Buffer::new(4_000, Whose::Owner, 0);
         assert!(!buffer.is_ready());
         buffer.put(raw(0));
         buffer.put(raw(1));
@@ -300,5 +332,22 @@ mod tests {
         buffer.put(raw(2));
         assert_eq!(buffer.take(1_000).flow, Flow::Running);
         assert!(!buffer.is_ready());
+    }
+
+    #[test]
+    fn nothing_is_taken_behind_a_failure_that_may_have_swallowed_records() {
+        let trouble = || KafkaTrouble::Late { act: "test" };
+        let buffer = Buffer::new(4_000, Whose::Owner, 3);
+        assert!(buffer.put(raw(3)) && buffer.put(raw(6)), "marks of a transaction");
+        buffer.fail(trouble());
+        assert!(buffer.put(raw(7)), "it was another partition");
+        assert_eq!(buffer.failure(), None);
+        buffer.fail(trouble());
+        assert!(!buffer.put(raw(9)));
+        buffer.note(Flow::AtEnd);
+        assert!(!buffer.put(raw(10)));
+        assert_eq!(buffer.take(1_000).records.len(), 3);
+        assert_eq!(buffer.take(1_000).flow, Flow::Lost);
+        assert_eq!(buffer.failure(), Some(trouble()));
     }
 }

@@ -33,6 +33,10 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// Before it is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// So long a failed fetch is told of. Whoever misses records meets it again before that; nobody else
+/// would ever hear that it is over.
+const REFUSED_AGE: Duration = Duration::from_secs(30);
+
 /// A consumer of one topic.
 pub(crate) struct KafkaConsumer {
     consumer: BaseConsumer<ConsumerCallbacks>,
@@ -43,6 +47,8 @@ pub(crate) struct KafkaConsumer {
     counted: Arc<Mutex<Option<BTreeMap<i32, Places>>>>,
     /// Of each partition, as last counted.
     places: Mutex<BTreeMap<i32, Places>>,
+    /// The last fetch that failed since a record came, and when.
+    refused: Mutex<Option<(KafkaTrouble, Instant)>>,
     retired: AtomicBool,
 }
 
@@ -120,7 +126,8 @@ impl KafkaConsumer {
         let consumer = BaseConsumer::from_config_and_context(&config(properties), context)
             .map_err(|error| KafkaTrouble::of_making(&error))?;
         let (topic, buffers) = (Arc::clone(topic), Mutex::default());
-        let (places, retired) = (Mutex::default(), AtomicBool::new(false));
+        let (places, refused, retired) =
+            (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         let consumer = Arc::new(KafkaConsumer {
             consumer,
             topic,
@@ -129,6 +136,7 @@ impl KafkaConsumer {
             buffers,
             counted,
             places,
+            refused,
             retired,
         });
         let served = Arc::clone(&consumer);
@@ -179,7 +187,7 @@ impl KafkaConsumer {
     /// one reads it here.
     pub(crate) fn reserve(
         &self,
-        partition: i32,
+        (partition, from): (i32, u64),
         bytes_max: usize,
         whose: Whose,
     ) -> Option<Fetched> {
@@ -187,7 +195,7 @@ impl KafkaConsumer {
         if self.retired.load(Ordering::Relaxed) || buffers.contains_key(&partition) {
             return None;
         }
-        let buffer = Arc::new(Buffer::new(bytes_max, whose));
+        let buffer = Arc::new(Buffer::new(bytes_max, whose, from));
         buffers.insert(partition, Arc::clone(&buffer));
         Some(Fetched(buffer))
     }
@@ -208,7 +216,9 @@ impl KafkaConsumer {
 
     /// What ails it.
     pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
-        self.pulse.trouble()
+        let refused = self.refused().clone();
+        let refused = refused.filter(|(_, since)| since.elapsed() < REFUSED_AGE);
+        self.pulse.trouble().or(refused.map(|(trouble, _)| trouble))
     }
 
     /// Ends, on its own thread, when its last reader has left.
@@ -228,8 +238,8 @@ impl KafkaConsumer {
             Ok(message) => {
                 self.pulse.end();
                 let buffer = self.buffers().get(&message.partition()).cloned();
-                if let Some(buffer) = buffer {
-                    buffer.put(self.raw(&message));
+                if buffer.is_some_and(|buffer| buffer.put(self.raw(&message))) {
+                    *self.refused() = None;
                 }
             }
             Err(KafkaError::PartitionEOF(partition)) => {
@@ -243,9 +253,16 @@ impl KafkaConsumer {
             Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
             )) => self.buffers().values().for_each(|buffer| buffer.note(Flow::Lost)),
-            // What is worth telling was told to the context.
-            Err(error) => tracing::debug!(%error, "consumer"),
+            Err(error) => self.fail(&error),
         }
+    }
+
+    /// Fetching failed; again, it is not said of which partition. Whoever misses nothing goes on.
+    fn fail(&self, error: &KafkaError) {
+        tracing::debug!(topic = &*self.topic, %error, "consumer");
+        let Some(trouble) = KafkaTrouble::of_fetch(error, &self.topic) else { return };
+        self.buffers().values().for_each(|buffer| buffer.fail(trouble.clone()));
+        *self.refused() = Some((trouble, Instant::now()));
     }
 
     fn raw(&self, message: &BorrowedMessage<'_>) -> Raw {
@@ -301,6 +318,10 @@ impl KafkaConsumer {
                 self.buffers().remove(&partition);
             }
         }
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<(KafkaTrouble, Instant)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn buffers(&self) -> MutexGuard<'_, HashMap<i32, Arc<Buffer>>> {

@@ -90,9 +90,9 @@ impl Consumers {
         self.generation.subscribe()
     }
 
-    /// What ails the first of them; the others are like it.
+    /// What ails the first of them that anything ails.
     pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
-        self.state().consumers.first().and_then(|consumer| consumer.trouble())
+        self.state().consumers.iter().find_map(|consumer| consumer.trouble())
     }
 
     /// A consumer that could be the first of the next generation.
@@ -148,7 +148,7 @@ impl Consumers {
         for _ in 0..OPEN_MAX {
             let generation = *self.generation.borrow();
             let permit = self.blocking.acquire().await.map_err(|_| Error::Closed)?;
-            if let Some((consumer, fetched)) = self.reserve(number, whose)? {
+            if let Some((consumer, fetched)) = self.reserve((number, from), whose)? {
                 let assigning = Arc::clone(&consumer);
                 // it goes on when nobody waits for it any more, and only then gives the place back
                 let assigned = tokio::task::spawn_blocking(move || {
@@ -167,7 +167,7 @@ impl Consumers {
     /// let go of it.
     fn reserve(
         &self,
-        partition: i32,
+        (partition, from): (i32, u64),
         whose: Whose,
     ) -> Result<Option<(Arc<KafkaConsumer>, Fetched)>, Error> {
         let mut state = self.state();
@@ -179,7 +179,7 @@ impl Consumers {
         }
         let bytes = state.queued_bytes;
         let reserve = |consumer: &Arc<KafkaConsumer>| {
-            let fetched = consumer.reserve(partition, bytes, whose)?;
+            let fetched = consumer.reserve((partition, from), bytes, whose)?;
             Some((Arc::clone(consumer), fetched))
         };
         if let Some(reserved) = state.consumers.iter().find_map(reserve) {

@@ -22,6 +22,13 @@ const SUCCESSION_LIMIT: Duration = Duration::from_secs(2);
 /// After a successor could not be made; the old one serves meanwhile.
 const OPEN_AGAIN: Duration = Duration::from_millis(500);
 
+/// After a fetch failed, how long until it is looked whether records are missing here, and longest
+/// pause between such looks.
+const MISSING: Duration = Duration::from_secs(1);
+const MISSING_MAX: Duration = Duration::from_secs(8);
+/// How often a place is begun again at which nothing can be read.
+const RESTARTS_MAX: u32 = 2;
+
 /// A fetch that is being made.
 type Opening = Pin<Box<dyn Future<Output = Result<Fetch, Error>> + Send>>;
 
@@ -43,6 +50,18 @@ pub(crate) struct Cursor {
     /// When the last record was handed out, and whether by the consumer before.
     last: Option<(Instant, bool)>,
     pub(crate) switched: Option<Switched>,
+    /// While a fetch has failed that may have been ours.
+    doubt: Option<Doubt>,
+    /// Since the last record.
+    restarts: u32,
+}
+
+/// Whether a fetch that failed was ours shows in what does not come.
+struct Doubt {
+    look_at: Instant,
+    pause: Duration,
+    /// So far the partition reached at the last look.
+    end: Option<u64>,
 }
 
 /// A swap of the consumer as its reader saw it.
@@ -83,6 +102,8 @@ impl Cursor {
             next: from,
             last: None,
             switched: None,
+            doubt: None,
+            restarts: 0,
         })
     }
 
@@ -103,6 +124,7 @@ impl Cursor {
             if let (Some(last), Some(first)) = (last.filter(|last| *last >= from), records.first())
             {
                 self.note(first.offset);
+                self.restarts = 0;
                 self.next = taken.counted_end.max(last + 1);
                 return Ok(Poured { records, at_end: taken.flow == Flow::AtEnd });
             }
@@ -112,7 +134,7 @@ impl Cursor {
                     return Ok(Poured { records, at_end: true });
                 }
                 Flow::Lost => self.begin_again().await?,
-                Flow::Running => self.moved(Buffer::is_ready).await,
+                Flow::Running => self.moved(Buffer::is_ready).await?,
             }
         }
     }
@@ -125,13 +147,27 @@ impl Cursor {
             if self.fetch.buffer().has_news() {
                 return Ok(());
             }
-            self.moved(Buffer::has_news).await;
+            self.moved(Buffer::has_news).await?;
         }
     }
 
     /// Returns when the buffer is as `wanted`, the successor has something, or there is a newer
-    /// generation.
-    async fn moved(&mut self, wanted: fn(&Buffer) -> bool) {
+    /// generation; fails when a fetch has failed and records do not come.
+    async fn moved(&mut self, wanted: fn(&Buffer) -> bool) -> Result<(), Error> {
+        let failing = self.fetch.buffer().failure().is_some();
+        if failing {
+            let first = || Doubt { look_at: Instant::now() + MISSING, pause: MISSING, end: None };
+            self.doubt.get_or_insert_with(first);
+        } else {
+            self.doubt = None;
+        }
+        let look_at = self.doubt.as_ref().map(|doubt| doubt.look_at);
+        let look = async {
+            match look_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         let waits_for_generation = self.successor.is_none() && self.opening.is_none();
         let told = async {
             match (&mut self.opening, &self.successor) {
@@ -145,8 +181,9 @@ impl Cursor {
         };
         let ours = async {
             // what was put before is kept by the notification
-            while !wanted(self.fetch.buffer()) {
-                self.fetch.buffer().moved.notified().await;
+            let buffer = self.fetch.buffer();
+            while !wanted(buffer) && buffer.failure().is_some() == failing {
+                buffer.moved.notified().await;
             }
         };
         tokio::select! {
@@ -154,7 +191,23 @@ impl Cursor {
             () = told => {}
             // its sender lives as long as the consumers, which we hold
             _ = self.generation.changed(), if waits_for_generation => {}
+            () = look => return self.look_for_missing().await,
         }
+        Ok(())
+    }
+
+    /// What was there at the look before has to have come by now.
+    async fn look_for_missing(&mut self) -> Result<(), Error> {
+        let Some(trouble) = self.fetch.buffer().failure() else { return Ok(()) };
+        let told = self.consumers.bounds(self.partition).await;
+        let Some(doubt) = &mut self.doubt else { return Ok(()) };
+        let Ok((_, end)) = told else { return Err(Error::Kafka(trouble)) };
+        if doubt.end.is_some_and(|end| end > self.next) {
+            return Err(Error::Kafka(trouble));
+        }
+        doubt.pause = if end > self.next { MISSING } else { MISSING_MAX.min(doubt.pause * 2) };
+        (doubt.look_at, doubt.end) = (Instant::now() + doubt.pause, Some(end));
+        Ok(())
     }
 
     /// Begins to fetch by the newest generation, and goes over to it at the moment at which it has
@@ -209,6 +262,12 @@ impl Cursor {
 
     /// The place was not there, or the partition has lost its end: looks which.
     async fn begin_again(&mut self) -> Result<(), Error> {
+        if let Some(trouble) = self.fetch.buffer().failure() {
+            if self.restarts >= RESTARTS_MAX {
+                return Err(Error::Kafka(trouble));
+            }
+            self.restarts += 1;
+        }
         let (low, high) = self.consumers.bounds(self.partition).await?;
         if self.next < low {
             return Err(trimmed(&self.consumers, self.partition, low));

@@ -99,6 +99,14 @@ pub enum KafkaTrouble {
         /// Where it differs.
         at: u64,
     },
+    /// Records are there and cannot be had: they are damaged, say.
+    #[error("topic {topic} cannot be read: {why}")]
+    Unreadable {
+        /// Which topic.
+        topic: String,
+        /// What was said.
+        why: String,
+    },
     /// Too many read the same partition at once.
     #[error("too many readers of partition {partition} of topic {topic}")]
     Busy {
@@ -146,6 +154,7 @@ impl KafkaTrouble {
             | KafkaTrouble::TooFewPartitions { .. }
             | KafkaTrouble::Settings(_)
             | KafkaTrouble::Trimmed { .. }
+            | KafkaTrouble::Unreadable { .. }
             | KafkaTrouble::Shrunk { .. } => false,
         }
     }
@@ -168,6 +177,22 @@ impl KafkaTrouble {
             | RDKafkaErrorCode::Resolve
             | RDKafkaErrorCode::OperationTimedOut => Some(KafkaTrouble::Unreachable { why }),
             _ => None,
+        }
+    }
+
+    /// What it means that a topic was not fetched; `None` for what is told of the whole client.
+    pub(crate) fn of_fetch(error: &KafkaError, topic: &str) -> Option<KafkaTrouble> {
+        let (code, topic) = (error.rdkafka_error_code()?, topic.to_owned());
+        match code {
+            _ if KafkaTrouble::of_client(error, "").is_some() => None,
+            RDKafkaErrorCode::TopicAuthorizationFailed => {
+                let why = format!("the user may not read topic {topic}");
+                Some(KafkaTrouble::Authentication { why })
+            }
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition => Some(KafkaTrouble::TopicMissing { topic }),
+            other => Some(KafkaTrouble::Unreadable { topic, why: other.to_string() }),
         }
     }
 

@@ -8,6 +8,7 @@ mod world;
 
 mod ahead;
 mod anew;
+mod damaged;
 mod faults;
 mod owners;
 mod readers;
