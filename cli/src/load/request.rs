@@ -15,7 +15,7 @@ use crate::http::Http;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Refusals that say that nothing of the event was kept. Any other leaves it open: what could not be
 /// made durable may be durable all the same (LOG_UNAVAILABLE).
-const KEPT_NOTHING: [&str; 3] = ["INVALID", "OVERLOADED", "NO_OWNER"];
+const KEPT_NOTHING: [&str; 4] = ["INVALID", "TOO_LARGE", "OVERLOADED", "NO_OWNER"];
 /// Longest answer that is told of an event without one.
 const SEEN_LEN_MAX: usize = 60;
 
