@@ -16,6 +16,8 @@ use super::{cluster, take as take_partition, topics};
 
 const PARTITIONS: u32 = 16;
 const RATE: u64 = 20_000;
+/// What has to come of it although each retune shuts the way for a moment.
+const RATE_LEAST: f64 = 0.9 * RATE as f64;
 const RETUNES: usize = 1_000;
 /// One of so many is impossible.
 const IMPOSSIBLE_EVERY: usize = 10;
@@ -34,7 +36,7 @@ pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> an
     for partition in 0..PARTITIONS {
         partitions.push(take_partition(&broker, partition, 1).await?);
     }
-    let load = Load::start(partitions, RATE);
+    let (load, begun) = (Load::start(partitions, RATE), Instant::now());
     let readers = Readers::following(&broker, PARTITIONS);
     let others = Others {
         nobody: Connection::plain(format!("127.0.0.1:{}", servers::free_port()?).parse()?),
@@ -55,11 +57,14 @@ pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> an
     }
     let switches = readers.stop().await?;
     let (_, sent) = load.stop().await?;
+    let lasted = begun.elapsed().as_secs_f64();
     seen.told(setting.scaled(RETUNES), rows);
     rows.push(Row::new("swaps of consumers that readers saw", switches.len() as f64, ""));
     let (lost, doubled, disordered) = judged(&broker, &sent).await?;
     let records: u64 = sent.iter().map(|(_, count)| count).sum();
     rows.push(Row::new("records over all retunes", records as f64, ""));
+    let rate = Row::new("of them a second, with all stalls", records as f64 / lasted, "records/s");
+    rows.push(rate.at_least(RATE_LEAST));
     for (what, count) in [("lost", lost), ("doubled", doubled), ("out of order", disordered)] {
         rows.push(Row::new(format!("of them {what}"), count as f64, "").at_most(0.0));
     }
