@@ -61,10 +61,14 @@ async fn live_keys(cluster: &KafkaCluster, options: &KafkaOptions) -> BTreeSet<S
     tokio::task::spawn_blocking(move || read_live_keys(&bootstrap, &topic)).await.unwrap()
 }
 
-fn read_live_keys(bootstrap: &str, topic: &str) -> BTreeSet<String> {
+fn consumer(bootstrap: &str) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("group.id", "any");
-    let consumer: BaseConsumer = config.set("enable.auto.commit", "false").create().unwrap();
+    config.set("enable.auto.commit", "false").create().unwrap()
+}
+
+fn read_live_keys(bootstrap: &str, topic: &str) -> BTreeSet<String> {
+    let consumer = consumer(bootstrap);
     let mut places = TopicPartitionList::new();
     places.add_partition_offset(topic, 0, rdkafka::Offset::Beginning).unwrap();
     consumer.assign(&places).unwrap();
@@ -106,9 +110,12 @@ async fn a_snapshot_fits_into_small_messages_and_one_that_was_broken_off_leaves_
     let writer = broker.clone();
     let large = snapshot(end, vec![1; 30_000_000]);
     let broken_off = tokio::spawn(async move { writer.keep_snapshot(P, large).await });
-    while live_keys(cluster, &options).await.len() < whole + 5 {
-        assert!(!broken_off.is_finished());
-    }
+    let (bootstrap, topic) = (cluster.bootstrap(), options.snapshots.clone());
+    let some_are_there = tokio::task::spawn_blocking(move || {
+        let consumer = consumer(&bootstrap);
+        while consumer.fetch_watermarks(&topic, 0, LIMIT).unwrap().1 < whole as i64 + 5 {}
+    });
+    some_are_there.await.unwrap();
     broken_off.abort();
     let ended = broken_off.await;
     assert!(ended.as_ref().is_err_and(|ended| ended.is_cancelled()), "{ended:?}");
