@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::{AnyReader, Broker as _, LogKind};
+use broker::{AnyReader, Broker as _};
 use config_schemas::documents::Owner;
 use config_schemas::keys::HuntKeys;
 use config_schemas::{HuntName, PartitionId};
@@ -127,7 +127,7 @@ impl Plane {
 
     /// A reader of a partition's outcomes, whoever owns it. `None` while the hunt is unknown.
     pub fn outcomes(&self, partition: PartitionId) -> Option<AnyReader> {
-        self.0.log.broker().map(|log| log.reader(partition, LogKind::Outcomes))
+        self.0.log.broker().map(|log| log.follower(partition))
     }
 
     /// Serves partitions by the records until the tasks stop. `forward` carries events to other
