@@ -8,14 +8,13 @@ use anyhow::{Context as _, ensure};
 use config_schemas::documents::{Ack, Outcome};
 use crds::ConditionKind;
 use hunt::load::report::Report;
-use servers::KafkaCluster;
 use tokio::time::{Instant, sleep};
 
 use super::super::numbers::{millis, rank};
 use super::super::{Row, Setting, within};
-use super::cluster;
+use super::{cluster, world_on};
 use crate::load::loaded;
-use crate::world::{Place, Setup, World};
+use crate::world::{Setup, World};
 
 const AGENTS: usize = 3;
 const PARTITIONS: u64 = 64;
@@ -31,29 +30,14 @@ const TOPIC_GOAL_MILLIS: f64 = 1_000.0;
 
 pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let cluster = cluster().await?;
-    let mut world = start(setting, &cluster).await?;
+    let setup = Setup::agents(AGENTS)
+        .with("topics", "replicationFactor", 1)
+        .with("topics", "minInSync", 1)
+        .with("partitions", "count", PARTITIONS);
+    let mut world = world_on(&cluster, setting, setup).await?;
     raised(&mut world, rows).await?;
     edited(setting, &world, rows).await?;
     topics(setting, &mut world, rows).await
-}
-
-async fn start(setting: &Setting, cluster: &KafkaCluster) -> anyhow::Result<World> {
-    let programs = Place {
-        operator: setting.operator.clone(),
-        agent: setting.operator.with_file_name("treasurehunt-agent"),
-    };
-    ensure!(programs.agent.is_file(), "{} is not built", programs.agent.display());
-    let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
-    let setup = Setup { durable: true, programs: Some(programs), ..Setup::agents(AGENTS) }
-        .with("broker", "kind", "kafka")
-        .with("kafka", "bootstrap", bootstrap)
-        .with("topics", "replicationFactor", 1)
-        .with("topics", "minInSync", 1)
-        .with("buffers", "wait", "5s")
-        .with("partitions", "count", PARTITIONS);
-    let world = World::start(setup).await?;
-    world.served(LIMIT).await;
-    Ok(world)
 }
 
 async fn played(world: &World, seconds: u64) -> anyhow::Result<Report> {

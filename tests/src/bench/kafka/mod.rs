@@ -10,17 +10,46 @@ mod readers;
 pub(super) mod retunes;
 pub(super) mod swaps;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use broker::kafka::{ClientSettings, Connection};
 use broker::{AnyBroker, AnyOwned, Broker as _, Claim, KafkaBroker, KafkaOptions};
 use config_schemas::{Epoch, PartitionId};
 use servers::{KafkaCluster, KafkaPrograms};
 
+use super::Setting;
+use crate::world::{Place, Setup, World};
+
+/// Until a new hunt's partitions are served, topics made.
+const SERVED_WITHIN: Duration = Duration::from_secs(300);
+
 /// A cluster for one figure.
 async fn cluster() -> anyhow::Result<KafkaCluster> {
     let programs = KafkaPrograms::shared().await;
     let programs = programs.map_err(|missing| anyhow::anyhow!("{missing}"))?;
     Ok(KafkaCluster::temporary(programs).await?)
+}
+
+/// A hunt on the cluster, with the release binaries, once every partition is served.
+async fn world_on(
+    cluster: &KafkaCluster,
+    setting: &Setting,
+    setup: Setup,
+) -> anyhow::Result<World> {
+    let programs = Place {
+        operator: setting.operator.clone(),
+        agent: setting.operator.with_file_name("treasurehunt-agent"),
+    };
+    anyhow::ensure!(programs.agent.is_file(), "{} is not built", programs.agent.display());
+    let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
+    let setup = Setup { durable: true, programs: Some(programs), ..setup }
+        .with("broker", "kind", "kafka")
+        .with("kafka", "bootstrap", bootstrap)
+        .with("buffers", "wait", "5s");
+    let world = World::start(setup).await?;
+    world.served(SERVED_WITHIN).await;
+    Ok(world)
 }
 
 /// Makes the topics of a hunt, on all three brokers.

@@ -6,15 +6,14 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use events::partition_of;
 use serde_json::{Value as Json, json};
-use servers::KafkaCluster;
 use tokio::time::sleep;
 
 use super::super::moves::{judged, soon};
 use super::super::numbers::{millis, rank};
 use super::super::{Row, Setting, within};
-use super::cluster;
+use super::{cluster, world_on};
 use crate::probes::{Probes, changes, gaps};
-use crate::world::{Place, Setup, World};
+use crate::world::{Setup, World};
 
 const AGENTS: usize = 2;
 const PARTITIONS: u32 = 4;
@@ -36,7 +35,8 @@ const P99_GOAL_MILLIS: f64 = 250.0;
 
 pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     let cluster = cluster().await?;
-    let world = start(setting, &cluster).await?;
+    let setup = Setup::agents(AGENTS).with("partitions", "count", PARTITIONS);
+    let world = world_on(&cluster, setting, setup).await?;
     let keys = setting.scaled(KEYS);
     within(LIMIT, "all keys", filled(&world, keys)).await??;
     let probes = Probes::start(&world, PARTITIONS, PAUSE_ELSEWHERE);
@@ -60,23 +60,6 @@ pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> an
     );
     rows.push(Row::new("between any two accepts, p50", rank(&between, 0.5), "ms"));
     judged(&world, &seen, rows).await
-}
-
-async fn start(setting: &Setting, cluster: &KafkaCluster) -> anyhow::Result<World> {
-    let programs = Place {
-        operator: setting.operator.clone(),
-        agent: setting.operator.with_file_name("treasurehunt-agent"),
-    };
-    ensure!(programs.agent.is_file(), "{} is not built", programs.agent.display());
-    let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
-    let setup = Setup { durable: true, programs: Some(programs), ..Setup::agents(AGENTS) }
-        .with("broker", "kind", "kafka")
-        .with("kafka", "bootstrap", bootstrap)
-        .with("buffers", "wait", "5s")
-        .with("partitions", "count", PARTITIONS);
-    let world = World::start(setup).await?;
-    world.served(LIMIT).await;
-    Ok(world)
 }
 
 /// So many players join, all on the partition that moves.
