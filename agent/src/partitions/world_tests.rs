@@ -28,7 +28,7 @@ use crate::metrics::PlaneMetrics;
 /// The partition that everything here is about.
 pub(super) const P: PartitionId = PartitionId(0);
 /// Far above what anything here takes; a test that hangs ends.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// Wait before something is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
