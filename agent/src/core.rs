@@ -59,7 +59,7 @@ pub struct Logs {
     /// The clients of Kafka.
     pub kafka: RetuneKafka,
     /// Changes when the log that was open is given up, and Kafka's clients have to be made anew.
-    pub lives: watch::Receiver<u64>,
+    pub given_up: watch::Receiver<u64>,
     /// Where Secrets are; none can be read without.
     pub secrets: Option<PathBuf>,
 }
@@ -69,7 +69,7 @@ impl From<RetuneLog> for Logs {
     fn from(embedded: RetuneLog) -> Logs {
         let refuse = || Err("this process keeps its log on its own disk alone".to_owned());
         let kafka: RetuneKafka = Arc::new(move |_| Box::pin(std::future::ready(refuse())));
-        Logs { embedded, kafka, lives: watch::channel(0).1, secrets: None }
+        Logs { embedded, kafka, given_up: watch::channel(0).1, secrets: None }
     }
 }
 
@@ -112,7 +112,7 @@ pub fn start(
     registry: &Registry,
     tasks: &Tasks,
 ) -> Result<Core, MetricsError> {
-    let Logs { embedded: log, kafka, lives, secrets } = logs.into();
+    let Logs { embedded: log, kafka, given_up, secrets } = logs.into();
     let keys = HuntKeys::new(&options.hunt);
     let start =
         Start { me: options.me.clone(), keys: keys.clone(), snapshot: kept_snapshot(&options) };
@@ -127,7 +127,7 @@ pub fn start(
     let board = Board::default();
     log(&config.broker);
     let node = &options.me.node;
-    let (clients, keeper) = clients(config, &options.hunt, node, secrets, (kafka, lives));
+    let (clients, keeper) = clients(config, &options.hunt, node, secrets, (kafka, given_up));
     tasks.spawn("kafka", keeper.run(tasks.stopping()));
     let (publisher, live) = channel(config.clone());
     let meters = Meters::default();

@@ -103,7 +103,7 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
         grpc: address(&grpc, options.grpc),
     };
     let (embedded, kafka) = (log.retune(), log.retune_kafka());
-    let logs = Logs { embedded, kafka, lives: log.lives(), secrets: options.secrets.clone() };
+    let logs = Logs { embedded, kafka, given_up: log.given_up(), secrets: options.secrets.clone() };
     let core = core::start(core_options, &store, logs, &registry, &tasks)?;
     tracing::info!(
         node = %options.node,

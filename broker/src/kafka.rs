@@ -1,7 +1,7 @@
 //! The broker past one machine: a Kafka cluster. Partition N of a hunt is partition N of its topics:
 //! events, which anybody may write, outcomes, of which only the owner's count, and snapshots and dead
-//! letters beside them. In: claims, batches, reads, settings that change while all of it runs. Out: durable
-//! offsets, records that can be believed. I/O.
+//! letters beside them. In: claims, batches, reads, settings that change while all of it runs. Out:
+//! durable offsets, records that can be believed. I/O.
 
 mod believe;
 mod connection;

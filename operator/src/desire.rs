@@ -1,10 +1,8 @@
 //! What a resource asks for, checked again: rules of the API server can be off, and a directory
 //! has none. In: the resource and what is running. Out: what to run, or all that is wrong. Pure.
 
-use config_schemas::{
-    BrokerKind, Cost, Generation, Problem, Values, excerpt, fields, read_sections,
-};
-use crds::{HISTORY_MAX, HISTORY_MIN, TreasureHuntSpec};
+use config_schemas::{BrokerKind, Generation, Problem, Values, excerpt};
+use crds::{TreasureHuntSpec, asks, changed_fixed};
 use serde_json::{Map, Value as Json};
 
 use crate::state::{HuntView, Observed};
@@ -70,10 +68,9 @@ pub fn desire(observed: &Observed, view: &HuntView<'_>) -> Desire {
     if let Some(problem) = older(observed, view) {
         return refuse("OlderGeneration", vec![problem]);
     }
-    let read = read_sections(&spec.config);
+    let read = asks(&spec);
     let mut problems = read.problems;
-    problems.extend(history_out_of_bounds(&spec));
-    problems.extend(changed_fixed(&read.values, observed, view));
+    problems.extend(fixed(&read.values, observed, view));
     if !problems.is_empty() {
         problems.extend(read.unknown);
         return refuse("Invalid", problems);
@@ -131,33 +128,12 @@ fn planned_agents(spec: &TreasureHuntSpec) -> Option<usize> {
     usize::try_from(spec.agents.as_ref()?.replicas?).ok()
 }
 
-fn history_out_of_bounds(spec: &TreasureHuntSpec) -> Option<Problem> {
-    let history = spec.history.filter(|kept| !(HISTORY_MIN..=HISTORY_MAX).contains(kept))?;
-    Some(Problem {
-        field: "history".to_owned(),
-        value: history.to_string(),
-        allowed: format!("a whole number of generations from {HISTORY_MIN} to {HISTORY_MAX}"),
-    })
-}
-
 /// Fixed settings that differ from the newest older generation of the same resource.
-fn changed_fixed(values: &Values, observed: &Observed, view: &HuntView<'_>) -> Vec<Problem> {
+fn fixed(values: &Values, observed: &Observed, view: &HuntView<'_>) -> Vec<Problem> {
     let before = view.desired.range(..observed.generation).rev().find_map(|(_, slot)| {
         slot.value().filter(|document| document.uid == observed.uid).map(|d| d.values().0)
     });
-    let Some(before) = before else { return Vec::new() };
-    let changed = fields().filter(|field| field.cost == Cost::Fixed).filter_map(|field| {
-        let of = |values: &Values| {
-            values.get(&field.path).cloned().unwrap_or_else(|| field.kind.default_value())
-        };
-        let (now, then) = (of(values), of(&before));
-        (now != then).then(|| Problem {
-            field: field.path.to_string(),
-            value: now.to_string(),
-            allowed: format!("{then}, because it cannot change once the hunt exists"),
-        })
-    });
-    changed.collect()
+    before.map_or_else(Vec::new, |before| changed_fixed(&before, values))
 }
 
 fn partitions(values: &Values) -> u32 {

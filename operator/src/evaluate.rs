@@ -9,7 +9,7 @@ use config_schemas::documents::{Ack, NodeRecord, Refusal, RefusalCode};
 use config_schemas::edit::{self, Target};
 use config_schemas::generation::{Choice, choose};
 use config_schemas::layers::{Effective, Held, Layer, resolve};
-use config_schemas::{Generation, NodeName, Resource, Value, excerpt};
+use config_schemas::{Generation, NodeName, Resource, Value, drained, excerpt};
 use crds::{OVERRIDES_MAX, OverrideInEffect};
 use jiff::Timestamp;
 
@@ -37,6 +37,8 @@ pub struct Evaluation {
     pub overrides: Vec<OverrideInEffect>,
     /// All of them.
     pub override_count: usize,
+    /// Nodes that people want to hand over what they have.
+    pub drained: BTreeSet<NodeName>,
     /// When an edit ends by itself.
     pub next_expiry: Option<Timestamp>,
     /// For the next look.
@@ -68,6 +70,7 @@ pub fn evaluate(
         refused: BTreeMap::new(),
         overrides: Vec::new(),
         override_count: 0,
+        drained: drained_nodes(view, &effective, &per_node),
         next_expiry: next_expiry(&choice, &effective, &per_node),
         held: HeldEdits {
             hunt: effective.held.clone(),
@@ -185,6 +188,18 @@ fn unknown_nodes<'a>(view: &'a HuntView<'_>) -> impl Iterator<Item = Refusal> + 
             revision: written.revision,
         })
     })
+}
+
+fn drained_nodes(
+    view: &HuntView<'_>,
+    hunt: &Effective,
+    per_node: &BTreeMap<NodeName, Effective>,
+) -> BTreeSet<NodeName> {
+    let nodes: Vec<_> = live(view).map(|(node, record)| (node, record.mode)).collect();
+    drained(nodes.iter().map(|(node, mode)| {
+        let config = &per_node.get(node).unwrap_or(hunt).config;
+        (node, *mode, config.partitions.drained)
+    }))
 }
 
 fn next_expiry(

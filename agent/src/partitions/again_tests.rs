@@ -9,7 +9,7 @@ use config_schemas::keys::Key;
 use super::world_tests::{P, World, first_segment, moves, until};
 
 #[tokio::test]
-async fn a_worker_that_is_told_off_while_the_record_stays_is_followed_by_another() {
+async fn a_worker_that_is_disowned_while_the_record_stays_is_followed_by_another() {
     let world = World::new().await;
     let a = world.node("a", 1);
     world.own(&a.me, 1);

@@ -21,8 +21,8 @@ fn is_json(payload: &[u8]) -> bool {
     payload.trim_ascii_start().first() == Some(&b'{')
 }
 
-/// The event, by the same rules as over HTTP and gRPC: what only agents may say is refused. One that brings no id is known by its place, which is
-/// the same however often it is read.
+/// The event, by the same rules as over HTTP and gRPC: what only agents may say is refused. One that
+/// brings no id is known by its place, which is the same however often it is read.
 pub(crate) fn read(
     payload: &[u8],
     vocabulary: &Vocabulary,

@@ -55,7 +55,7 @@ struct Inner {
     /// Whether the partition is left to the next owner as it is.
     leaves: AtomicBool,
     /// The log says that the partition is not ours, which a worker without work would not hear.
-    told_off: Notify,
+    disowned: Notify,
 }
 
 /// What has no outcome yet, and how fast that goes.
@@ -148,7 +148,7 @@ impl Intake {
             played: watch::Sender::new(Offset(0)),
             troubled: AtomicBool::new(false),
             leaves: AtomicBool::new(false),
-            told_off: Notify::new(),
+            disowned: Notify::new(),
         }))
     }
 
@@ -185,8 +185,8 @@ impl Intake {
     }
 
     /// Returns when the log has refused an append because the partition is not ours.
-    pub(crate) async fn told_off(&self) {
-        self.0.told_off.notified().await;
+    pub(crate) async fn disowned(&self) {
+        self.0.disowned.notified().await;
     }
 
     pub(crate) async fn append(
@@ -218,11 +218,11 @@ impl Intake {
         {
             Ok(Ok(written)) => written,
             Ok(Err(broker::Error::Fenced { by })) => {
-                self.0.told_off.notify_one();
+                self.0.disowned.notify_one();
                 return Err(NotTaken::Fenced { by });
             }
             Ok(Err(broker::Error::Closed)) => {
-                self.0.told_off.notify_one();
+                self.0.disowned.notify_one();
                 return Err(NotTaken::NotMine { epoch: Some(epoch) });
             }
             Ok(Err(broker::Error::TooLarge { bytes })) => return Err(NotTaken::TooLarge { bytes }),

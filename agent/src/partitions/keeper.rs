@@ -37,7 +37,7 @@ const LAST_SNAPSHOT: Duration = Duration::from_secs(5);
 /// What the orders of a watch say next.
 pub(super) type Orders = watch::Receiver<Option<Order>>;
 /// Tells when the log is another's.
-pub(super) type Lives = watch::Receiver<u64>;
+pub(super) type GivenUp = watch::Receiver<u64>;
 
 /// Keeps one partition.
 pub(crate) struct Keeper<M: Machine> {
@@ -108,10 +108,10 @@ impl<M: Machine> Keeper<M> {
     pub(crate) async fn run(&self, mut orders: Orders) {
         // Loaded for a move; whatever becomes of that, it stays true of its part of the log.
         let mut loaded = None;
-        let mut lives = self.context.log.lives();
+        let mut given_up = self.context.log.given_up();
         loop {
-            if lives.has_changed().unwrap_or_default() {
-                lives.mark_unchanged();
+            if given_up.has_changed().unwrap_or_default() {
+                given_up.mark_unchanged();
                 loaded = None;
                 self.forget();
             }
@@ -122,15 +122,15 @@ impl<M: Machine> Keeper<M> {
                     return;
                 }
                 Some(Order::Warm { epoch, revision }) => {
-                    let lives = lives.clone();
-                    self.warm_up(&mut loaded, (epoch, revision), lives, &mut orders).await
+                    let given_up = given_up.clone();
+                    self.warm_up(&mut loaded, (epoch, revision), given_up, &mut orders).await
                 }
                 Some(Order::Serve { epoch, revision }) => {
-                    let life = (loaded.take(), lives.clone());
-                    self.open_and_serve(life, (epoch, revision), &mut orders).await
+                    let begun = (loaded.take(), given_up.clone());
+                    self.open_and_serve(begun, (epoch, revision), &mut orders).await
                 }
                 Some(Order::HandOver { epoch, to, revision, .. }) => {
-                    self.let_go((epoch, revision), &to, lives.clone(), &mut orders).await
+                    self.let_go((epoch, revision), &to, given_up.clone(), &mut orders).await
                 }
             };
             let wait = ended.err();
@@ -147,7 +147,7 @@ impl<M: Machine> Keeper<M> {
         &self,
         loaded: &mut Option<Rebuilt<M>>,
         (epoch, revision): (Epoch, Revision),
-        mut lives: Lives,
+        mut given_up: GivenUp,
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         let follow = async {
@@ -178,7 +178,7 @@ impl<M: Machine> Keeper<M> {
                 orders.mark_changed();
                 return Ok(());
             }
-            Ok(()) = lives.changed() => return Err(Duration::ZERO),
+            Ok(()) = given_up.changed() => return Err(Duration::ZERO),
             failed = follow => failed,
         };
         failed.map_err(|error| {
@@ -191,14 +191,14 @@ impl<M: Machine> Keeper<M> {
     /// long to wait before trying again.
     async fn open_and_serve(
         &self,
-        (loaded, lives): (Option<Rebuilt<M>>, Lives),
+        (loaded, given_up): (Option<Rebuilt<M>>, GivenUp),
         (epoch, revision): (Epoch, Revision),
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         match self.open(loaded, epoch).await {
             Ok((owned, rebuilt)) => {
                 self.troubles().end(self.partition);
-                self.serve(owned, rebuilt, lives, orders).await
+                self.serve(owned, rebuilt, given_up, orders).await
             }
             Err(OpenError::Take(broker::Error::Superseded { holds, owner }))
                 if holds.is_last() || !holds.is_believable(Some(epoch)) =>
@@ -276,12 +276,12 @@ impl<M: Machine> Keeper<M> {
         &self,
         (epoch, revision): (Epoch, Revision),
         to: &Owner,
-        lives: Lives,
+        given_up: GivenUp,
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         match self.hand_over(epoch, to, revision).await {
             Ok(()) => Ok(()),
-            Err(_) => self.open_and_serve((None, lives), (epoch, revision), orders).await,
+            Err(_) => self.open_and_serve((None, given_up), (epoch, revision), orders).await,
         }
     }
 

@@ -39,7 +39,7 @@ struct Inner {
     opener: Opener,
     state: Mutex<State>,
     /// How many open logs were given up.
-    lives: watch::Sender<u64>,
+    given_up: watch::Sender<u64>,
     /// Whoever connects to Kafka or changes how: one after the other.
     connecting: Semaphore,
 }
@@ -78,8 +78,8 @@ impl Log {
     /// The same, opened in a way of its own.
     pub fn opened_by(data_dir: PathBuf, hunt: HuntName, opener: Opener) -> Log {
         let (state, connecting) = (Mutex::default(), Semaphore::new(1));
-        let lives = watch::Sender::new(0);
-        Log(Arc::new(Inner { data_dir, hunt, opener, state, lives, connecting }))
+        let given_up = watch::Sender::new(0);
+        Log(Arc::new(Inner { data_dir, hunt, opener, state, given_up, connecting }))
     }
 
     /// What takes the embedded log's settings over, live.
@@ -131,15 +131,15 @@ impl Log {
         };
         drop(state);
         if gone.is_some() {
-            self.0.lives.send_modify(|lives| *lives += 1);
+            self.0.given_up.send_modify(|times| *times += 1);
         }
         again
     }
 
     /// Changes whenever an open log is given up: whoever works on it begins anew, and where it was
     /// Kafka, it has to be connected again though no setting has changed.
-    pub fn lives(&self) -> watch::Receiver<u64> {
-        self.0.lives.subscribe()
+    pub fn given_up(&self) -> watch::Receiver<u64> {
+        self.0.given_up.subscribe()
     }
 
     /// Why the log is not open, if that was tried.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::dead_letters::Condemned;
 use super::intake::Intake;
-use super::keeper::{Keeper, Lives, Orders, RETRY, RETRY_CORRUPT, RETRY_FENCED};
+use super::keeper::{GivenUp, Keeper, Orders, RETRY, RETRY_CORRUPT, RETRY_FENCED};
 use super::outbox::Outbox;
 use super::ownership::Order;
 use super::rebuild::Rebuilt;
@@ -55,7 +55,7 @@ impl<M: Machine> Keeper<M> {
         &self,
         owned: AnyOwned,
         rebuilt: Rebuilt<M>,
-        mut lives: Lives,
+        mut given_up: GivenUp,
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         let log = self.context.log.broker().ok_or(RETRY)?;
@@ -94,9 +94,9 @@ impl<M: Machine> Keeper<M> {
         self.context.metrics.served.inc();
         tracing::info!(partition = %self.partition, epoch = %owned.epoch(), "serving");
         let ended = tokio::select! {
-            Ok(()) = lives.changed() => Err(Duration::ZERO),
+            Ok(()) = given_up.changed() => Err(Duration::ZERO),
             end = worker.run() => self.worker_ended(end, orders),
-            () = intake.told_off() => self.worker_ended(WorkerEnd::Fenced, orders),
+            () = intake.disowned() => self.worker_ended(WorkerEnd::Fenced, orders),
             () = outbox.run() => Ok(()),
             () = intake.count_lag() => Ok(()),
             () = keeping.run::<M>(&owned, asked, &self.context.snapshots) => Ok(()),

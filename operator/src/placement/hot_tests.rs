@@ -1,7 +1,7 @@
 //! Hot keys in the planner: what dominates is found and held steady, has its node for itself, moves
 //! nothing at constant load, and is let go when it cools. Pure.
 
-use config_schemas::documents::{Owner, PartitionRecord};
+use config_schemas::documents::Owner;
 use config_schemas::hot::HotReport;
 use config_schemas::{Epoch, Load};
 use jiff::SignedDuration;
@@ -112,12 +112,7 @@ impl World {
     }
 
     fn land(&mut self, step: &Step) {
-        let record = match &step.record {
-            PartitionRecord::Mov { to, epoch, .. } => {
-                PartitionRecord::Own { owner: to.clone(), epoch: epoch.next() }
-            }
-            other => other.clone(),
-        };
+        let record = step.landed();
         if matches!(self.placed[&step.partition], Placed::Recorded(_)) {
             self.rounds.changed(step.partition, self.now);
         }

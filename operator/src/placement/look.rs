@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use config_schemas::documents::{Owner, PartitionRecord};
+use config_schemas::documents::{NodeMode, Owner, PartitionRecord};
 use config_schemas::keys::Key;
 use config_schemas::{Epoch, NodeName, PartitionId};
 use jiff::Timestamp;
@@ -50,7 +50,9 @@ pub fn place(
     let setup = setup(judged);
     let placed = placed(view, memory, partitions);
     let nodes = live(view).map(|(node, record)| {
-        (Owner { node, incarnation: record.incarnation.clone() }, record.mode)
+        let leaves = judged.drained.contains(&node);
+        let mode = if leaves { NodeMode::Draining } else { record.mode };
+        (Owner { node, incarnation: record.incarnation.clone() }, mode)
     });
     let members = memory.rounds.members(nodes, &setup, now);
     memory.rounds.turn(&members, &placed, &setup, now);

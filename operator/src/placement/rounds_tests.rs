@@ -20,6 +20,18 @@ impl Setup {
     }
 }
 
+impl Step {
+    /// The record once the step is done: a move has arrived.
+    pub(in crate::placement) fn landed(&self) -> PartitionRecord {
+        match &self.record {
+            PartitionRecord::Mov { to, epoch, .. } => {
+                PartitionRecord::Own { owner: to.clone(), epoch: epoch.next() }
+            }
+            other => other.clone(),
+        }
+    }
+}
+
 impl Rounds {
     /// The next plan when just these nodes live, all of them ready; the checker approves of it.
     pub(in crate::placement) fn approved_plan(

@@ -105,12 +105,7 @@ impl World {
     }
 
     fn land(&mut self, step: &Step) {
-        let record = match &step.record {
-            PartitionRecord::Mov { to, epoch, .. } => {
-                PartitionRecord::Own { owner: to.clone(), epoch: epoch.next() }
-            }
-            other => other.clone(),
-        };
+        let record = step.landed();
         if matches!(self.placed[&step.partition], Placed::Recorded(_)) {
             self.rounds.changed(step.partition, self.now);
         }

@@ -31,6 +31,8 @@ use clap::ValueEnum;
 use servers::{Etcd, EtcdOptions, EtcdPrograms};
 use tempfile::TempDir;
 
+use crate::world::Place;
+
 pub use machine::Machine;
 pub use report::{Goal, Row, Taken, json, table};
 pub use work::{agent, is_agent};
@@ -127,6 +129,13 @@ impl Setting {
 
     fn agents(&self, full: usize) -> usize {
         self.scaled(full).min(self.agents_max)
+    }
+
+    /// The binaries that stand beside each other; an error if the agent's was not built.
+    fn programs(&self) -> anyhow::Result<Place> {
+        let agent = self.operator.with_file_name("treasurehunt-agent");
+        anyhow::ensure!(agent.is_file(), "{} is not built", agent.display());
+        Ok(Place { operator: self.operator.clone(), agent })
     }
 
     fn lasting(&self, full: Duration) -> Duration {

@@ -16,7 +16,7 @@ use crate::checker::{check, tally};
 use crate::http::metric;
 use crate::players::outcomes;
 use crate::probes::{Probes, Seen, Take, changes, gaps};
-use crate::world::{Place, Setup, World};
+use crate::world::{Setup, World};
 
 const AGENTS: usize = 16;
 /// Enough that some stay when some leave.
@@ -95,11 +95,7 @@ pub(super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> anyhow::Resu
 }
 
 async fn start(setting: &Setting, agents: usize, partitions: usize) -> anyhow::Result<World> {
-    let programs = Place {
-        operator: setting.operator.clone(),
-        agent: setting.operator.with_file_name("treasurehunt-agent"),
-    };
-    ensure!(programs.agent.is_file(), "{} is not built", programs.agent.display());
+    let programs = setting.programs()?;
     let (interval, misses) = HEARTBEAT;
     let setup = Setup { durable: true, programs: Some(programs), ..Setup::agents(agents) }
         .with("heartbeat", "interval", interval)

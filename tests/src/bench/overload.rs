@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Row, Setting, work};
 use crate::say;
-use crate::world::{AgentSetup, Node, Place, Setup, World};
+use crate::world::{AgentSetup, Node, Setup, World};
 
 /// What an event takes of the agent: 10,000 of them each second.
 const SERVICE: Duration = Duration::from_micros(100);
@@ -116,8 +116,7 @@ impl Times {
 }
 
 async fn start(setting: &Setting) -> anyhow::Result<World> {
-    let agent = setting.operator.with_file_name("treasurehunt-agent");
-    let programs = Place { operator: setting.operator.clone(), agent };
+    let programs = setting.programs()?;
     let setup = Setup { durable: true, programs: Some(programs), ..Setup::agents(1) }
         .with("heartbeat", "interval", "1s")
         .with("partitions", "count", PARTITIONS)

@@ -90,7 +90,7 @@ fn password(wanted: &Result<KafkaOptions, Vec<String>>) -> &str {
 struct Alone {
     clients: Clients,
     calls: mpsc::Receiver<Call>,
-    lives: watch::Sender<u64>,
+    given_up: watch::Sender<u64>,
     folder: tempfile::TempDir,
     tasks: Tasks,
 }
@@ -101,10 +101,10 @@ impl Alone {
         let (folder, tasks) = (tempfile::tempdir().unwrap(), Tasks::default());
         let at = Some(folder.path().to_owned());
         let node = NodeName::new("a").unwrap();
-        let lives = watch::Sender::new(0);
-        let (clients, keeper) = clients(config, &hunt(), &node, at, (retune, lives.subscribe()));
+        let given_up = watch::Sender::new(0);
+        let (clients, keeper) = clients(config, &hunt(), &node, at, (retune, given_up.subscribe()));
         tasks.spawn("kafka", keeper.run(tasks.stopping()));
-        Alone { clients, calls, lives, folder, tasks }
+        Alone { clients, calls, given_up, folder, tasks }
     }
 
     async fn decided(&self, number: u64, outcome: Result<(), &str>) {
@@ -192,7 +192,7 @@ async fn what_fails_is_tried_again_until_it_works() {
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert!(alone.calls.try_recv().is_err(), "what works is left alone");
     // the hunt turned out to be in another cluster
-    alone.lives.send_modify(|lives| *lives += 1);
+    alone.given_up.send_modify(|times| *times += 1);
     drop(next(&mut alone.calls).await.answer(Ok(())));
     alone.tasks.finish().await;
 }
@@ -249,8 +249,8 @@ impl Whole {
         keep(folder.path(), "pa55");
         let (kafka, calls) = retune();
         let secrets = Some(folder.path().to_owned());
-        let lives = watch::channel(0).1;
-        let logs = Logs { embedded: Arc::new(|_| ()), kafka, lives, secrets };
+        let given_up = watch::channel(0).1;
+        let logs = Logs { embedded: Arc::new(|_| ()), kafka, given_up, secrets };
         let me = Owner { node: NodeName::new("a").unwrap(), incarnation: "1".to_owned() };
         let options = CoreOptions {
             hunt: hunt(),

@@ -60,7 +60,7 @@ pub struct Keeper {
     folder: Option<PathBuf>,
     retune: RetuneKafka,
     /// Changes when what was taken over was given up.
-    lives: watch::Receiver<u64>,
+    given_up: watch::Receiver<u64>,
     wishes: watch::Receiver<Wish>,
     decisions: watch::Sender<Decision>,
     course: Course,
@@ -68,13 +68,13 @@ pub struct Keeper {
 }
 
 /// Starts with what `config` wants. Nothing is wanted yet where the hunt is kept elsewhere. Whoever is
-/// asked with `retune` says by `lives` that he has given up what he had.
+/// asked with `retune` says by `given_up` that he has given up what he had.
 pub fn clients(
     config: &Config,
     hunt: &HuntName,
     node: &NodeName,
     folder: Option<PathBuf>,
-    (retune, lives): (RetuneKafka, watch::Receiver<u64>),
+    (retune, given_up): (RetuneKafka, watch::Receiver<u64>),
 ) -> (Clients, Keeper) {
     let number = u64::from(config.broker.kind == BrokerKind::Kafka);
     let first = Wish { number, config: Arc::new(config.clone()) };
@@ -85,7 +85,7 @@ pub fn clients(
         client_id: format!("treasurehunt.{}.{}.{node}", hunt.namespace, hunt.name),
         folder,
         retune,
-        lives,
+        given_up,
         wishes: wanted,
         decisions: decided,
         course: Course::default(),
@@ -143,7 +143,7 @@ impl Keeper {
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                Ok(()) = self.lives.changed() => self.course.given_up(),
+                Ok(()) = self.given_up.changed() => self.course.given_up(),
                 outcome = ended(&mut attempt) => {
                     self.course.ended(outcome, Instant::now());
                     self.tell();

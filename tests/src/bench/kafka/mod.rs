@@ -19,7 +19,7 @@ use config_schemas::{Epoch, PartitionId};
 use servers::{KafkaCluster, KafkaPrograms};
 
 use super::Setting;
-use crate::world::{Place, Setup, World};
+use crate::world::{Setup, World};
 
 /// Until a new hunt's partitions are served, topics made.
 const SERVED_WITHIN: Duration = Duration::from_secs(300);
@@ -37,11 +37,7 @@ async fn world_on(
     setting: &Setting,
     setup: Setup,
 ) -> anyhow::Result<World> {
-    let programs = Place {
-        operator: setting.operator.clone(),
-        agent: setting.operator.with_file_name("treasurehunt-agent"),
-    };
-    anyhow::ensure!(programs.agent.is_file(), "{} is not built", programs.agent.display());
+    let programs = setting.programs()?;
     let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
     let setup = Setup { durable: true, programs: Some(programs), ..setup }
         .with("broker", "kind", "kafka")

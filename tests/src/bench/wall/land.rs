@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::{Setting, work};
 use super::SERVICE;
-use crate::world::{AgentSetup, Node, Place, Setup, World};
+use crate::world::{AgentSetup, Node, Setup, World};
 
 /// As many as a hunt should have for each node.
 const PARTITIONS_PER_AGENT: usize = 16;
@@ -35,8 +35,7 @@ pub(super) struct Land {
 impl Land {
     /// Starts it and waits until every partition is served.
     pub(super) async fn open(setting: &Setting, agents: usize) -> anyhow::Result<Land> {
-        let agent = setting.operator.with_file_name("treasurehunt-agent");
-        let programs = Place { operator: setting.operator.clone(), agent };
+        let programs = setting.programs()?;
         let setup = Setup { durable: true, programs: Some(programs), ..Setup::agents(agents) }
             // Two cores that are full must not look like nodes that are gone.
             .with("heartbeat", "interval", "2s")
