@@ -14,6 +14,7 @@ mod between;
 pub mod convergence;
 pub mod diff;
 pub mod documents;
+mod drained;
 pub mod edit;
 mod field;
 pub mod generation;
@@ -37,6 +38,7 @@ mod warm;
 
 pub use address::{ADDRESSES_MAX, is_address};
 pub use between::{AT_MOST, RULES, Rule, conflicts, contradictions};
+pub use drained::drained;
 pub use field::*;
 pub use load::*;
 pub use lookup::*;

@@ -73,6 +73,10 @@ settings! {
         /// No partition moves for balance, off a slow node or for a pin while this is true; the
         /// partitions of a node that is gone or draining still do.
         paused: bool = switch(false), Live, Hunt, Placement;
+        /// This node hands its partitions over and takes no more while this is true; it goes on taking
+        /// events in for others. `hunt drain` sets it for one node. Where it is so for every node that
+        /// is ready, it counts for none: somebody has to serve the hunt.
+        drained: bool = switch(false), Drain, Node, Placement;
         /// Partitions that one node may be handing over or taking over at the same time; what a node
         /// that is gone or draining has to lose is not counted.
         moves: u64 = count(8, 1, 1024, "moves"), Live, Hunt, Placement;

@@ -18,6 +18,9 @@ pub const HISTORY_MIN: u32 = 2;
 /// All kept documents are listed in the status.
 pub const HISTORY_MAX: u32 = 50;
 
+/// A hunt is planned for at most so many agents.
+pub const REPLICAS_MAX: i32 = 1000;
+
 /// What a hunt is to be like.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
@@ -100,7 +103,7 @@ pub struct Agents {
     /// Agents that the hunt is planned for: what `kubectl scale` reads and writes. Nothing starts
     /// or stops agents by this number yet; the live ones are counted in status.nodes.desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1000))]
+    #[schemars(range(min = 0, max = REPLICAS_MAX))]
     pub replicas: Option<i32>,
 }
 

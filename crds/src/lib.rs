@@ -9,14 +9,16 @@ mod hunt;
 mod rules;
 mod schema;
 mod status;
+mod written;
 
 pub use artefact::yaml;
 pub use hunt::{
-    Agents, DeletionPolicy, FINALIZER, HISTORY_DEFAULT, HISTORY_MAX, HISTORY_MIN, TreasureHunt,
-    TreasureHuntSpec,
+    Agents, DeletionPolicy, FINALIZER, HISTORY_DEFAULT, HISTORY_MAX, HISTORY_MIN, REPLICAS_MAX,
+    TreasureHunt, TreasureHuntSpec,
 };
 pub use status::{
     Applied, CONDITIONS_MAX, Condition, ConditionKind, EVENTS_MAX, HOT_MAX, HotPartition, Kept,
     MESSAGE_CHARS_MAX, Nodes, OVERRIDES_MAX, OverrideInEffect, PartitionCounts, REFUSED_MAX,
     RefusedEdit, Rollback, StatusEvent, TreasureHuntStatus, Truth,
 };
+pub use written::{Document, DocumentFault, asks, changed_fixed, documents};
