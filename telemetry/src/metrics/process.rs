@@ -1,0 +1,42 @@
+//! What the process takes of its machine. In: the system. Out: figures at each scrape. I/O: reads
+//! `/proc`.
+
+use std::time::Duration;
+
+use prometheus::{Error, Registry};
+
+use crate::catalogue::common::{PROCESS_CPU, PROCESS_MEMORY, PROCESS_START};
+
+/// Registers the figures.
+pub fn register(registry: &Registry) -> Result<(), Error> {
+    let start = crate::clock::now().as_millisecond() as f64 / 1e3;
+    PROCESS_CPU.read(registry, || cpu().as_secs_f64())?;
+    PROCESS_MEMORY.read(registry, || memory() as f64)?;
+    PROCESS_START.read(registry, move || start)
+}
+
+fn cpu() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(used).unwrap_or_default()
+}
+
+/// 0 where the system does not say.
+fn memory() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
+        let resident = text.split_whitespace().nth(1)?;
+        resident.parse::<u64>().ok()
+    });
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_takes_time_and_memory() {
+        assert!(cpu() > Duration::ZERO);
+        assert!(memory() > 100_000);
+        register(&Registry::new()).unwrap();
+    }
+}
