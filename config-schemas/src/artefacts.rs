@@ -156,6 +156,9 @@ fn cost_sentence(cost: Cost) -> &'static str {
         Cost::None | Cost::Live => "Changes live.",
         Cost::Swap => "A change replaces a client, live.",
         Cost::Drain => "A change drains and moves partitions, live.",
+        Cost::Raise => {
+            "Only rises, to whole multiples, by the resource: partitions are cut finer, live."
+        }
         Cost::Fixed => "Cannot change once the hunt exists.",
     }
 }

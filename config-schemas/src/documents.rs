@@ -35,6 +35,12 @@ pub struct Meta {
     pub uid: String,
     /// Partitions of the hunt.
     pub partitions: u32,
+    /// How many it had before it was cut finer, oldest first; see [`crate::Cuts`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<u32>,
+    /// How many it is about to have: they are placed already, and no key goes to the new ones yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u32>,
     /// How a key finds its partition.
     pub hash: String,
     /// The id of the Kafka cluster that has the hunt's topics: the first one that was found where

@@ -105,11 +105,13 @@ pub fn target(rest: &str) -> Result<Target, Refused> {
         }
     };
     let field = field(section, name).ok_or_else(|| unknown_field(section))?;
-    if field.cost == Cost::Fixed {
-        return Err(refused(
-            RefusalCode::Fixed,
-            format!("{} cannot change once the hunt exists", field.path),
-        ));
+    let fixed = match field.cost {
+        Cost::Fixed => Some("cannot change once the hunt exists"),
+        Cost::Raise => Some("cannot change by a live edit; the resource may raise it"),
+        Cost::None | Cost::Live | Cost::Swap | Cost::Drain => None,
+    };
+    if let Some(why) = fixed {
+        return Err(refused(RefusalCode::Fixed, format!("{} {why}", field.path)));
     }
     if node.is_some() && field.scope == Scope::Hunt {
         return Err(refused(

@@ -18,6 +18,8 @@ pub enum Cost {
     Swap,
     /// Partitions are drained and move.
     Drain,
+    /// Only rises, to whole multiples, by the resource alone: the hunt is cut finer while it runs.
+    Raise,
     /// Cannot be changed once the hunt exists.
     Fixed,
 }

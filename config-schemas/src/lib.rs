@@ -12,6 +12,7 @@ mod address;
 pub mod artefacts;
 mod between;
 pub mod convergence;
+pub mod cuts;
 pub mod diff;
 pub mod documents;
 mod drained;
@@ -38,6 +39,7 @@ mod warm;
 
 pub use address::{ADDRESSES_MAX, is_address};
 pub use between::{AT_MOST, RULES, Rule, conflicts, contradictions};
+pub use cuts::{Cuts, Origin};
 pub use drained::drained;
 pub use field::*;
 pub use load::*;

@@ -9,7 +9,7 @@ use crate::field::Component::{
     Game, Gateway, Heartbeat as Lease, Kafka as Clients, Log, Placement, Queues,
     Topics as Reconciler, Workers as Pool,
 };
-use crate::field::Cost::{Drain, Fixed, Live, Swap};
+use crate::field::Cost::{Drain, Fixed, Live, Raise, Swap};
 use crate::field::Scope::{Hunt, Node};
 use crate::field::{Field, FieldPath, Section};
 use crate::kinds::{
@@ -65,8 +65,9 @@ settings! {
     /// Into how many partitions a hunt is cut, and how they are placed on nodes.
     partitions: Partitions {
         /// Partitions of the hunt: the unit of order, ownership and movement. Plan at least 16 for
-        /// each node that the hunt may ever have.
-        count: u64 = count(16, 1, 4096, "partitions"), Fixed, Hunt, Placement;
+        /// each node that the hunt may ever have. Raised to a whole multiple, each is cut into so many,
+        /// live; no key goes from one old partition to another.
+        count: u64 = count(16, 1, 4096, "partitions"), Raise, Hunt, Placement;
         /// Partitions that are to run on a certain node, each written PARTITION=NODE. A pinned
         /// partition moves there when that node is ready, and is placed as any other when not.
         pins: Vec<Pin> = PINS, Drain, Hunt, Placement;

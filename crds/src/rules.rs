@@ -2,6 +2,7 @@
 //! settings, settings that never change. Each message names field, value and what is
 //! allowed, in the words of the operator's own check. Pure.
 
+use config_schemas::cuts::allowed;
 use config_schemas::{Field, FieldPath, Kind, Rule, Value};
 use serde_json::{Value as Json, json};
 
@@ -96,6 +97,23 @@ pub(crate) fn fixed(field: &Field) -> Json {
     json!({
         "rule": format!("{now} == {before}"),
         "message": format!("{}: cannot change once the hunt exists", field.path),
+        "messageExpression": message,
+        "fieldPath": field_path(field.path),
+    })
+}
+
+/// The number stays or becomes a whole multiple of what it was.
+pub(crate) fn raised(field: &Field) -> Json {
+    let (now, before) = (or_default("self", field.path), or_default("oldSelf", field.path));
+    let message = format!(
+        "'{}: ' + {} + ' is not allowed; allowed: {}'",
+        field.path,
+        as_text(&now, field.path),
+        allowed(format_args!("' + {} + '", as_text(&before, field.path)))
+    );
+    json!({
+        "rule": format!("{now} >= {before} && {now} % {before} == 0"),
+        "message": format!("{}: allowed: a whole multiple of what it was", field.path),
         "messageExpression": message,
         "fieldPath": field_path(field.path),
     })

@@ -30,6 +30,7 @@ impl JsonSchema for TreasureHuntSpec {
             .map(|(left, right)| rules::at_most(*left, *right))
             .chain(RULES.iter().filter_map(rules::between))
             .chain(fields().filter(|field| field.cost == Cost::Fixed).map(rules::fixed))
+            .chain(fields().filter(|field| field.cost == Cost::Raise).map(rules::raised))
             .collect();
         json_schema!({
             "type": "object",

@@ -15,6 +15,9 @@ use crate::hunt::{HISTORY_MAX, HISTORY_MIN, REPLICAS_MAX, TreasureHuntSpec};
 /// What stands in a file as its version and kind.
 const KIND: (&str, &str) = ("treasurehunt.dev/v1alpha1", "TreasureHunt");
 
+/// What a resource consists of.
+const PARTS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+
 /// A TreasureHunt as written in a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -22,6 +25,8 @@ pub struct Document {
     pub name: HuntName,
     /// As JSON; `{}` where there is none.
     pub spec: Json,
+    /// What stands beside spec and is no part of a resource: it changes nothing.
+    pub strangers: Vec<String>,
 }
 
 /// Why a document is none of ours.
@@ -68,7 +73,9 @@ fn document(value: &Json) -> Result<Option<Document>, DocumentFault> {
     let name = text("/metadata/name").ok_or(DocumentFault::Nameless)?;
     let name = HuntName::new(namespace, name).map_err(DocumentFault::Name)?;
     let spec = value.get("spec").cloned().unwrap_or_else(|| Json::Object(Default::default()));
-    Ok(Some(Document { name, spec }))
+    let parts = value.as_object().into_iter().flat_map(|map| map.keys());
+    let strangers = parts.filter(|part| !PARTS.contains(&part.as_str())).cloned().collect();
+    Ok(Some(Document { name, spec, strangers }))
 }
 
 /// What a spec asks of settings, and all that is wrong with it without knowing what runs.

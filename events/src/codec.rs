@@ -168,6 +168,11 @@ impl From<Outcome> for Wire {
                 let event_ids = event_ids.into_iter().map(String::from).collect();
                 Wire::Delivered(v1::Delivered { event_ids })
             }
+            Outcome::Split { partitions } => Wire::Split(v1::Split { partitions }),
+            Outcome::Inherited { from: PartitionId(from), partitions, part, last } => {
+                Wire::Inherited(v1::Inherited { from, partitions, part, last })
+            }
+            Outcome::Relayed { to: PartitionId(to) } => Wire::Relayed(v1::Relayed { to }),
             Outcome::Custom { name, data_json } => Wire::Custom(v1::Custom { name, data_json }),
         }
     }
@@ -207,6 +212,11 @@ impl TryFrom<Wire> for Outcome {
                 let event_ids = event_ids.into_iter().map(EventId::trusted).collect();
                 Outcome::Delivered { event_ids }
             }
+            Wire::Split(v1::Split { partitions }) => Outcome::Split { partitions },
+            Wire::Inherited(v1::Inherited { from, partitions, part, last }) => {
+                Outcome::Inherited { from: PartitionId(from), partitions, part, last }
+            }
+            Wire::Relayed(v1::Relayed { to }) => Outcome::Relayed { to: PartitionId(to) },
             Wire::Custom(v1::Custom { name, data_json }) => Outcome::Custom { name, data_json },
         })
     }

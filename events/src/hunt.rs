@@ -161,8 +161,27 @@ impl Machine for HuntGame {
             | Outcome::DeadLetter { .. }
             | Outcome::Duplicate { .. }
             | Outcome::Delivered { .. }
+            | Outcome::Split { .. }
+            | Outcome::Inherited { .. }
+            | Outcome::Relayed { .. }
             | Outcome::Custom { .. } => {}
         }
+    }
+
+    /// Players and treasures. Sightings stay: wherever they were counted, their sum is the whole.
+    fn part(state: &HuntState, goes: &dyn Fn(&str) -> bool) -> HuntState {
+        let players = state.players.iter().filter(|(player, _)| goes(player));
+        let winners = state.winners.iter().filter(|(treasure, _)| goes(treasure));
+        HuntState {
+            players: players.map(|(player, known)| (player.clone(), known.clone())).collect(),
+            winners: winners.map(|(treasure, won)| (treasure.clone(), won.clone())).collect(),
+            sightings: HashMap::new(),
+        }
+    }
+
+    fn absorb(state: &mut HuntState, part: HuntState) {
+        state.players.extend(part.players);
+        state.winners.extend(part.winners);
     }
 }
 

@@ -30,6 +30,7 @@ pub struct Ledger {
     outbox: BTreeMap<u64, Event>,
     outbox_seq: u64,
     outbox_at: HashMap<EventId, u64>,
+    cut: Option<u32>,
 }
 
 /// A ledger as it stands in snapshots.
@@ -41,6 +42,8 @@ pub(crate) struct StoredLedger {
     recent: Vec<(u64, u64, u64)>,
     outbox: Vec<(u64, Event)>,
     outbox_seq: u64,
+    #[serde(default)]
+    cut: Option<u32>,
 }
 
 impl Ledger {
@@ -74,6 +77,25 @@ impl Ledger {
         self.outbox.len() >= OUTBOX_LEN_MAX
     }
 
+    /// Into how many partitions the hunt is cut as far as this one's state goes: keys of others among so
+    /// many are no longer its own. `None` while it never was cut, nor is cut from another.
+    pub fn cut(&self) -> Option<u32> {
+        self.cut
+    }
+
+    /// The ids that were handled lately, oldest first.
+    pub(crate) fn ids(&self) -> Vec<(u64, u64, u64)> {
+        let seen = self.recent.iter();
+        seen.map(|(print, at)| ((print >> 64) as u64, print as u64, at.0)).collect()
+    }
+
+    /// Takes in ids that were handled elsewhere.
+    pub(crate) fn know(&mut self, ids: &[(u64, u64, u64)]) {
+        for (high, low, at) in ids {
+            self.recent.insert((u128::from(*high) << 64) | u128::from(*low), Offset(*at));
+        }
+    }
+
     /// Forgets ids, and all events since the last multiple of `every`.
     #[cfg(feature = "sim")]
     pub(crate) fn part_offset(&mut self, every: u64) {
@@ -82,14 +104,13 @@ impl Ledger {
     }
 
     pub(crate) fn store(&self) -> StoredLedger {
-        let seen = self.recent.iter();
-        let seen = seen.map(|(print, at)| ((print >> 64) as u64, print as u64, at.0));
         StoredLedger {
             next_offset: self.next_offset,
             epoch: self.epoch,
-            recent: seen.collect(),
+            recent: self.ids(),
             outbox: self.outbox.iter().map(|(seq, event)| (*seq, event.clone())).collect(),
             outbox_seq: self.outbox_seq,
+            cut: self.cut,
         }
     }
 
@@ -106,6 +127,7 @@ impl Ledger {
             outbox_at: stored.outbox.iter().map(|(seq, event)| (event.id.clone(), *seq)).collect(),
             outbox: stored.outbox.into_iter().collect(),
             outbox_seq: stored.outbox_seq,
+            cut: stored.cut,
         }
     }
 
@@ -138,6 +160,11 @@ impl Ledger {
                     self.outbox.remove(&seq);
                 }
             }
+        }
+        if let Outcome::Split { partitions } | Outcome::Inherited { partitions, last: true, .. } =
+            &record.outcome
+        {
+            self.cut = self.cut.max(Some(*partitions));
         }
     }
 }

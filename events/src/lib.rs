@@ -12,6 +12,7 @@ mod machine;
 mod outcome;
 mod parse;
 mod partition;
+mod parts;
 mod recent;
 mod snapshot;
 mod vocabulary;
@@ -28,6 +29,7 @@ pub use parse::{
     BATCH_EVENTS_MAX, BODY_BYTES_MAX, ParseContext, parse_body, parse_bytes, parse_json, parse_wire,
 };
 pub use partition::{Folded, OUTCOME_BYTES_MAX, Panicked, PartitionState, Stamp};
+pub use parts::PartsError;
 pub use recent::RECENT_IDS_MAX;
 pub use snapshot::SnapshotError;
 pub use vocabulary::{Field, KindRule, Vocabulary};

@@ -85,4 +85,13 @@ pub trait Machine: Send + Sync + 'static {
     /// Takes one record in, in log order. Must depend on nothing but its arguments. If it panics,
     /// the event becomes a dead letter instead.
     fn fold(state: &mut Self::State, record: &OutcomeRecord);
+
+    /// What `state` knows under the keys that `goes` names, as a state of its own: when a hunt gets
+    /// more partitions, the new one begins with that. What belongs to no single key, or to events that
+    /// need no order, stays where it is. Such parts stand in outcome logs for good, so later versions
+    /// of [`State`](Self::State) still have to read them: only add fields, with defaults.
+    fn part(state: &Self::State, goes: &dyn Fn(&str) -> bool) -> Self::State;
+
+    /// Takes in what [`part`](Self::part) gave. Twice is the same as once.
+    fn absorb(state: &mut Self::State, part: Self::State);
 }

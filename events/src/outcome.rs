@@ -5,6 +5,7 @@ use config_schemas::{Epoch, Offset, PartitionId};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, EventId};
+use crate::parts;
 
 /// Why an event was refused by the rules. Refusals are outcomes: the event was handled and its id
 /// is spent, whatever changes afterwards. Sent again under the same id it is a duplicate of its
@@ -145,6 +146,31 @@ pub enum Outcome {
         /// Which.
         event_ids: Vec<EventId>,
     },
+    /// From here on the hunt has more partitions: what this one keeps under keys of the new ones is
+    /// frozen, and theirs.
+    Split {
+        /// How many it has.
+        partitions: u32,
+    },
+    /// A part of the state of the partition that this one was cut from. Nothing is played before the
+    /// last part is here.
+    Inherited {
+        /// Whose it was.
+        from: PartitionId,
+        /// How many partitions the hunt had when this one came to be.
+        partitions: u32,
+        /// See [`PartitionState::parts`](crate::PartitionState::parts).
+        #[serde(serialize_with = "parts::to_text", deserialize_with = "parts::from_text")]
+        part: Vec<u8>,
+        /// Whether it is the last.
+        last: bool,
+    },
+    /// The event's key is another partition's since the hunt was cut finer. It went on to it under
+    /// its own id.
+    Relayed {
+        /// Whose it is.
+        to: PartitionId,
+    },
     /// An outcome of another machine.
     Custom {
         /// In its words.
@@ -160,11 +186,22 @@ impl Outcome {
         Outcome::DeadLetter { why: why.chars().take(DEAD_LETTER_WHY_MAX).collect() }
     }
 
+    /// Whether it is what became of an event, and not another word about one that has its outcome
+    /// elsewhere, or about the partition itself.
+    pub fn is_first(&self) -> bool {
+        !self.is_of_the_partition() || matches!(self, Outcome::DeadLetter { .. })
+    }
+
     /// Whether it is the partition's own: the machine is not asked to fold it.
     pub(crate) fn is_of_the_partition(&self) -> bool {
         matches!(
             self,
-            Outcome::DeadLetter { .. } | Outcome::Duplicate { .. } | Outcome::Delivered { .. }
+            Outcome::DeadLetter { .. }
+                | Outcome::Duplicate { .. }
+                | Outcome::Delivered { .. }
+                | Outcome::Split { .. }
+                | Outcome::Inherited { .. }
+                | Outcome::Relayed { .. }
         )
     }
 }
@@ -176,10 +213,10 @@ pub struct OutcomeRecord {
     pub partition: PartitionId,
     /// Ownership under which it was decided.
     pub epoch: Epoch,
-    /// Place of the event in the partition's event log; none for [`Outcome::Delivered`].
+    /// Place of the event in the partition's event log; none where the outcome is no event's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_offset: Option<Offset>,
-    /// Which event; none for [`Outcome::Delivered`] and for poison.
+    /// Which event; none where it is no event's, and for poison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<EventId>,
     /// When the event was taken in, milliseconds since 1970.

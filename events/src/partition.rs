@@ -41,6 +41,22 @@ pub struct Stamp {
     pub config_revision: u64,
 }
 
+impl Stamp {
+    /// A record that no event caused.
+    fn record(self, outcome: Outcome, at_millis: u64) -> OutcomeRecord {
+        OutcomeRecord {
+            partition: self.partition,
+            epoch: self.epoch,
+            source_offset: None,
+            event_id: None,
+            at_millis,
+            config_revision: self.config_revision,
+            outcome,
+            forwards: Vec::new(),
+        }
+    }
+}
+
 /// What a forwarded event takes beside its payload, at most: id, kind, keys and numbers.
 const FORWARD_BYTES: usize = 1 << 10;
 
@@ -151,27 +167,70 @@ impl<M: Machine> PartitionState<M> {
         })
     }
 
+    /// What becomes of an event whose key is another partition's since the hunt was cut finer. `None` as
+    /// in `decide`.
+    pub fn relay(
+        &self,
+        offset: Offset,
+        event: Event,
+        to: PartitionId,
+        stamp: Stamp,
+    ) -> Option<OutcomeRecord> {
+        if offset < self.ledger.next_offset() {
+            return None;
+        }
+        let (id, at_millis) = (event.id.clone(), event.received_millis);
+        let (outcome, forwards) = match self.ledger.seen(&id) {
+            Some(of_source_offset) => (Outcome::Duplicate { of_source_offset }, Vec::new()),
+            None => (Outcome::Relayed { to }, vec![event]),
+        };
+        let forwarded = OutcomeRecord { forwards, ..stamp.record(outcome, at_millis) };
+        Some(OutcomeRecord { source_offset: Some(offset), event_id: Some(id), ..forwarded })
+    }
+
+    /// The record from which on keys of partitions beyond these are no longer this one's.
+    pub fn split(partitions: u32, at_millis: u64, stamp: Stamp) -> OutcomeRecord {
+        stamp.record(Outcome::Split { partitions }, at_millis)
+    }
+
+    /// The records of what this partition takes over from the one that it was cut from, by its
+    /// [`parts`](Self::parts).
+    pub fn inherited(
+        from: PartitionId,
+        partitions: u32,
+        parts: Vec<Vec<u8>>,
+        at_millis: u64,
+        stamp: Stamp,
+    ) -> Vec<OutcomeRecord> {
+        let count = parts.len();
+        let numbered = parts.into_iter().enumerate();
+        let inherited = |(number, part)| {
+            let last = number + 1 == count;
+            stamp.record(Outcome::Inherited { from, partitions, part, last }, at_millis)
+        };
+        numbered.map(inherited).collect()
+    }
+
     /// The record that takes forwarded events out of the outbox, once they are durable at their
     /// destination.
     pub fn delivered(event_ids: Vec<EventId>, at_millis: u64, stamp: Stamp) -> OutcomeRecord {
-        OutcomeRecord {
-            partition: stamp.partition,
-            epoch: stamp.epoch,
-            source_offset: None,
-            event_id: None,
-            at_millis,
-            config_revision: stamp.config_revision,
-            outcome: Outcome::Delivered { event_ids },
-            forwards: Vec::new(),
-        }
+        stamp.record(Outcome::Delivered { event_ids }, at_millis)
     }
 
     /// Takes a record in, in log order.
+    ///
+    /// # Panics
+    /// Where the machine does, and over a part of a state that it cannot read.
     pub fn fold(&mut self, record: &OutcomeRecord) -> Folded {
         if self.ledger.is_stale(record) {
             return Folded::Stale;
         }
         self.ledger.fold(record);
+        if let Outcome::Inherited { from, part, .. } = &record.outcome
+            && let Err(error) = self.absorb(part)
+        {
+            panic!("the part that partition {from} handed on cannot be read: {error}");
+        }
         if !record.outcome.is_of_the_partition() {
             M::fold(&mut self.game, record);
         }

@@ -6,7 +6,7 @@ mod topics;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use config_schemas::{Generation, HuntName, NodeName, Revision};
+use config_schemas::{Cuts, Generation, HuntName, NodeName, Revision};
 use crds::{ConditionKind, TreasureHuntStatus, Truth};
 use jiff::{SignedDuration, Timestamp};
 use store::Txn;
@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use self::topics::topics_within;
 use crate::desire::{Desire, desire};
 use crate::evaluate::{Evaluation, HeldEdits, evaluate};
-use crate::placement::{Standing, StepCause, Violation, place};
+use crate::metrics::Stands;
+use crate::placement::{Extent, Standing, StepCause, Violation, place};
+use crate::plan::raise::placeable;
 use crate::plan::{Fresh, Note, Plan, clean_up, configure};
 use crate::report;
 use crate::source::{Report, Target};
@@ -61,6 +63,8 @@ pub struct Hunt {
     pub unwell: Vec<NodeName>,
     /// What is asked of Kafka, and how the topics stand to it; nothing while it is to have none.
     pub topics: Option<(Asked, TopicsStanding)>,
+    /// How the hunt stood at the last look, for the gauges.
+    pub stands: Option<Stands>,
     /// Refused edits at the last look, for the gauge.
     pub refused: Vec<config_schemas::documents::RefusalCode>,
 }
@@ -229,7 +233,10 @@ impl Hunt {
             look.wake_by(later(around.now, UNREADABLE_HOLD));
             return;
         }
-        let placing = place(view, judged, &mut self.memory, meta.partitions, around.now);
+        let topics_have = self.topics.as_ref().and_then(|(_, standing)| standing.partitions);
+        let extent =
+            Extent { placed: placeable(meta, topics_have), known: Cuts::of(meta).placed() };
+        let placing = place(view, judged, &mut self.memory, extent, around.now);
         look.wake_by(placing.wake_at);
         look.txns = placing.txns;
         look.notes.extend(placing.notes);
@@ -301,6 +308,7 @@ impl Hunt {
             now: around.now,
         };
         let after = report::status(&findings, &before);
+        self.stands = Some(Stands::of(&after));
         look.converged =
             after.condition(ConditionKind::Converged).is_some_and(|c| c.status == Truth::True);
         // Text keys and plain values only: nothing that JSON cannot say.

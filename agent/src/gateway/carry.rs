@@ -77,8 +77,7 @@ impl Carrier {
 
     /// Into how many partitions the hunt is cut; `None` while that is unknown.
     pub(crate) fn partitions(&self) -> Option<u32> {
-        let count = self.plane.routes().borrow().partitions.len();
-        u32::try_from(count).ok().filter(|count| *count > 0)
+        Some(self.plane.routes().borrow().cut()).filter(|count| *count > 0)
     }
 
     /// One result for each event, in the order given.
@@ -87,23 +86,47 @@ impl Carrier {
         events: Vec<Event>,
         cargo: Cargo<'_>,
     ) -> Vec<Result<Accepted, Refusal>> {
-        let count = events.len();
-        let unserved = vec![Err(Refusal::NoOwner { retry_after: UNKNOWN_RETRY }); count];
-        let Some(partitions) = self.partitions() else { return unserved };
-        let places = self.place(&events, partitions);
-        let grouped = groups(events, &places);
-        let deliveries = grouped.into_iter().map(|group| async move {
-            let results = self.carry_group(group.partition, group.events, cargo).await;
-            (group.places, results)
-        });
-        let mut results = unserved;
-        let mut done = futures::stream::iter(deliveries).buffer_unordered(GROUPS_AT_ONCE);
-        while let Some((places, group)) = done.next().await {
-            for (place, result) in places.into_iter().zip(group) {
-                results[place] = result;
+        let unserved = Err(Refusal::NoOwner { retry_after: UNKNOWN_RETRY });
+        let mut results = vec![unserved; events.len()];
+        let (mut events, mut places) = (events, (0..results.len()).collect::<Vec<_>>());
+        while let Some(cut) = self.partitions() {
+            let mut moved = (Vec::new(), Vec::new());
+            for (at, event, result) in self.carry_by(cut, events, cargo).await {
+                if matches!(result, Err(Refusal::NoOwner { .. })) {
+                    moved.0.push(event);
+                    moved.1.push(places[at]);
+                }
+                results[places[at]] = result;
             }
+            // once more for each cut that came into force meanwhile
+            if moved.0.is_empty() || self.partitions() == Some(cut) {
+                break;
+            }
+            (events, places) = moved;
         }
         results
+    }
+
+    /// Each event with its place among them and its result, in the order of their places.
+    async fn carry_by(
+        &self,
+        cut: u32,
+        events: Vec<Event>,
+        cargo: Cargo<'_>,
+    ) -> Vec<(usize, Event, Result<Accepted, Refusal>)> {
+        let homes = self.place(&events, cut);
+        let deliveries = groups(events, &homes).into_iter().map(|group| async move {
+            let results = self.carry_group((group.partition, cut), &group.events, cargo).await;
+            (group, results)
+        });
+        let mut carried = Vec::with_capacity(homes.len());
+        let mut done = futures::stream::iter(deliveries).buffer_unordered(GROUPS_AT_ONCE);
+        while let Some((group, results)) = done.next().await {
+            let places = group.places.into_iter().zip(group.events).zip(results);
+            carried.extend(places.map(|((place, event), result)| (place, event, result)));
+        }
+        carried.sort_unstable_by_key(|(place, ..)| *place);
+        carried
     }
 
     fn place(&self, events: &[Event], partitions: u32) -> Vec<PartitionId> {
@@ -120,8 +143,8 @@ impl Carrier {
     /// event that no log takes is delivered by halves until that event is alone.
     async fn carry_group(
         &self,
-        partition: PartitionId,
-        events: Vec<Event>,
+        home: (PartitionId, u32),
+        events: &[Event],
         cargo: Cargo<'_>,
     ) -> BatchResults {
         let count = events.len();
@@ -130,7 +153,7 @@ impl Carrier {
         let mut results = Vec::with_capacity(count);
         let mut pieces: Vec<&[Event]> = events.chunks(piece).rev().collect();
         while let Some(piece) = pieces.pop() {
-            match self.carry_piece(partition, piece, cargo).await {
+            match self.carry_piece(home, piece, cargo).await {
                 Ok(handed) => results.extend(handed),
                 Err(Refusal::TooLarge { .. }) if piece.len() > 1 => {
                     let (first, second) = piece.split_at(piece.len() / 2);
@@ -148,13 +171,14 @@ impl Carrier {
 
     async fn carry_piece(
         &self,
-        partition: PartitionId,
+        (partition, cut): (PartitionId, u32),
         events: &[Event],
         cargo: Cargo<'_>,
     ) -> Result<BatchResults, Refusal> {
         let delivery = Delivery {
             partition,
             events: events.len() as u64,
+            cut,
             routes: self.plane.routes(),
             held: &self.held,
             limits: || self.limits(cargo),

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use config_schemas::{PartitionId, Revision};
-use prometheus::{IntCounterVec, IntGauge};
+use prometheus::IntGauge;
+use telemetry::metrics::Counters;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -59,7 +60,7 @@ pub(crate) struct Held {
     count: Arc<AtomicU64>,
     gauge: IntGauge,
     /// How it ended, by event: delivered, expired, or no room to hold it.
-    ended: IntCounterVec,
+    ended: Counters<1>,
 }
 
 /// Some of them, until dropped.
@@ -70,7 +71,7 @@ struct Holding<'a> {
 }
 
 impl Held {
-    pub(crate) fn new(gauge: IntGauge, ended: IntCounterVec) -> Held {
+    pub(crate) fn new(gauge: IntGauge, ended: Counters<1>) -> Held {
         Held { count: Arc::default(), gauge, ended }
     }
 
@@ -97,6 +98,8 @@ impl Drop for Holding<'_> {
 pub(crate) struct Delivery<'a, L, H> {
     pub(crate) partition: PartitionId,
     pub(crate) events: u64,
+    /// Into how many partitions the hunt was cut when these were found to be this one's.
+    pub(crate) cut: u32,
     pub(crate) routes: watch::Receiver<Arc<Routes>>,
     pub(crate) held: &'a Held,
     /// Read anew each time, since limits change live.
@@ -118,6 +121,10 @@ impl<L: Fn() -> Limits, H: Fn() -> bool> Delivery<'_, L, H> {
         let mut asked: Option<Asked> = None;
         loop {
             let routes = self.routes.borrow_and_update().clone();
+            if routes.cut() != self.cut {
+                // the keys may be another partition's now
+                return Err(gave_up(ambiguous));
+            }
             let route = routes.of(self.partition);
             if let Some(route) = route
                 && asked.as_ref().is_none_or(|asked| asked.is_over(route, routes.revision))

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 
 use config_schemas::{Epoch, NodeName};
+use prometheus::Registry;
+use telemetry::catalogue::agent::HOLDS_ENDED;
 
 use super::*;
 
@@ -25,7 +27,7 @@ fn routes(node: Option<&str>, revision: u64) -> Arc<Routes> {
 }
 
 fn held() -> Held {
-    let ended = IntCounterVec::new(prometheus::Opts::new("ended", "ended"), &["how"]).unwrap();
+    let ended = HOLDS_ENDED.register(&Registry::new()).unwrap();
     Held::new(IntGauge::new("held", "held").unwrap(), ended)
 }
 
@@ -36,7 +38,8 @@ fn delivery<'a>(
 ) -> Delivery<'a, impl Fn() -> Limits + use<>, fn() -> bool> {
     let routes = routes.subscribe();
     let partition = PartitionId(0);
-    Delivery { partition, events: 4, routes, held, limits: move || limits, hold: || true }
+    let limits = move || limits;
+    Delivery { partition, events: 4, cut: 1, routes, held, limits, hold: || true }
 }
 
 fn away(knows: u64) -> Attempt<()> {
@@ -135,9 +138,9 @@ async fn an_attempt_at_another_node_that_lasts_leaves_its_place_to_others_and_go
             left.borrow_mut().get_or_insert(began.elapsed());
             has_room
         };
-        let Delivery { partition, events, routes, held, limits, hold: _ } =
+        let Delivery { partition, events, cut, routes, held, limits, hold: _ } =
             delivery(&held, &table, LIMITS);
-        let result = Delivery { partition, events, routes, held, limits, hold }
+        let result = Delivery { partition, events, cut, routes, held, limits, hold }
             .deliver(async |_| {
                 tokio::time::sleep(slow).await;
                 Attempt::Over(Ok(()))

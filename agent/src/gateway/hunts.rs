@@ -89,14 +89,21 @@ impl Hunts for Service {
         let wanted = wanted(request, partitions)?;
         let admitted = self.gateway.admit_reader().ok_or_else(|| overloaded(BUSY_RETRY))?;
         let followed = follow(self.gateway.plane(), &wanted).map_err(|error| unreadable(&error))?;
-        let stop = self.stop.clone().cancelled_owned();
-        let ended = unavailable("the agent stops, or you read nothing; resume", BUSY_RETRY);
+        let why = "the agent stops, the hunt has more partitions now, or you read nothing; resume";
+        let ended = unavailable(why, BUSY_RETRY);
+        let (stop, mut routes) = (self.stop.clone(), self.gateway.plane().routes());
+        let over = async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = routes.wait_for(|routes| routes.cut() > partitions) => {}
+            }
+        };
         let watched = followed
             .map(move |placed| {
                 let _for_as_long_as_the_stream = &admitted;
                 placed.map(watched).map_err(|error| unreadable(&error))
             })
-            .take_until(stop);
+            .take_until(Box::pin(over));
         let watched = patient(watched, Err(ended));
         Ok(Response::new(Box::pin(watched)))
     }

@@ -123,6 +123,8 @@ impl World {
             store_epoch: "epoch".to_owned(),
             uid: "5f3a".to_owned(),
             partitions: PARTITIONS,
+            before: Vec::new(),
+            next: None,
             hash: "murmur2".to_owned(),
             cluster: None,
             broker: Default::default(),

@@ -216,6 +216,8 @@ impl Whole {
             store_epoch: "epoch".to_owned(),
             uid: "5f3a".to_owned(),
             partitions: 4,
+            before: Vec::new(),
+            next: None,
             hash: "murmur2".to_owned(),
             cluster: None,
             broker: Default::default(),
@@ -296,7 +298,7 @@ async fn under_load_the_busy_partition_is_the_heaviest_and_what_was_shed_is_told
     let shown = TextEncoder::new().encode_to_string(&whole.registry.gather()).unwrap();
     for line in [
         format!("treasurehunt_agent_partition_cost{{partition=\"2\"}} {}", cost(2)),
-        format!("treasurehunt_agent_load{{what=\"weight\"}} {}", load.weight),
+        format!("treasurehunt_agent_load_weight {}", load.weight),
         "treasurehunt_agent_slow{code=\"Late\"} 0".to_owned(),
     ] {
         assert!(shown.contains(&line), "{line} is missing in\n{shown}");

@@ -38,6 +38,8 @@ async fn a_hunt_that_was_made_anew_with_the_same_owner_in_the_same_epoch_is_play
         store_epoch: "epoch".to_owned(),
         uid: "6b8c".to_owned(),
         partitions: 1,
+        before: Vec::new(),
+        next: None,
         hash: "murmur2".to_owned(),
         cluster: None,
         broker: Default::default(),

@@ -2,8 +2,10 @@
 //! record, the state before it, rules, the time. Out: an outcome that the log takes. Pure.
 
 use broker::Record;
-use config_schemas::{Config, Offset};
-use events::{Event, EventId, Machine, OUTCOME_BYTES_MAX, OutcomeRecord, PartitionState, Stamp};
+use config_schemas::{Config, Cuts, Offset, PartitionId};
+use events::{
+    Event, EventId, Machine, OUTCOME_BYTES_MAX, OutcomeRecord, PartitionState, Stamp, partition_of,
+};
 
 use super::dead_letters::Condemned;
 use super::foreign;
@@ -19,6 +21,7 @@ pub(crate) struct Deciding<'a, M: Machine> {
     pub(crate) rules: M::Rules,
     pub(crate) config: &'a Config,
     pub(crate) stamp: Stamp,
+    pub(crate) cuts: &'a Cuts,
     /// What is not to be played.
     pub(crate) condemned: Option<Condemned>,
     /// Milliseconds since 1970: the arrival of what came by no gateway.
@@ -40,7 +43,10 @@ impl<M: Machine> Deciding<'_, M> {
         let condemned = self.condemned.as_ref().filter(|it| it.offset == offset);
         match (event, condemned) {
             (Ok(event), None) => {
-                let outcome = state.decide(offset, &event, &self.rules, stamp)?;
+                let outcome = match self.elsewhere(&event, state) {
+                    None => state.decide(offset, &event, &self.rules, stamp)?,
+                    Some(home) => state.relay(offset, event.clone(), home, stamp)?,
+                };
                 match self.too_large(&outcome) {
                     None => Some(outcome),
                     Some(why) => {
@@ -56,12 +62,20 @@ impl<M: Machine> Deciding<'_, M> {
         }
     }
 
+    /// Whose the event is, if the hunt was cut finer under this partition: other clients of Kafka hear of
+    /// new partitions late.
+    fn elsewhere(&self, event: &Event, state: &PartitionState<M>) -> Option<PartitionId> {
+        let (cut, vocabulary) = (state.ledger().cut()?, M::vocabulary());
+        let home = partition_of(vocabulary.key(event).unwrap_or_default(), cut);
+        (vocabulary.is_ordered(event) && home != self.stamp.partition).then_some(home)
+    }
+
     /// An event that no owner appended.
     fn foreign(&self, record: &Record) -> Result<Event, String> {
         let place = foreign::Place {
             partition: self.stamp.partition,
             offset: record.offset,
-            partitions: u32::try_from(self.config.partitions.count).unwrap_or(u32::MAX),
+            cuts: self.cuts,
         };
         foreign::read(&record.payload, &M::vocabulary(), place, self.now_millis)
     }
@@ -126,6 +140,7 @@ mod tests {
             rules: M::rules(&config.rules),
             config,
             stamp: Stamp { partition: PartitionId(0), epoch: Epoch(1), config_revision: 1 },
+            cuts: &Cuts::default(),
             condemned: None,
             now_millis: 1,
         };

@@ -2,18 +2,18 @@
 //! nobody has looked at them before. In: their bytes and where they stand. Out: an event as the
 //! gateway would have made it, or why there is none. Pure.
 
-use config_schemas::{Offset, PartitionId};
+use config_schemas::{Cuts, Offset, PartitionId};
 use events::{
     Event, EventId, ParseContext, Problem, Vocabulary, parse_body, parse_bytes, partition_of,
 };
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct Place<'a> {
     pub(crate) partition: PartitionId,
     pub(crate) offset: Offset,
-    /// Of the hunt.
-    pub(crate) partitions: u32,
+    /// Of the hunt. A producer may go by an earlier number of partitions than the one in force.
+    pub(crate) cuts: &'a Cuts,
 }
 
 /// Whether it is JSON: no event in protobuf begins like this, as no message has such a field.
@@ -26,10 +26,10 @@ fn is_json(payload: &[u8]) -> bool {
 pub(crate) fn read(
     payload: &[u8],
     vocabulary: &Vocabulary,
-    place: Place,
+    place: Place<'_>,
     now_millis: u64,
 ) -> Result<Event, String> {
-    let Place { partition, offset, partitions } = place;
+    let Place { partition, offset, cuts } = place;
     let id = EventId::new(format!("kafka:{partition}:{offset}"));
     let id = id.ok_or_else(|| format!("offset {offset} makes no id"))?;
     let mut new_id = || id.clone();
@@ -43,8 +43,10 @@ pub(crate) fn read(
         parsed.map_err(|problems| named(&problems))?
     };
     let key = vocabulary.key(&event).unwrap_or_default();
-    let home = partition_of(key, partitions);
-    if home != partition {
+    let homes = || cuts.counts().iter().rev().map(|count| partition_of(key, *count));
+    if let Some(home) = homes().next()
+        && homes().all(|home| home != partition)
+    {
         return Err(format!(
             "it stands in partition {partition}, and its key {key:?} belongs to {home}: send it \
              with that key, and leave the partition to the producer's default (murmur2)"
@@ -63,10 +65,18 @@ mod tests {
 
     use super::*;
 
+    fn cuts(counts: &[u32]) -> Cuts {
+        let (last, before) = counts.split_last().unwrap();
+        let meta = serde_json::json!({"format": 1, "storeEpoch": "e", "uid": "u",
+            "partitions": last, "before": before, "hash": "murmur2"});
+        Cuts::of(&serde_json::from_value(meta).unwrap())
+    }
+
     type Expected<'a> = Result<(&'a str, &'a str), &'a str>;
 
     fn check_bytes(payload: &[u8], partition: u32, expected: Expected<'_>) {
-        let place = Place { partition: PartitionId(partition), offset: Offset(7), partitions: 16 };
+        let cuts = cuts(&[16]);
+        let place = Place { partition: PartitionId(partition), offset: Offset(7), cuts: &cuts };
         let read = read(payload, &HuntGame::vocabulary(), place, 1_000);
         match (&read, expected) {
             (Ok(event), Ok((id, kind))) => {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use broker::{AnyOwned, AnySubmitted, LogKind, Owned as _, Records};
-use config_schemas::Offset;
-use events::{Event, Vocabulary};
+use config_schemas::{Cuts, Offset};
+use events::{Event, Vocabulary, partition_of};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -42,6 +42,8 @@ struct Inner {
     metrics: PlaneMetrics,
     /// Says by what key an event is known.
     vocabulary: Vocabulary,
+    /// Whose each key is.
+    cuts: watch::Receiver<Arc<Cuts>>,
     /// Whether new events are taken in, and how many appends are under way.
     gate: watch::Sender<Gate>,
     queue: Mutex<Queue>,
@@ -111,18 +113,24 @@ impl Drop for Writing<'_> {
     }
 }
 
+/// Appends under way are counted in two rounds, so that the end of those of before can be waited for
+/// while others go on.
 #[derive(Debug, Clone, Copy)]
 struct Gate {
     open: bool,
-    under_way: usize,
+    round: usize,
+    under_way: [usize; 2],
 }
 
 /// An append under way, until dropped.
-struct Passage<'a>(&'a Inner);
+struct Passage<'a> {
+    inner: &'a Inner,
+    round: usize,
+}
 
 impl Drop for Passage<'_> {
     fn drop(&mut self) {
-        self.0.gate.send_modify(|gate| gate.under_way -= 1);
+        self.inner.gate.send_modify(|gate| gate.under_way[self.round] -= 1);
     }
 }
 
@@ -133,6 +141,7 @@ impl Intake {
         live: Live,
         metrics: PlaneMetrics,
         vocabulary: Vocabulary,
+        cuts: watch::Receiver<Arc<Cuts>>,
     ) -> Intake {
         let meter = metrics.meters.join(owned.partition());
         Intake(Arc::new(Inner {
@@ -142,7 +151,8 @@ impl Intake {
             live,
             metrics,
             vocabulary,
-            gate: watch::Sender::new(Gate { open: true, under_way: 0 }),
+            cuts,
+            gate: watch::Sender::new(Gate { open: true, round: 0, under_way: [0, 0] }),
             queue: Mutex::default(),
             abandoned: Mutex::default(),
             played: watch::Sender::new(Offset(0)),
@@ -170,13 +180,36 @@ impl Intake {
     pub(crate) async fn drain(&self, soft: Duration) {
         self.0.gate.send_modify(|gate| gate.open = false);
         let mut gate = self.0.gate.subscribe();
-        let _ = gate.wait_for(|gate| gate.under_way == 0).await;
+        let _ = gate.wait_for(|gate| gate.under_way == [0, 0]).await;
         let end = self.0.owned.end(LogKind::Events);
         let mut played = self.0.played.subscribe();
         let empty = played.wait_for(|played| *played >= end);
         if tokio::time::timeout(soft, empty).await.is_err() {
             self.0.leaves.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// The end of the events that were taken in while an earlier cut was in force, once none of them is
+    /// under way any more. What is taken in after the call is of the cut in force.
+    pub(crate) async fn end_before_cut(&self) -> Offset {
+        let mut gate = self.0.gate.subscribe();
+        let idle = |round: usize| move |gate: &Gate| gate.under_way[round] == 0;
+        let now = gate.borrow().round;
+        let _ = gate.wait_for(idle(1 - now)).await;
+        self.0.gate.send_modify(|gate| gate.round = 1 - now);
+        let _ = gate.wait_for(idle(now)).await;
+        self.0.owned.end(LogKind::Events)
+    }
+
+    /// Whether all keep their order here. Asked after the passage is counted: whoever cuts the hunt finer
+    /// waits for those that may have seen the cut before.
+    fn are_mine(&self, events: &[Event]) -> bool {
+        let (partitions, partition) = (self.0.cuts.borrow().partitions(), self.0.owned.partition());
+        let mine = |event: &Event| {
+            let key = self.0.vocabulary.key(event).unwrap_or_default();
+            !self.0.vocabulary.is_ordered(event) || partition_of(key, partitions) == partition
+        };
+        partitions == 0 || events.iter().all(mine)
     }
 
     /// Whether what is left is the next owner's.
@@ -196,7 +229,11 @@ impl Intake {
     ) -> Result<Vec<Accepted>, NotTaken> {
         let arrived = Instant::now();
         let epoch = self.0.owned.epoch();
-        let _passage = self.pass().ok_or(NotTaken::NotMine { epoch: Some(epoch) })?;
+        let not_mine = NotTaken::NotMine { epoch: Some(epoch) };
+        let _passage = self.pass().ok_or(not_mine.clone())?;
+        if !self.are_mine(&events) {
+            return Err(not_mine);
+        }
         let mut records = Records::new();
         let count = events.len();
         for event in events {
@@ -234,6 +271,7 @@ impl Intake {
             self.wait_for_worker(Waiting { last: *last, permit, arrived });
         }
         self.0.metrics.accepted.inc_by(count as u64);
+        self.0.meter.accepted(count as u64, arrived.elapsed());
         let partition = self.0.owned.partition();
         let accepted = |offset| Accepted { partition, offset, epoch };
         Ok(offsets.into_iter().map(accepted).collect())
@@ -301,14 +339,14 @@ impl Intake {
     }
 
     fn pass(&self) -> Option<Passage<'_>> {
-        let mut passed = false;
+        let mut passed = None;
         self.0.gate.send_if_modified(|gate| {
-            passed = gate.open;
-            gate.under_way += usize::from(gate.open);
+            passed = gate.open.then_some(gate.round);
+            gate.under_way[gate.round] += usize::from(gate.open);
             false
         });
         // Made only if counted: a passage that is dropped counts itself out.
-        passed.then(|| Passage(&self.0))
+        passed.map(|round| Passage { inner: &self.0, round })
     }
 
     fn wait_for_worker(&self, new: Waiting) {

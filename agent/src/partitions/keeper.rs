@@ -196,7 +196,14 @@ impl<M: Machine> Keeper<M> {
         orders: &mut Orders,
     ) -> Result<(), Duration> {
         match self.open(loaded, epoch).await {
-            Ok((owned, rebuilt)) => {
+            Ok((log, owned, mut rebuilt)) => {
+                self.troubles().end(self.partition);
+                let whole =
+                    self.inherit(&log, &owned, &mut rebuilt, given_up.clone(), orders).await;
+                if whole != Ok(true) {
+                    self.set_taken(Some(owned));
+                    return whole.map(drop);
+                }
                 self.troubles().end(self.partition);
                 self.serve(owned, rebuilt, given_up, orders).await
             }
@@ -230,7 +237,7 @@ impl<M: Machine> Keeper<M> {
         &self,
         loaded: Option<Rebuilt<M>>,
         epoch: Epoch,
-    ) -> Result<(AnyOwned, Rebuilt<M>), OpenError> {
+    ) -> Result<(AnyBroker, AnyOwned, Rebuilt<M>), OpenError> {
         self.believe(epoch)?;
         let log = self.log()?;
         let me = &self.context.me;
@@ -257,7 +264,7 @@ impl<M: Machine> Keeper<M> {
         self.context.metrics.moved("load", claimed.elapsed());
         #[cfg(feature = "sim")]
         crate::sim::sabotage().break_rebuilt(&mut rebuilt.state);
-        Ok((owned, rebuilt))
+        Ok((log, owned, rebuilt))
     }
 
     /// A claim in the log is for good: one number written by hand would end all counting.

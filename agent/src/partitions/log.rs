@@ -4,7 +4,7 @@
 //! nothing of the old one is played again. Topics in Kafka are known by name. I/O at opening.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use broker::{AnyBroker, Embedded, EmbeddedOptions, KafkaBroker, KafkaOptions, Tuning};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::config::clients::RetuneKafka;
 use crate::config::components::RetuneLog;
 use crate::config::road::chain;
+use crate::metrics::ClientMetrics;
 
 /// Characters of the id in the directory's name: enough to tell lives of a hunt apart.
 const UID_CHARS: usize = 13;
@@ -40,6 +41,8 @@ struct Inner {
     state: Mutex<State>,
     /// How many open logs were given up.
     given_up: watch::Sender<u64>,
+    /// Who counts changes of Kafka's clients.
+    figures: OnceLock<ClientMetrics>,
     /// Whoever connects to Kafka or changes how: one after the other.
     connecting: Semaphore,
 }
@@ -51,6 +54,8 @@ struct State {
     life: Option<Life>,
     /// The cluster that has the hunt's topics, once the operator has found it.
     cluster: Option<String>,
+    /// Partitions that the hunt has, whatever its newest resource asks for.
+    partitions: Option<u32>,
     open: Option<AnyBroker>,
     failed: Option<Failed>,
 }
@@ -79,7 +84,20 @@ impl Log {
     pub fn opened_by(data_dir: PathBuf, hunt: HuntName, opener: Opener) -> Log {
         let (state, connecting) = (Mutex::default(), Semaphore::new(1));
         let given_up = watch::Sender::new(0);
-        Log(Arc::new(Inner { data_dir, hunt, opener, state, given_up, connecting }))
+        Log(Arc::new(Inner {
+            data_dir,
+            hunt,
+            opener,
+            state,
+            given_up,
+            figures: OnceLock::new(),
+            connecting,
+        }))
+    }
+
+    /// Changes of Kafka's clients are counted from now on; who comes first counts.
+    pub fn count_by(&self, figures: ClientMetrics) {
+        let _counted = self.0.figures.set(figures);
     }
 
     /// What takes the embedded log's settings over, live.
@@ -125,6 +143,7 @@ impl Log {
             state.failed = Some(Failed { why, pause: RETRY_MAX, again: now + RETRY_MAX });
         }
         state.cluster.clone_from(&meta.cluster);
+        state.partitions = Some(meta.partitions);
         let again = match kind {
             BrokerKind::Embedded => self.open(&mut state, uid, now),
             BrokerKind::Kafka => None,
@@ -186,18 +205,29 @@ impl Log {
             Some(AnyBroker::Kafka(running)) => Some(running.clone()),
             _ => None,
         };
-        let cluster = self.state().cluster.clone();
-        let wanted = wanted.map(|options| KafkaOptions { cluster, ..options });
+        let (cluster, has) = {
+            let state = self.state();
+            (state.cluster.clone(), state.partitions)
+        };
+        let wanted = wanted.map(|options| {
+            let partitions = has.unwrap_or(options.partitions);
+            KafkaOptions { cluster, partitions, ..options }
+        });
+        let (began, mut stall) = (Instant::now(), None);
         let done = match (wanted, &running) {
             (Err(problems), _) => Err(problems.join("; ")),
             (Ok(options), Some(running)) => {
                 let retuned = running.retune(options.connection, options.settings).await;
+                stall = retuned.as_ref().ok().and_then(|retuned| Some(retuned.producer?.gate));
                 retuned.map(|_| None).map_err(|error| chain(&error))
             }
             (Ok(options), None) => {
                 KafkaBroker::connect(options).await.map(Some).map_err(|error| chain(&error))
             }
         };
+        if let Some(figures) = self.0.figures.get() {
+            figures.changed(done.is_ok(), began.elapsed(), stall);
+        }
         let mut state = self.state();
         // it may have been bound to another meanwhile
         let done = done.and_then(|connected| {

@@ -5,6 +5,7 @@
 mod abandoned;
 pub mod answer;
 mod backlog;
+mod cutting;
 mod dead_letters;
 mod deciding;
 mod flight;
@@ -29,6 +30,8 @@ mod worker;
 mod again_tests;
 #[cfg(test)]
 mod backlog_tests;
+#[cfg(test)]
+mod cut_tests;
 #[cfg(test)]
 mod fresh_tests;
 #[cfg(test)]

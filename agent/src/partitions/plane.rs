@@ -8,7 +8,7 @@ use std::time::Duration;
 use broker::{AnyReader, Broker as _};
 use config_schemas::documents::Owner;
 use config_schemas::keys::HuntKeys;
-use config_schemas::{HuntName, PartitionId};
+use config_schemas::{Cuts, HuntName, PartitionId};
 use events::{Event, Machine, Vocabulary};
 use store::Store;
 use telemetry::tasks::Tasks;
@@ -56,6 +56,7 @@ struct Inner {
     view: ViewReader,
     routes: watch::Sender<Arc<Routes>>,
     log: Log,
+    cuts: watch::Sender<Arc<Cuts>>,
     seats: Mutex<BTreeMap<PartitionId, Arc<Seat>>>,
     metrics: PlaneMetrics,
     vocabulary: Vocabulary,
@@ -77,6 +78,7 @@ pub fn new<M: Machine>(
         view: core.view.clone(),
         routes: watch::Sender::new(Arc::default()),
         log,
+        cuts: watch::Sender::new(Arc::default()),
         seats: Mutex::default(),
         metrics,
         vocabulary: M::vocabulary(),
@@ -142,6 +144,7 @@ impl Plane {
             turns: core.turns.clone(),
             queues: core.queues.clone(),
             log: self.0.log.clone(),
+            cuts: self.0.cuts.subscribe(),
             forward,
             metrics: self.0.metrics.clone(),
             tasks: tasks.clone(),
@@ -200,9 +203,18 @@ impl Plane {
                 let before = self.0.routes.borrow().clone();
                 (meta, routes(&view, me, &before), orders(&view.partitions, &view.warm, me))
             };
+            if let Some(cuts) = meta.as_ref().map(Cuts::of) {
+                self.0.cuts.send_if_modified(|held| {
+                    let changed = **held != cuts;
+                    if changed {
+                        *held = Arc::new(cuts);
+                    }
+                    changed
+                });
+            }
             let now = Instant::now();
             let again = meta.and_then(|meta| self.0.log.know(&meta, now));
-            // first who takes events in, then where they go
+            // first whose each key is, then who takes events in, then where they go
             self.order(&context, &orders);
             self.0.routes.send_if_modified(|held| {
                 let changed = **held != routes;

@@ -15,7 +15,7 @@ use crate::config::view::{At, View};
 pub struct Routes {
     /// By partition number; as long as the hunt has partitions, empty while that is unknown.
     pub partitions: Vec<Option<Route>>,
-    /// The newest record among them.
+    /// The newest record among them, the hunt's own included.
     pub revision: Option<Revision>,
     /// The nodes that live.
     pub peers: Arc<BTreeMap<NodeName, Peer>>,
@@ -54,6 +54,11 @@ impl Routes {
         self.partitions.get(partition.0 as usize)?.as_ref()
     }
 
+    /// Into how many partitions the hunt is cut; 0 while that is unknown.
+    pub fn cut(&self) -> u32 {
+        u32::try_from(self.partitions.len()).unwrap_or(u32::MAX)
+    }
+
     /// How many nodes serve partitions.
     pub fn nodes(&self) -> usize {
         let nodes = self.partitions.iter().flatten().map(|route| &route.node);
@@ -66,12 +71,13 @@ impl Routes {
 /// one partition is news to every node, and there are thousands of partitions.
 pub fn routes(view: &View, me: &Owner, before: &Routes) -> Routes {
     let count = view.meta.as_ref().map_or(0, |meta| meta.record.partitions);
+    let marker = view.meta.as_ref().map(|meta| meta.revision);
     let peers = peers(view);
     let same = *before.peers == peers;
     let peers = if same { before.peers.clone() } else { Arc::new(peers) };
     let mut routes = Routes {
         partitions: vec![None; count as usize],
-        revision: view.partitions.values().map(|at| at.revision).max(),
+        revision: view.partitions.values().map(|at| at.revision).chain(marker).max(),
         peers,
         pass: view.meta.as_ref().map(|meta| pass(&meta.record)),
     };

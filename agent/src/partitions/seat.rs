@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config_schemas::PartitionId;
 use config_schemas::documents::Owner;
 use config_schemas::keys::HuntKeys;
+use config_schemas::{Cuts, PartitionId};
 use events::{Event, Machine};
 use store::Store;
 use telemetry::tasks::Tasks;
@@ -36,6 +36,8 @@ pub(crate) struct SeatContext {
     pub(crate) turns: Turns,
     pub(crate) queues: Queues,
     pub(crate) log: Log,
+    /// Into what the hunt is cut, as last known.
+    pub(crate) cuts: watch::Receiver<Arc<Cuts>>,
     pub(crate) forward: Arc<dyn Forward>,
     pub(crate) metrics: PlaneMetrics,
     pub(crate) tasks: Tasks,

@@ -28,7 +28,14 @@ async fn way_in() -> (Intake, tempfile::TempDir) {
     let credits = Credits::new(Size { events: 10, bytes: 1000 });
     let metrics = PlaneMetrics::register(&Registry::new(), Meters::default()).unwrap();
     (
-        Intake::new(owned, credits, channel(Config::default()).1, metrics, HuntGame::vocabulary()),
+        Intake::new(
+            owned,
+            credits,
+            channel(Config::default()).1,
+            metrics,
+            HuntGame::vocabulary(),
+            watch::Sender::new(Default::default()).subscribe(),
+        ),
         data,
     )
 }

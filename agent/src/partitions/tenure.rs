@@ -11,6 +11,7 @@ use events::{Event, Machine};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::cutting::tell_cuts;
 use super::dead_letters::Condemned;
 use super::intake::Intake;
 use super::keeper::{GivenUp, Keeper, Orders, RETRY, RETRY_CORRUPT, RETRY_FENCED};
@@ -69,8 +70,12 @@ impl<M: Machine> Keeper<M> {
             self.context.live.clone(),
             self.context.metrics.clone(),
             M::vocabulary(),
+            self.context.cuts.clone(),
         );
         let (asked, copies) = mpsc::channel(1);
+        let (due, cuts_due) = mpsc::channel(1);
+        let mut cuts = self.context.cuts.clone();
+        let cut = rebuilt.state.ledger().cut();
         let mut live = self.context.live.clone();
         let version = live.load().version;
         let worker = Worker::<M> {
@@ -88,6 +93,9 @@ impl<M: Machine> Keeper<M> {
             metrics: self.context.metrics.clone(),
             flights: VecDeque::new(),
             copies,
+            cuts: cuts.clone(),
+            cuts_due,
+            due: None,
         };
         self.set_door(Some(intake.clone()));
         self.set_keeping(Some(keeping.clone()));
@@ -99,6 +107,7 @@ impl<M: Machine> Keeper<M> {
             () = intake.disowned() => self.worker_ended(WorkerEnd::Fenced, orders),
             () = outbox.run() => Ok(()),
             () = intake.count_lag() => Ok(()),
+            () = tell_cuts(cut, &mut cuts, &intake, due) => Ok(()),
             () = keeping.run::<M>(&owned, asked, &self.context.snapshots) => Ok(()),
             ended = self.until_ordered_away(&owned, &intake, orders) => ended,
         };

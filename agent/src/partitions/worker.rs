@@ -4,15 +4,17 @@
 //! what is decided is decided in the crate `events`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{AnyOwned, AnyReader, Chunk, LogKind, Owned as _, Reader as _, Record, Records};
-use config_schemas::Offset;
+use config_schemas::{Cuts, Offset};
 use events::{Event, Machine, Outcome, OutcomeRecord, Panicked, PartitionState, Stamp};
 use futures::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::cutting::Due;
 use super::dead_letters::{Condemned, put_dead_letters};
 use super::deciding::{Deciding, not_taken, parts};
 use super::flight::{Flight, landing};
@@ -75,6 +77,12 @@ pub(crate) struct Worker<M: Machine> {
     pub(crate) durable: Offset,
     /// Who wants the state to keep it.
     pub(crate) copies: mpsc::Receiver<Asked<M>>,
+    /// Whose each key is.
+    pub(crate) cuts: watch::Receiver<Arc<Cuts>>,
+    /// What becomes another's, and from where on.
+    pub(crate) cuts_due: mpsc::Receiver<Due>,
+    /// The next of those, while events before it have no outcome yet.
+    pub(crate) due: Option<Due>,
 }
 
 enum Woken<M: Machine> {
@@ -84,6 +92,7 @@ enum Woken<M: Machine> {
     /// The oldest batch, at these places.
     Landed(Vec<Offset>),
     Copy(Asked<M>),
+    Cut(Due),
 }
 
 impl<M: Machine> Worker<M> {
@@ -103,9 +112,10 @@ impl<M: Machine> Worker<M> {
             Woken::Deliveries => self.note_deliveries().await?,
             Woken::Landed(first) => self.landed(first)?,
             Woken::Copy(asked) => self.copy(asked),
+            Woken::Cut(due) => self.due = Some(due),
             Woken::Events => self.turn().await?,
         }
-        Ok(())
+        self.cut_if_due().await
     }
 
     async fn woken(&mut self) -> Result<Woken<M>, WorkerEnd> {
@@ -121,6 +131,7 @@ impl<M: Machine> Worker<M> {
                 Ok(Woken::Deliveries)
             }
             Some(asked) = self.copies.recv() => Ok(Woken::Copy(asked)),
+            Some(due) = self.cuts_due.recv(), if self.due.is_none() => Ok(Woken::Cut(due)),
             grown = self.owned.events_beyond(&mut self.events, next), if room => {
                 grown?;
                 Ok(Woken::Events)
@@ -236,10 +247,12 @@ impl<M: Machine> Worker<M> {
     ) -> Result<Duration, WorkerEnd> {
         let started = Instant::now();
         let stamp = self.stamp(running);
+        let cuts = self.cuts.borrow().clone();
         let deciding = Deciding::<M> {
             rules: M::rules(&running.config.rules),
             config: &running.config,
             stamp,
+            cuts: &cuts,
             condemned: self.condemned.clone(),
             now_millis: telemetry::clock::now_millis(),
         };
@@ -315,16 +328,35 @@ impl<M: Machine> Worker<M> {
         }
         let running = self.live.load().clone();
         let (stamp, now) = (self.stamp(&running), telemetry::clock::now_millis());
+        let parts = parts(delivered, running.config.record_bytes_max());
+        let told = parts.into_iter().map(|ids| PartitionState::<M>::delivered(ids, now, stamp));
+        self.note(told.collect(), running.version).await
+    }
+
+    /// Writes down that the hunt is cut finer, once all that was taken in before has its outcome.
+    async fn cut_if_due(&mut self) -> Result<(), WorkerEnd> {
+        let next = self.next();
+        let Some(Due { partitions, .. }) = self.due.take_if(|due| next >= due.at) else {
+            return Ok(());
+        };
+        let running = self.live.load().clone();
+        let (stamp, now) = (self.stamp(&running), telemetry::clock::now_millis());
+        tracing::info!(partition = %stamp.partition, partitions, "keys go over to new partitions");
+        let cut = PartitionState::<M>::split(partitions, now, stamp);
+        self.note(vec![cut], running.version).await
+    }
+
+    /// Takes in and puts in line what is the partition's own.
+    async fn note(&mut self, told: Vec<OutcomeRecord>, version: Version) -> Result<(), WorkerEnd> {
         let mut records = Records::new();
-        for part in parts(delivered, running.config.record_bytes_max()) {
-            let record: OutcomeRecord = PartitionState::<M>::delivered(part, now, stamp);
+        for record in told {
             self.state.fold(&record);
             if let Some(trial) = &mut self.trial {
                 trial.note(&record);
             }
             records.push_with(|into| record.encode(into));
         }
-        self.submit(records, Vec::new(), running.version).await
+        self.submit(records, Vec::new(), version).await
     }
 
     async fn submit(

@@ -76,17 +76,25 @@ impl World {
         let (at, _) = etcd.serve_tcp().await.unwrap();
         let keys = HuntKeys::new(&hunt());
         let world = World { etcd, data: tempfile::tempdir().unwrap(), keys, at };
+        world.cut(&[1], None);
+        world
+    }
+
+    /// Says into how many partitions the hunt was cut, the last of which is in force, and is to be.
+    pub(super) fn cut(&self, counts: &[u32], next: Option<u32>) {
+        let (partitions, before) = counts.split_last().unwrap();
         let meta = Meta {
             format: FORMAT,
             store_epoch: "epoch".to_owned(),
             uid: "5f3a".to_owned(),
-            partitions: 1,
+            partitions: *partitions,
+            before: before.to_vec(),
+            next,
             hash: "murmur2".to_owned(),
             cluster: None,
             broker: Default::default(),
         };
-        world.put(&Key::Meta, &write(&meta));
-        world
+        self.put(&Key::Meta, &write(&meta));
     }
 
     pub(super) fn node(&self, name: &str, life: u32) -> Node {
@@ -116,8 +124,12 @@ impl World {
     }
 
     pub(super) fn own(&self, owner: &Owner, epoch: u64) {
+        self.own_of(P, owner, epoch);
+    }
+
+    pub(super) fn own_of(&self, partition: PartitionId, owner: &Owner, epoch: u64) {
         let record = PartitionRecord::Own { owner: owner.clone(), epoch: Epoch(epoch) };
-        self.put(&Key::Partition(P), &write(&record));
+        self.put(&Key::Partition(partition), &write(&record));
     }
 
     pub(super) fn mov(&self, from: &Owner, to: &Owner, epoch: u64, drain: Duration) {
@@ -213,7 +225,15 @@ impl Node {
 
     /// All outcomes, once there are at least `count`.
     pub(super) async fn outcomes(&self, count: u64) -> Vec<OutcomeRecord> {
-        let mut reader = self.plane.outcomes(P).expect("a log");
+        self.outcomes_of(P, count).await
+    }
+
+    pub(super) async fn outcomes_of(
+        &self,
+        partition: PartitionId,
+        count: u64,
+    ) -> Vec<OutcomeRecord> {
+        let mut reader = self.plane.outcomes(partition).expect("a log");
         let there = reader.wait_beyond(Offset(count - 1));
         tokio::time::timeout(PATIENCE, there).await.expect("played").unwrap();
         let (mut all, mut from) = (Vec::new(), Offset(0));

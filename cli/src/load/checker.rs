@@ -119,9 +119,8 @@ impl Checker {
     pub fn read(&mut self, line: &Line) {
         self.log_only_grows(line);
         let outcome = &line.record.outcome;
-        let duplicate = matches!(outcome, Outcome::Duplicate { .. });
         let id = line.record.event_id.as_ref().map(events::EventId::as_str);
-        if let Some(id) = id.filter(|id| !duplicate && id.starts_with(&self.of)) {
+        if let Some(id) = id.filter(|id| outcome.is_first() && id.starts_with(&self.of)) {
             if matches!(outcome, Outcome::Scored { .. } | Outcome::ClaimLost { .. }) {
                 let claim = id.split('~').next().unwrap_or_default();
                 *self.verdicts.entry(claim.to_owned()).or_default() += 1;

@@ -101,8 +101,8 @@ impl Reader {
                 () = seen.closed() => return Ok(()),
             };
             let ids = page.into_iter().filter_map(|line| {
-                let is_new = !matches!(line.record.outcome, events::Outcome::Duplicate { .. });
-                let id = line.record.event_id.filter(|_| is_new)?;
+                let is_first = line.record.outcome.is_first();
+                let id = line.record.event_id.filter(|_| is_first)?;
                 id.as_str().starts_with(&run).then(|| id.to_string())
             });
             let ids: Vec<_> = ids.collect();

@@ -200,6 +200,8 @@ fn meta() -> Meta {
         store_epoch: "e".into(),
         uid: "u".into(),
         partitions: 0,
+        before: Vec::new(),
+        next: None,
         hash: HASH_MURMUR2.into(),
         cluster: None,
         broker: Default::default(),

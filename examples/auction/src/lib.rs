@@ -71,6 +71,15 @@ impl Machine for Auction {
             leaders.insert(bid.lot.clone(), bid);
         }
     }
+
+    fn part(leaders: &HashMap<String, Bid>, goes: &dyn Fn(&str) -> bool) -> HashMap<String, Bid> {
+        let going = leaders.iter().filter(|(lot, _)| goes(lot));
+        going.map(|(lot, bid)| (lot.clone(), bid.clone())).collect()
+    }
+
+    fn absorb(leaders: &mut HashMap<String, Bid>, part: HashMap<String, Bid>) {
+        leaders.extend(part);
+    }
 }
 
 fn bid(event: &Event) -> Option<Bid> {

@@ -97,6 +97,8 @@ async fn an_agent_plays_it_as_it_plays_the_hunt() {
         store_epoch: "epoch".to_owned(),
         uid: "5f3a".to_owned(),
         partitions: 1,
+        before: Vec::new(),
+        next: None,
         hash: HASH_MURMUR2.to_owned(),
         cluster: None,
         broker: Default::default(),

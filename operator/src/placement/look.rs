@@ -39,16 +39,25 @@ pub struct Placing {
     pub violations: Vec<Violation>,
 }
 
-/// Looks at a hunt of so many partitions.
+/// Partitions of a hunt, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Those that are to have an owner.
+    pub placed: u32,
+    /// Those that may have a record.
+    pub known: u32,
+}
+
+/// Looks at a hunt.
 pub fn place(
     view: &HuntView<'_>,
     judged: &Evaluation,
     memory: &mut Memory,
-    partitions: u32,
+    extent: Extent,
     now: Timestamp,
 ) -> Placing {
     let setup = setup(judged);
-    let placed = placed(view, memory, partitions);
+    let placed = placed(view, memory, extent.placed);
     let nodes = live(view).map(|(node, record)| {
         let leaves = judged.drained.contains(&node);
         let mode = if leaves { NodeMode::Draining } else { record.mode };
@@ -83,7 +92,7 @@ pub fn place(
     placing.txns = transactions(&steps, view);
     placing.causes = steps.iter().map(|step| step.cause).collect();
     placing.notes(&steps, view, &placed);
-    placing.stray_partitions(view, partitions);
+    placing.stray_partitions(view, extent.known);
     let several = members.len() > 1;
     let wakes = [
         policy.hold,

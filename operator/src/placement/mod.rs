@@ -30,7 +30,7 @@ pub use check::{Violation, check};
 pub use commit::{MOVES_PER_TXN, transactions};
 pub use hot::Hot;
 pub use loads::{Costs, Loads};
-pub use look::{Placing, place};
+pub use look::{Extent, Placing, place};
 pub use plan::plan_placement;
 pub use rounds::Rounds;
 pub use setup::{Seen, Setup};

@@ -11,6 +11,7 @@ use config_schemas::{Generation, edit, generation};
 use jiff::Timestamp;
 use store::{Guard, KeyRange, Txn, Write};
 
+use super::raise::{self, Cutting};
 use super::{Note, Plan};
 use crate::desire::Wanted;
 use crate::state::{HuntView, Memory, Slot};
@@ -107,11 +108,18 @@ impl<'a> Draft<'a> {
         let store_epoch = original.as_ref().or(found).map(|meta| meta.store_epoch.clone());
         let bound = found.and_then(|meta| meta.cluster.clone());
         let bound = bound.or_else(|| memory.cluster_of(&wanted.uid).map(str::to_owned));
+        let known = memory.cutting_of(&wanted.uid).cloned().or_else(|| found.map(Cutting::of));
+        let cutting = match known {
+            Some(known) => known.towards(wanted.partitions, self.view),
+            None => Cutting::first(wanted.partitions),
+        };
         let expected = Meta {
             format: FORMAT,
             store_epoch: store_epoch.unwrap_or_else(|| fresh.store_epoch.clone()),
             uid: wanted.uid.clone(),
-            partitions: wanted.partitions,
+            partitions: cutting.partitions,
+            before: cutting.before,
+            next: cutting.next,
             hash: HASH_MURMUR2.to_owned(),
             cluster: bound.or_else(|| fresh.cluster.clone()),
             broker: wanted.broker,
@@ -125,6 +133,8 @@ impl<'a> Draft<'a> {
         if let (true, Some(cluster)) = (binds, &expected.cluster) {
             let text = format!("the hunt's topics are in the Kafka cluster {cluster} from now on");
             self.notes.push(Note::normal("ClusterBound", cluster.clone(), text));
+        } else if let Some(step) = found.and_then(|found| raise::told(found, &expected)) {
+            self.notes.push(step);
         } else if matches!(life, Life::Same | Life::MarkerGone(_)) {
             self.put_back(&Key::Meta, "put back");
         }

@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod configure;
+pub mod raise;
 
 use store::Txn;
 

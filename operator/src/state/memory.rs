@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use store::Entry;
 
 use crate::placement::Rounds;
+use crate::plan::raise::Cutting;
 
 /// Nodes whose going is remembered: past it the oldest are forgotten, which only means that they
 /// do not count for the brake.
@@ -46,6 +47,8 @@ pub struct Memory {
     pub edits: BTreeMap<String, Bytes>,
     /// The resource that the edits are of.
     pub edits_of: Option<String>,
+    /// Into what the hunt was cut last, step by step, with the resource that it was named for.
+    cutting: Option<(String, Cutting)>,
     /// The Kafka cluster that the marker named last, with the resource that it was named for.
     cluster: Option<(String, String)>,
     /// The marker is gone, so what goes now is lost and not deleted.
@@ -84,6 +87,19 @@ impl Memory {
     /// The Kafka cluster that the marker of that resource named last.
     pub fn cluster_of(&self, uid: &str) -> Option<&str> {
         self.cluster.as_ref().filter(|(of, _)| of == uid).map(|(_, cluster)| cluster.as_str())
+    }
+
+    /// Into what the hunt of that resource was cut last.
+    pub fn cutting_of(&self, uid: &str) -> Option<&Cutting> {
+        self.cutting.as_ref().filter(|(of, _)| of == uid).map(|(_, cutting)| cutting)
+    }
+
+    /// A step that does not follow from the one before is a hand edit.
+    fn note_cutting(&mut self, meta: &Meta) {
+        let found = Cutting::of(meta);
+        if self.cutting_of(&meta.uid).is_none_or(|known| found.follows(known)) {
+            self.cutting = Some((meta.uid.clone(), found));
+        }
     }
 
     fn note_broken(&mut self, id: PartitionId, now: Timestamp) {
@@ -155,6 +171,7 @@ impl Memory {
                 self.marker_gone = entry.is_none();
                 let meta = entry.and_then(|entry| documents::read::<Meta>(&entry.value).ok());
                 if let Some(meta) = meta {
+                    self.note_cutting(&meta);
                     if let Some(cluster) = meta.cluster {
                         self.cluster = Some((meta.uid.clone(), cluster));
                     }

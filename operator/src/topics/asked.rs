@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use config_schemas::{BrokerKind, Config};
+use config_schemas::{BrokerKind, Config, Cuts};
 
 use super::task::Asked;
 use super::wanted::TopicsWanted;
@@ -32,7 +32,7 @@ pub fn asked(view: &HuntView<'_>, judged: &Evaluation, remove: bool) -> Option<A
         ..Config::default()
     };
     let hunt = view.hunt.clone();
-    let mut wanted = TopicsWanted::of(&hunt, &config, meta.partitions);
+    let mut wanted = TopicsWanted::of(&hunt, &config, Cuts::of(meta).placed());
     for document in view.desired.values().rev().take(EARLIER_MAX).filter_map(|slot| slot.value()) {
         if document.uid == meta.uid {
             wanted.after(&hunt, &Config::from_values(&document.values().0));

@@ -99,7 +99,7 @@ impl Keeper {
     fn end(&mut self, hunt: &HuntName) {
         if self.tasks.remove(hunt).is_some() {
             // It may never have been set.
-            let _ = self.shared.metrics.topic_moves_left.remove_label_values(&[&hunt.to_string()]);
+            self.shared.metrics.topic_moves_left.forget(&[hunt.to_string()]);
         }
     }
 

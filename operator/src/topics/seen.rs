@@ -121,6 +121,11 @@ impl Seen {
         adding.filter(|broker| !self.serves(**broker)).copied().collect()
     }
 
+    /// Partitions of a topic; none where there is no such topic.
+    pub fn count(&self, topic: &str) -> u32 {
+        self.topics.get(topic).map_or(0, SeenTopic::count)
+    }
+
     /// The partition, if it is there.
     pub fn partition(&self, spot: &Spot) -> Option<&SeenPartition> {
         let index = usize::try_from(spot.partition.0).ok()?;

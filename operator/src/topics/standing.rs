@@ -22,6 +22,8 @@ pub struct Standing {
     pub reason: &'static str,
     /// Why, as a sentence.
     pub message: String,
+    /// Partitions that every topic has, as far as they were looked at.
+    pub partitions: Option<u32>,
     /// Partitions that are still to be copied or are being copied.
     pub moves_left: usize,
     /// A person should look at it.
@@ -48,6 +50,7 @@ impl Standing {
             truth: Truth::False,
             reason,
             message,
+            partitions: None,
             moves_left: 0,
             is_trouble: true,
             removed: false,

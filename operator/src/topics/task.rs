@@ -225,7 +225,8 @@ impl Task {
         self.memory.see(&asked.wanted, &seen, now);
         let plan = plan(&asked.wanted, &seen, &self.memory, now);
         let count = asked.wanted.topics.len();
-        let standing = Standing::of(&seen.cluster, count, &plan);
+        let partitions = asked.wanted.topics.iter().map(|topic| seen.count(&topic.name)).min();
+        let standing = Standing { partitions, ..Standing::of(&seen.cluster, count, &plan) };
         if plan.is_settled()
             && let Some(since) = self.asked_at.take()
         {

@@ -55,6 +55,14 @@ impl Machine for Working {
     fn fold(state: &mut HuntState, record: &OutcomeRecord) {
         HuntGame::fold(state, record);
     }
+
+    fn part(state: &HuntState, goes: &dyn Fn(&str) -> bool) -> HuntState {
+        HuntGame::part(state, goes)
+    }
+
+    fn absorb(state: &mut HuntState, part: HuntState) {
+        HuntGame::absorb(state, part);
+    }
 }
 
 /// A node that does one thing after the other.

@@ -216,6 +216,8 @@ pub(super) async fn play(game: &Game, first: Offset, count: usize) -> anyhow::Re
         store_epoch: "bench".to_owned(),
         uid: UID.to_owned(),
         partitions: 1,
+        before: Vec::new(),
+        next: None,
         hash: HASH_MURMUR2.to_owned(),
         cluster: None,
         broker: game.kind,

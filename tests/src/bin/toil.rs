@@ -31,6 +31,14 @@ impl Machine for Toil {
     fn fold(state: &mut Self::State, record: &OutcomeRecord) {
         HuntGame::fold(state, record);
     }
+
+    fn part(state: &Self::State, goes: &dyn Fn(&str) -> bool) -> Self::State {
+        HuntGame::part(state, goes)
+    }
+
+    fn absorb(state: &mut Self::State, part: Self::State) {
+        HuntGame::absorb(state, part);
+    }
 }
 
 #[tokio::main]

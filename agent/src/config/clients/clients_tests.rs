@@ -269,6 +269,8 @@ impl Whole {
             store_epoch: "epoch".to_owned(),
             uid: "u".to_owned(),
             partitions: 16,
+            before: Vec::new(),
+            next: None,
             hash: HASH_MURMUR2.to_owned(),
             broker: BrokerKind::Kafka,
             cluster: None,

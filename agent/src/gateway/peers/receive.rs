@@ -2,7 +2,7 @@
 //! epoch the sender believes this node to own it. Out: answers, or that it is not so. I/O.
 
 use config_schemas::{Epoch, PartitionId, Revision};
-use events::{Event, Problem, Vocabulary, parse_wire, partition_of, v1};
+use events::{Event, parse_wire, v1};
 
 use crate::gateway::answer::{Answer, Refusal};
 use crate::gateway::carry::refusal;
@@ -31,25 +31,10 @@ pub(crate) async fn take(
     if !owned || known != Some(Epoch(request.epoch)) {
         return Err(Refused::WrongOwner { epoch: known, revision: routes.revision });
     }
-    let partitions = u32::try_from(routes.partitions.len()).unwrap_or(u32::MAX);
-    let belongs = |event: &Event, vocabulary: &Vocabulary| {
-        // Where order does not matter, the gateway may have spread the key.
-        let key = vocabulary.key(event).unwrap_or_default();
-        !vocabulary.is_ordered(event) || partition_of(key, partitions) == partition
-    };
     let mut sorted = gateway.parse(|context| {
-        let vocabulary = context.vocabulary;
         Sorted::new(request.events.into_iter().map(|wire| {
             let id = wire.id.clone();
-            match parse_wire(wire, true, context) {
-                Ok(event) if belongs(&event, vocabulary) => Ok(event),
-                Ok(event) => {
-                    let allowed = format!("a key of partition {partition} of {partitions}");
-                    let key = vocabulary.key(&event).unwrap_or_default();
-                    Err((Some(id), vec![Problem::new("key", key, allowed)]))
-                }
-                Err(problems) => Err((Some(id), problems)),
-            }
+            parse_wire(wire, true, context).map_err(|problems| (Some(id), problems))
         }))
     });
     let events = sorted.take_events();

@@ -24,6 +24,9 @@ fn cost(cost: Cost) -> &'static str {
         Cost::Live => "live: taken over between two batches",
         Cost::Swap => "swap: a client is replaced by a proven new one",
         Cost::Drain => "drain: partitions are drained and move",
+        Cost::Raise => {
+            "raise: only up, to whole multiples, by the resource; partitions are cut finer"
+        }
         Cost::Fixed => "fixed: cannot change once the hunt exists",
     }
 }
