@@ -2,6 +2,7 @@
 //! Out: typed commands. Pure but for clap's reading of the environment.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -75,6 +76,12 @@ pub enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
+    /// Change live edits in an editor: $VISUAL, $EDITOR or vi. Checked first, written together.
+    Edit(EditArgs),
+    /// What an apply of files would change: on which nodes, what is shadowed, what swaps or moves.
+    Diff(DiffArgs),
+    /// Make a live edit part of the resource, in its file or in Kubernetes; then take the edit back.
+    Promote(PromoteArgs),
     /// The kept generations: when each was written and what it changed.
     History {
         /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
@@ -82,6 +89,14 @@ pub enum Command {
     },
     /// Run a kept generation again, at once and everywhere, until lifted or a newer one comes.
     Rollback(RollbackArgs),
+    /// Have a node hand its partitions over and take no more, as before its machine is mended.
+    Drain(DrainArgs),
+    /// Whether files of TreasureHunts are right, as the operator would judge them; needs no etcd.
+    Lint {
+        /// Files, and folders of them; - is standard input.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Whether the hunt is well: one line for each question, with what to do.
     Check {
         /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
@@ -130,6 +145,73 @@ pub struct SetArgs {
     #[command(flatten)]
     pub signature: SignatureArgs,
     /// Whether and how long to wait.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// `hunt edit`.
+#[derive(Debug, Args)]
+pub struct EditArgs {
+    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+    pub hunt: HuntName,
+    /// Who, why, until when, for what changes and does not say so itself.
+    #[command(flatten)]
+    pub signature: SignatureArgs,
+    /// Whether and how long to wait.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// `hunt diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Files of TreasureHunts, and folders of them; - is standard input.
+    #[arg(short = 'f', long = "file", required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// End with exit code 1 when anything would change.
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// `hunt promote`.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+    pub hunt: HuntName,
+    /// The setting, as SECTION.FIELD.
+    #[arg(value_parser = field_path)]
+    pub field: FieldPath,
+    /// The file that the hunt comes from; it is changed in place. Kubernetes when not given.
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Print the changed file, and change nothing.
+    #[arg(long, requires = "file")]
+    pub print: bool,
+    /// Which context of the kubeconfig.
+    #[arg(long, value_name = "NAME", conflicts_with = "file")]
+    pub context: Option<String>,
+    /// Whether and how long to wait for the operator and the agents.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// `hunt drain`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+    pub hunt: HuntName,
+    /// The node.
+    pub node: NodeName,
+    /// End it: the node takes partitions again.
+    #[arg(long)]
+    pub undo: bool,
+    /// Also a node that does not live now.
+    #[arg(long, conflicts_with = "undo")]
+    pub absent: bool,
+    /// Who, why, until when.
+    #[command(flatten)]
+    pub signature: SignatureArgs,
+    /// Whether and how long to wait until it has no partition any more.
     #[command(flatten)]
     pub wait: WaitArgs,
 }
@@ -202,6 +284,13 @@ impl std::str::FromStr for To {
         let number = text.parse().map_err(|_| "a generation's number, or \"previous\"");
         Ok(To::Generation(number?))
     }
+}
+
+/// The name under which help shows the command: as a plugin of kubectl, or its own.
+pub fn called(program: Option<OsString>) -> &'static str {
+    let program = program.map(PathBuf::from);
+    let name = program.as_deref().and_then(|path| path.file_name()).and_then(|name| name.to_str());
+    if name.is_some_and(|name| name.starts_with("kubectl-")) { "kubectl hunt" } else { "hunt" }
 }
 
 /// Whether arguments that cannot be read ask for JSON all the same: programs read errors too.

@@ -1,9 +1,10 @@
 //! A hunt as etcd shows it at one revision, typed. In: a listing. Out: nodes, acks, partitions,
 //! edits, kept generations; and for any node what it should run. Pure.
 
+mod effects;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use config_schemas::convergence::{Asked, NodeState, judge};
 use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionRecord, Rollout};
 use config_schemas::generation::{Choice, Kept, choose};
 use config_schemas::keys::{HuntKeys, Key};
@@ -14,6 +15,8 @@ use serde::de::DeserializeOwned;
 use store::{Entry, Listing};
 
 use crate::last_good::LastGood;
+
+pub use effects::Effects;
 
 /// A hunt at one revision.
 #[derive(Debug, Clone)]
@@ -49,9 +52,18 @@ pub struct Fleet {
 impl Fleet {
     /// The hunt in a listing of its prefix.
     pub fn read(hunt: &HuntName, listing: &Listing) -> Fleet {
+        Fleet::of(hunt, listing.revision, &listing.entries)
+    }
+
+    /// The hunt as its entries show it at that revision.
+    pub fn of<'a>(
+        hunt: &HuntName,
+        revision: Revision,
+        entries: impl IntoIterator<Item = &'a Entry>,
+    ) -> Fleet {
         let keys = HuntKeys::new(hunt);
-        let mut fleet = Fleet::new(hunt, listing.revision);
-        for entry in &listing.entries {
+        let mut fleet = Fleet::new(hunt, revision);
+        for entry in entries {
             if let Some(key) = keys.parse(&entry.key) {
                 fleet.add(&key, entry);
             }
@@ -184,14 +196,9 @@ impl Fleet {
         resolve(resource.as_ref(), edits, node, &self.last_good.of(node), now)
     }
 
-    /// Whether `node` runs what it should.
-    pub fn state(&self, node: &NodeName, now: Timestamp) -> NodeState {
-        let asked = Asked {
-            generation: self.choice(Some(node), now).generation,
-            revision: self.asked_of(node).max(),
-            hash: &self.effective(Some(node), now).hash,
-        };
-        judge(self.ack(node), asked)
+    /// What should run everywhere.
+    pub fn effects(&self, now: Timestamp) -> Effects {
+        Effects::of(self, &self.edits, now)
     }
 
     /// The revisions of all that concerns `node`: edits of it or of the hunt, and the rollout.
@@ -286,6 +293,8 @@ pub(crate) mod sample {
             store_epoch: "e".into(),
             uid: "u".into(),
             partitions: 4,
+            before: Vec::new(),
+            next: None,
             hash: HASH_MURMUR2.into(),
             cluster: None,
             broker: Default::default(),

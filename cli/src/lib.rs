@@ -8,6 +8,7 @@
 pub mod args;
 pub mod commands;
 pub mod dev;
+pub mod entry;
 pub mod failure;
 pub mod fleet;
 pub mod http;

@@ -54,15 +54,18 @@ impl Etcd {
         }
     }
 
+    /// The hunt as it stands; none when there is none of that name.
+    pub async fn find(&self, hunt: &HuntName) -> Result<Option<Fleet>, Failure> {
+        let listing = self.list(HuntKeys::new(hunt).prefix()).await?;
+        Ok(Some(Fleet::read(hunt, &listing)).filter(|fleet| !fleet.is_empty()))
+    }
+
     /// The hunt as it stands; a failure when there is none of that name.
     pub async fn fleet(&self, hunt: &HuntName) -> Result<Fleet, Failure> {
-        let listing = self.list(HuntKeys::new(hunt).prefix()).await?;
-        let fleet = Fleet::read(hunt, &listing);
-        if fleet.is_empty() {
-            let missing = format!("there is no hunt {hunt} in this etcd");
-            return Err(Failure::bad_input(missing).hint("`hunt status` lists the hunts"));
-        }
-        Ok(fleet)
+        self.find(hunt).await?.ok_or_else(|| {
+            Failure::bad_input(format!("there is no hunt {hunt} in this etcd"))
+                .hint("`hunt status` lists the hunts")
+        })
     }
 
     /// Every hunt.

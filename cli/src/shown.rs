@@ -119,11 +119,16 @@ fn yaml(view: &impl Serialize) -> Result<String, Failure> {
     let text =
         serde_yaml::to_string(&value).map_err(|error| Failure::caused("writing YAML", &error))?;
     // Its writer quotes what needs it; what is left over of control characters is made visible.
-    Ok(text.chars().map(|c| if drives_a_terminal(c) { '\u{fffd}' } else { c }).collect())
+    Ok(harmless(&text))
+}
+
+/// The text with a mark in place of every character that could drive a terminal.
+pub fn harmless(text: &str) -> String {
+    text.chars().map(|c| if drives_a_terminal(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Inside JSON's strings any character may be written as its code; outside there are none of these.
-fn escape_json(text: &str) -> String {
+pub fn escape_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if drives_a_terminal(c) {

@@ -32,6 +32,8 @@ pub struct Change {
     pub section: Option<&'static str>,
     /// The generation that it leads to.
     pub generation: Option<Generation>,
+    /// Only while the key stands as written at this revision.
+    pub only_at: Option<Revision>,
 }
 
 /// What became of a change.
@@ -76,20 +78,30 @@ pub enum Effect {
     Refused,
 }
 
-/// Writes the change and waits for the fleet.
+/// Writes the change, waits for the fleet and shows what became of it.
 pub async fn carry_out(
     etcd: &Etcd,
     out: Out,
     change: Change,
     wait: WaitArgs,
 ) -> Result<(), Failure> {
+    let changed = apply(etcd, change, wait).await?;
+    out.show(&changed)?;
+    changed.verdict(wait.timeout)
+}
+
+/// Writes the change and waits for the fleet.
+pub async fn apply(etcd: &Etcd, change: Change, wait: WaitArgs) -> Result<Changed, Failure> {
     let keys = HuntKeys::new(&change.hunt);
     let key = keys.key(&Key::Override(change.rest.clone()));
     let failed = |act: &str, error: &store::StoreError| etcd.failure(act, error);
     let found = etcd.store.read(&key).await.map_err(|e| failed("reading the edit", &e))?;
     if change.value.is_none() && found.is_none() {
-        let changed = Changed::new(key, &change, found.as_ref(), None);
-        return out.show(&changed);
+        return Ok(Changed::new(key, &change, found.as_ref(), None));
+    }
+    let stands = found.as_ref().map(|entry| entry.mod_revision);
+    if change.only_at.is_some() && change.only_at != stands {
+        return Err(overtaken(&key, Some(&found)));
     }
     // Followed before the write, so that the measured time holds no set-up.
     let mut acks = if wait.no_wait { None } else { Some(Acks::follow(etcd, &change.hunt).await?) };
@@ -109,8 +121,7 @@ pub async fn carry_out(
         let progress = acks.answered(&awaited(&change, revision), sent + wait.timeout).await;
         changed.settle(progress, sent.elapsed());
     }
-    out.show(&changed)?;
-    changed.verdict(wait.timeout)
+    Ok(changed)
 }
 
 fn awaited(change: &Change, revision: Revision) -> Awaited {
@@ -176,7 +187,7 @@ impl Changed {
     }
 
     /// What the exit code has to say.
-    fn verdict(&self, waited: Duration) -> Result<(), Failure> {
+    pub fn verdict(&self, waited: Duration) -> Result<(), Failure> {
         match self.result {
             Effect::Refused => {
                 let nodes: Vec<_> = self.refused.iter().map(|one| one.node.clone()).collect();
@@ -279,6 +290,7 @@ mod tests {
             node: None,
             section: Some("buffers"),
             generation: None,
+            only_at: None,
         };
         let mut changed = Changed::new("/k".into(), &change, None, Revision::new(7));
         changed.settle(progress, Duration::from_micros(12_300));

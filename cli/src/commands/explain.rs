@@ -144,7 +144,8 @@ pub fn explain(
     node: Option<&NodeName>,
     now: Timestamp,
 ) -> Explanation {
-    let effective = fleet.effective(node, now);
+    let effects = fleet.effects(now);
+    let effective = effects.at(node);
     let field = path.field();
     let winner = effective.winner(path);
     let mut claims: Vec<_> =
@@ -154,13 +155,12 @@ pub fn explain(
         first.wins = true;
     }
     let tail = format!("/{}/{}", path.section(), path.name());
-    let mut refused = refused(fleet, node, now);
+    let mut refused = refused(fleet, &effects, node, now);
     refused.retain(|refused| refused.refusal.key.ends_with(&tail));
     let (mut differing, mut confirmed) = (Vec::new(), 0);
     for name in fleet.nodes.keys() {
-        confirmed += usize::from(fleet.state(name, now) == NodeState::Converged);
-        let theirs = fleet.effective(Some(name), now);
-        let other = theirs.winner(path);
+        confirmed += usize::from(effects.state(fleet, name, now) == NodeState::Converged);
+        let other = effects.at(Some(name)).winner(path);
         if node.is_none() && other.value != winner.value {
             let (value, layer) = (other.value.to_json(), other.layer);
             differing.push(Differing { node: name.clone(), value, layer });

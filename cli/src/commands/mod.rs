@@ -3,12 +3,18 @@
 
 pub mod change;
 pub mod check;
+pub mod diff;
+pub mod drain;
+pub mod edit;
 pub mod explain;
 pub mod history;
+pub mod lint;
 pub mod load;
+pub mod promote;
 pub mod rollback;
 pub mod set;
 pub mod status;
+pub mod together;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
@@ -25,6 +31,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         // Agents that are named are loaded without etcd.
         return load::run(|| Etcd::open(cli.etcd.options()), out, args).await;
     }
+    if let Command::Lint { files } = &cli.command {
+        return lint::run(out, files);
+    }
     let etcd = Etcd::open(cli.etcd.options())?;
     match cli.command {
         Command::Status { hunt: None } => status::all(&etcd, out).await,
@@ -36,9 +45,13 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Unset { hunt, field, node, wait } => {
             set::unset(&etcd, out, &hunt, field, node, wait).await
         }
+        Command::Edit(args) => edit::run(&etcd, out, &args).await,
         Command::History { hunt } => history::run(&etcd, out, &hunt).await,
         Command::Rollback(args) => rollback::run(&etcd, out, &args).await,
         Command::Check { hunt } => check::run(&etcd, out, &hunt).await,
-        Command::Dev(_) | Command::Load(_) => Ok(()),
+        Command::Diff(args) => diff::run(&etcd, out, &args).await,
+        Command::Promote(args) => promote::run(&etcd, out, &args).await,
+        Command::Drain(args) => drain::run(&etcd, out, &args).await,
+        Command::Dev(_) | Command::Load(_) | Command::Lint { .. } => Ok(()),
     }
 }

@@ -34,6 +34,7 @@ pub async fn run(etcd: &Etcd, out: Out, args: &RollbackArgs) -> Result<(), Failu
         section: None,
         // On trial, nodes differ: then their acked revision alone has to do.
         generation: generation.filter(|_| to.is_some() || !on_trial(&fleet)),
+        only_at: None,
     };
     change::carry_out(etcd, out, change, args.wait).await
 }

@@ -3,11 +3,11 @@
 //! checks are pure.
 
 use config_schemas::edit::{self, Signature, Target};
-use config_schemas::layers::Written;
-use config_schemas::{FieldPath, HuntName, NodeName, Revision, Scope};
+use config_schemas::{FieldPath, HuntName, NodeName, Scope};
 use jiff::Timestamp;
 
 use super::change::{self, Change};
+use super::together::{Unfit, unfit};
 use crate::args::{SetArgs, WaitArgs};
 use crate::failure::Failure;
 use crate::fleet::Fleet;
@@ -41,13 +41,13 @@ pub async fn unset(
     change::carry_out(etcd, out, planned(hunt, &target, None), wait).await
 }
 
-fn planned(hunt: &HuntName, target: &Target, value: Option<String>) -> Change {
+pub(super) fn planned(hunt: &HuntName, target: &Target, value: Option<String>) -> Change {
     let (node, section) = match target {
         Target::Setting { node, path } => (node.clone(), Some(path.section())),
         Target::Generation => (None, None),
     };
     let rest = target.rest();
-    Change { hunt: hunt.clone(), rest, value, node, section, generation: None }
+    Change { hunt: hunt.clone(), rest, value, node, section, generation: None, only_at: None }
 }
 
 /// What to write, if it is well formed, within bounds and not over already.
@@ -92,24 +92,14 @@ fn check_together(
         return Err(Failure::bad_input(format!("no node {node} lives; living: {living}"))
             .hint("to prepare an edit for a node that is to come, add --absent"));
     }
-    let rest = target.rest();
-    let mut edits = fleet.edits.clone();
-    let newest = Revision::new(u64::MAX).unwrap_or(Revision::FIRST);
-    let written = Written { bytes: value.as_bytes().to_vec(), revision: newest };
-    edits.insert(rest.clone(), written);
-    let concerned: Vec<Option<&NodeName>> = match node {
-        Some(node) => vec![Some(node)],
-        None => std::iter::once(None).chain(fleet.nodes.keys().map(Some)).collect(),
-    };
-    let key = format!("override/{rest}");
-    for node in concerned {
-        let effective = fleet.effective_with(&edits, node, now);
-        if let Some(refusal) = effective.refused.iter().find(|refusal| refusal.key == key) {
-            let at = node.map(|node| format!(" on {node}")).unwrap_or_default();
-            return Err(Failure::bad_input(format!("{path}{at}: {}", refusal.reason)));
+    let changes = [(target.rest(), Some(value.to_owned()))].into();
+    match unfit(fleet, &changes, now).first() {
+        Some(Unfit { node, reason, .. }) => {
+            let at = node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
+            Err(Failure::bad_input(format!("{path}{at}: {reason}")))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -157,7 +147,7 @@ mod tests {
         check("buffers.events", None, "{value: 3, size: 4}", Err("not {value, owner"));
         check("buffers.events", None, &"9".repeat(1 << 20), Err("at most 32768"));
         check("heartbeat.interval", None, "10ms", Err("from 20ms to 1m"));
-        check("partitions.count", None, "32", Err("cannot change once"));
+        check("broker.kind", None, "kafka", Err("cannot change once"));
         check("rules.clues", Some("agent-1"), "2", Err("whole hunt"));
         check("buffers.events", Some("ghost"), "9", Err("living: agent-1, agent-2"));
     }

@@ -89,13 +89,15 @@ pub async fn all(etcd: &Etcd, out: Out) -> Result<(), Failure> {
 /// The view.
 pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
     let choice = fleet.choice(None, now);
-    let nodes: Vec<_> =
-        fleet.nodes.keys().filter_map(|node| nodes::row(fleet, node, now)).collect();
+    let effects = fleet.effects(now);
+    let drained = effects.drained(fleet);
+    let row = |node| nodes::row(fleet, &effects, &drained, node, now);
+    let nodes: Vec<_> = fleet.nodes.keys().filter_map(row).collect();
     let candidate = fleet.rollout.as_ref().and_then(|(rollout, _)| {
         let trial = rollout.candidate.as_ref()?;
         Some((trial.generation, trial.nodes.len()))
     });
-    let refused = edits::refused(fleet, None, now);
+    let refused = edits::refused(fleet, &effects, None, now);
     let (ended, refused) = refused.into_iter().partition(Refused::has_ended);
     Status {
         hunt: fleet.hunt.clone(),
@@ -113,7 +115,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
         partitions: partitions::partitions(fleet),
         hot: partitions::hot(fleet),
         troubles: partitions::troubles(fleet),
-        edits: edits::in_effect(fleet, now),
+        edits: edits::in_effect(fleet, &effects),
         refused,
         ended,
         unreadable: fleet.unreadable.clone(),

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Effects, Fleet};
 use crate::last_good::{concerned, wrong};
 
 /// An edit that is in effect.
@@ -61,12 +61,12 @@ pub struct LastGoodValue {
 }
 
 /// The edits in effect: the hunt's, and those of living nodes.
-pub(super) fn in_effect(fleet: &Fleet, now: Timestamp) -> Vec<EditRow> {
-    let mut held = fleet.effective(None, now).held;
-    for node in fleet.nodes.keys() {
+pub(super) fn in_effect(fleet: &Fleet, effects: &Effects) -> Vec<EditRow> {
+    let mut held = effects.at(None).held.clone();
+    for (node, theirs) in effects.own().filter(|(node, _)| fleet.nodes.contains_key(*node)) {
         let own = format!("node/{node}/");
-        let theirs = fleet.effective(Some(node), now).held;
-        held.extend(theirs.into_iter().filter(|(rest, _)| rest.starts_with(&own)));
+        let theirs = theirs.held.iter().filter(|(rest, _)| rest.starts_with(&own));
+        held.extend(theirs.map(|(rest, edit)| (rest.clone(), edit.clone())));
     }
     held.into_iter().map(|(rest, held)| row(fleet, rest, held)).collect()
 }
@@ -88,6 +88,7 @@ fn row(fleet: &Fleet, rest: String, held: HeldEdit) -> EditRow {
 /// or because nobody of that name lives.
 pub(in crate::commands) fn refused(
     fleet: &Fleet,
+    effects: &Effects,
     only: Option<&NodeName>,
     now: Timestamp,
 ) -> Vec<Refused> {
@@ -107,9 +108,14 @@ pub(in crate::commands) fn refused(
             }
         }
     }
-    let computed = std::iter::once(only).chain(nodes().map(Some));
-    for refusal in computed.flat_map(|node| fleet.effective(node, now).refused) {
-        add(refusal, None);
+    let concerns = |node: Option<&NodeName>| match (only, node) {
+        (Some(_), _) | (_, None) => node == only,
+        (None, Some(node)) => fleet.nodes.contains_key(node),
+    };
+    let computed = effects.own().filter(|(node, _)| concerns(Some(*node)));
+    let computed = std::iter::once(effects.at(only)).chain(computed.map(|(_, theirs)| theirs));
+    for refusal in computed.flat_map(|effective| &effective.refused) {
+        add(refusal.clone(), None);
     }
     if only.is_none() {
         for refusal in fleet.choice(None, now).refused.into_iter().chain(strangers(fleet, now)) {

@@ -1,6 +1,8 @@
 //! What `hunt status` says of each agent. In: the hunt as etcd shows it. Out: a row: whether it
 //! confirms what it should run, what it carries, why it is slow. Pure.
 
+use std::collections::BTreeSet;
+
 use config_schemas::convergence::NodeState;
 use config_schemas::documents::{Ack, NodeMode};
 use config_schemas::{Generation, Load, NodeName, Revision, Slow, rounded};
@@ -8,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::edits;
-use crate::fleet::Fleet;
+use crate::fleet::{Effects, Fleet};
 
 /// One agent.
 #[derive(Debug, Serialize)]
@@ -18,8 +20,10 @@ pub struct NodeRow {
     pub node: NodeName,
     /// Which life of it.
     pub incarnation: String,
-    /// Whether it takes partitions.
+    /// Whether it takes partitions, as it says itself.
     pub mode: NodeMode,
+    /// Whether people have drained it: it takes none while that holds.
+    pub drained: bool,
     /// Where HTTP is.
     pub http: String,
     /// Where gRPC is.
@@ -73,16 +77,23 @@ pub struct NodeLoad {
 }
 
 /// What is to be said of a node, if it lives.
-pub(super) fn row(fleet: &Fleet, node: &NodeName, now: Timestamp) -> Option<NodeRow> {
+pub(super) fn row(
+    fleet: &Fleet,
+    effects: &Effects,
+    drained: &BTreeSet<NodeName>,
+    node: &NodeName,
+    now: Timestamp,
+) -> Option<NodeRow> {
     let record = fleet.nodes.get(node)?;
     let ack = fleet.ack(node);
     let acked = ack.and_then(|ack| ack.revision);
     let behind = fleet.asked_of(node).filter(|revision| Some(*revision) > acked).count();
-    let state = fleet.state(node, now);
+    let state = effects.state(fleet, node, now);
     Some(NodeRow {
         node: node.clone(),
         incarnation: record.incarnation.clone(),
         mode: record.mode,
+        drained: drained.contains(node),
         http: record.http.clone(),
         grpc: record.grpc.clone(),
         generation: ack.and_then(|ack| ack.generation),
@@ -91,7 +102,7 @@ pub(super) fn row(fleet: &Fleet, node: &NodeName, now: Timestamp) -> Option<Node
         confirmed: state == NodeState::Converged,
         why: state.why().map(str::to_owned),
         hash: ack.map(|ack| ack.hash.clone()),
-        expected: fleet.effective(Some(node), now).hash,
+        expected: effects.at(Some(node)).hash.clone(),
         refused: ack.map_or(0, refused_by),
         partitions: fleet.owned(node),
         load: fleet.load(node).map(carried),

@@ -184,9 +184,10 @@ fn cells(node: &NodeRow) -> Vec<(String, Option<Tone>)> {
         (false, _) if node.behind > 0 => ("late".to_owned(), Tone::Odd),
         (false, _) => ("differs".to_owned(), Tone::Bad),
     };
-    let mode = match node.mode {
-        NodeMode::Ready => ("ready".to_owned(), None),
-        NodeMode::Draining => ("draining".to_owned(), Some(Tone::Odd)),
+    let mode = match (node.mode, node.drained) {
+        (NodeMode::Draining, _) => ("draining".to_owned(), Some(Tone::Odd)),
+        (NodeMode::Ready, true) => ("drained".to_owned(), Some(Tone::Odd)),
+        (NodeMode::Ready, false) => ("ready".to_owned(), None),
     };
     let [load, queued, latency] = carried(node);
     vec![

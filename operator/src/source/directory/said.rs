@@ -35,7 +35,7 @@ impl Said {
         let mut said = Said::default();
         for (index, document) in written.into_iter().enumerate() {
             match document {
-                Ok(Some(crds::Document { name, spec })) => {
+                Ok(Some(crds::Document { name, spec, .. })) => {
                     said.documents.push(Document { name, spec: spec.to_string() });
                 }
                 Ok(None) => {}
