@@ -133,7 +133,8 @@ pub fn start(
     let meters = Meters::default();
     let (figures_tx, figures) =
         watch::channel(Arc::new(reporter::first(&options.me.incarnation, &live)));
-    LoadMetrics::register(registry, figures.clone())?;
+    let troubles = meters.troubles().clone();
+    LoadMetrics::register(registry, figures.clone(), queues.clone(), troubles)?;
     let (outlets, inlets) = outlets(&start, &first);
     let (from, to) = keys.agent_span();
     let follower = follow(

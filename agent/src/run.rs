@@ -22,7 +22,7 @@ use crate::core::{self, Core, CoreOptions, Logs, Standing};
 use crate::gateway::listen::{Port, Speech};
 use crate::gateway::{self, Connections, Gateway, GatewayMetrics};
 use crate::identity::{self, IdentityError};
-use crate::metrics::{MetricsError, PlaneMetrics};
+use crate::metrics::{ClientMetrics, MetricsError, PlaneMetrics, register_disk};
 use crate::options::Options;
 use crate::partitions::log::Log;
 use crate::partitions::plane::{self, Plane, PlaneOptions};
@@ -102,6 +102,7 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
         http: address(&http, options.http),
         grpc: address(&grpc, options.grpc),
     };
+    log.count_by(ClientMetrics::register(&registry)?);
     let (embedded, kafka) = (log.retune(), log.retune_kafka());
     let logs = Logs { embedded, kafka, given_up: log.given_up(), secrets: options.secrets.clone() };
     let core = core::start(core_options, &store, logs, &registry, &tasks)?;
@@ -114,6 +115,8 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     );
     let plane_options = PlaneOptions { hunt: options.hunt.clone(), me: identity.me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone())?;
+    register_disk(&registry, options.data_dir.clone())?;
+    telemetry::metrics::process::register(&registry).map_err(MetricsError::from)?;
     let plane = plane::new::<M>(plane_options, &core, log, metrics);
     let gateway =
         Gateway::new(plane.clone(), core.hot.clone(), GatewayMetrics::register(&registry)?);

@@ -1,20 +1,37 @@
-//! What the operator counts, in its own registry. Names follow controller-runtime where it has
-//! one, so that people's boards fit.
+//! What the operator counts, in its own registry. What each figure is called and says stands in the
+//! catalogue; names follow controller-runtime where it has one, so that people's boards fit.
+
+mod hunts;
+mod work;
 
 use std::collections::BTreeMap;
 
 use config_schemas::documents::RefusalCode;
 use config_schemas::{HuntName, PartitionId};
-use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry};
+use store::FollowStatus;
+use telemetry::catalogue::operator as catalogue;
+use telemetry::metrics::watch::Watch;
+use telemetry::metrics::{Counters, Gauges, Histograms, Wholes, process, watch};
 
+use crate::controller::RUNNING_MAX;
 use crate::placement::{Hot, Standing};
+pub use hunts::{HuntMetrics, Stands};
+pub(crate) use work::Works;
 
-/// Buckets of latencies, in seconds.
-const SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// What the controller is called in its figures.
+const NAME: &str = "treasurehunt";
+
+/// How a look at a hunt, or what followed from it, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reconciled {
+    /// All that there was to be done is done or under way.
+    Success,
+    /// Somebody else was first: planned anew.
+    Requeue,
+    /// It could not be written, or broke a rule.
+    Error,
+}
 
 /// The operator's metrics.
 #[derive(Debug, Clone)]
@@ -22,53 +39,67 @@ pub struct Metrics {
     /// Where they are gathered.
     pub registry: Registry,
     /// Looks at a hunt, by outcome.
-    pub reconciles: IntCounterVec,
+    reconciles: Counters<2>,
+    /// Those that ended in an error.
+    errors: IntCounter,
     /// Time of one look.
     pub reconcile_seconds: Histogram,
     /// Hunts that wait to be looked at now.
     pub queue_depth: IntGauge,
+    /// Hunts put in line.
+    pub queue_adds: IntCounter,
+    /// Those that something had failed for, or was overtaken.
+    queue_retries: IntCounter,
+    /// How long hunts waited after their time had come.
+    pub queue_seconds: Histogram,
+    /// What is being carried out.
+    pub(crate) works: Works,
     /// Transactions, by verdict.
-    pub txns: IntCounterVec,
+    pub txns: Counters<1>,
     /// Time of a transaction, by verdict.
-    pub txn_seconds: HistogramVec,
+    pub txn_seconds: Histograms<1>,
     /// Writes to the resource's source, by kind and outcome.
-    pub reports: IntCounterVec,
+    pub reports: Counters<2>,
     /// Time of such a write.
-    pub report_seconds: HistogramVec,
+    pub report_seconds: Histograms<1>,
     /// Edits that are refused now, by code, over all hunts.
-    pub refused: IntGaugeVec,
+    pub refused: Wholes<1>,
     /// Notes to people, by reason.
-    pub notes: IntCounterVec,
+    pub notes: Counters<1>,
     /// Partition records written, by cause.
-    pub placements: IntCounterVec,
+    pub placements: Counters<1>,
     /// Plans of placement that their checker refused.
     pub plans_refused: IntCounter,
     /// Utilisation of the fullest node over the mean, by hunt.
-    pub spread: GaugeVec,
+    pub spread: Gauges<1>,
     /// The same as low as it can be, by hunt.
-    pub spread_bound: GaugeVec,
+    pub spread_bound: Gauges<1>,
     /// Mean utilisation, by hunt.
-    pub utilisation: GaugeVec,
+    pub utilisation: Gauges<1>,
     /// Nodes that take no partitions because they are slow, silent or suspect, by hunt.
-    pub unwell: IntGaugeVec,
+    pub unwell: Wholes<1>,
     /// What the ordered key that fills a partition takes of its node, by hunt and partition.
-    pub hot: GaugeVec,
+    pub hot: Gauges<2>,
     /// Steps on Kafka topics, by kind and result.
-    pub topic_steps: IntCounterVec,
+    pub topic_steps: Counters<2>,
     /// Time of one look at a hunt's topics.
     pub topics_look_seconds: Histogram,
     /// Time from a change of what is asked of topics to their being read back as asked.
     pub topics_ready_seconds: Histogram,
     /// Partitions that are still to be copied to other brokers, by hunt.
-    pub topic_moves_left: IntGaugeVec,
+    pub topic_moves_left: Wholes<1>,
     /// 1 while this operator leads.
     pub leader: IntGauge,
+    /// Times that it began or ceased to.
+    pub leader_changes: IntCounter,
+    /// How each hunt stands.
+    pub stands: HuntMetrics,
     /// Hunts known, by where from.
-    pub hunts: IntGaugeVec,
+    pub hunts: Wholes<1>,
     /// Hunts with keys in etcd, and neither a resource nor the knowledge that it was deleted.
     pub orphans: IntGauge,
     /// Errors of the source's watch.
-    pub source_errors: IntCounterVec,
+    pub source_errors: Counters<1>,
     /// Time from a resource's change to all nodes converged.
     pub converge_seconds: Histogram,
 }
@@ -76,124 +107,86 @@ pub struct Metrics {
 impl Metrics {
     /// Makes and registers all of them.
     pub fn new() -> Result<Metrics, prometheus::Error> {
-        let make = Make { registry: Registry::new() };
+        let registry = &Registry::new();
+        process::register(registry)?;
         Ok(Metrics {
-            reconciles: make.counters(
-                "controller_runtime_reconcile_total",
-                "Looks at a hunt, by outcome.",
-                &["result"],
-            )?,
-            reconcile_seconds: make.histogram(
-                "controller_runtime_reconcile_time_seconds",
-                "Time that the operator takes to look at a hunt.",
-            )?,
-            queue_depth: make.gauge("workqueue_depth", "Hunts that wait to be looked at now.")?,
-            txns: make.counters(
-                "treasurehunt_operator_etcd_txn_total",
-                "Transactions in etcd, by verdict.",
-                &["verdict"],
-            )?,
-            txn_seconds: make.histograms(
-                "treasurehunt_operator_etcd_txn_seconds",
-                "Time of a transaction in etcd.",
-                &["verdict"],
-            )?,
-            reports: make.counters(
-                "treasurehunt_operator_report_total",
-                "Writes to the source of the resources, by kind and outcome.",
-                &["kind", "result"],
-            )?,
-            report_seconds: make.histograms(
-                "treasurehunt_operator_report_seconds",
-                "Time of a write to the source of the resources.",
-                &["kind"],
-            )?,
-            refused: make.gauges(
-                "treasurehunt_refused_edits",
-                "Live edits that are refused now, by code.",
-                &["code"],
-            )?,
-            notes: make.counters(
-                "treasurehunt_operator_notes_total",
-                "Notes to people (Events), by reason.",
-                &["reason"],
-            )?,
-            placements: make.counters(
-                "treasurehunt_operator_placements_total",
-                "Partition records written, by cause.",
-                &["cause"],
-            )?,
-            plans_refused: make.counter(
-                "treasurehunt_operator_plans_refused_total",
-                "Plans of placement that broke a rule and were not committed.",
-            )?,
-            spread: make.numbers(
-                "treasurehunt_placement_spread",
-                "Utilisation of the fullest node over the mean.",
-                &["hunt"],
-            )?,
-            spread_bound: make.numbers(
-                "treasurehunt_placement_spread_bound",
-                "What no placement of these partitions can get the spread below.",
-                &["hunt"],
-            )?,
-            utilisation: make.numbers(
-                "treasurehunt_placement_utilisation",
-                "Busy seconds per second of all partitions over the cores of all nodes.",
-                &["hunt"],
-            )?,
-            unwell: make.gauges(
-                "treasurehunt_placement_unwell_nodes",
-                "Nodes that get no partitions because they are slow, silent or hand nothing over.",
-                &["hunt"],
-            )?,
-            hot: make.numbers(
-                "treasurehunt_placement_hot_partition",
-                "What one ordered key takes of the node of its partition. No placement can lower it.",
-                &["hunt", "partition"],
-            )?,
-            topic_steps: make.counters(
-                "treasurehunt_operator_topic_steps_total",
-                "Steps on Kafka topics, by kind and whether the cluster took them.",
-                &["kind", "result"],
-            )?,
-            topics_look_seconds: make.histogram(
-                "treasurehunt_operator_topics_look_seconds",
-                "Time of one look at a hunt's topics in Kafka.",
-            )?,
-            topics_ready_seconds: make.histogram(
-                "treasurehunt_operator_topics_ready_seconds",
-                "Time from a change of what is asked of topics to their being read back as asked.",
-            )?,
-            topic_moves_left: make.gauges(
-                "treasurehunt_operator_topic_moves_left",
-                "Partitions of Kafka that are still to be copied to other brokers.",
-                &["hunt"],
-            )?,
-            leader: make.gauge("treasurehunt_operator_leader", "1 while this operator leads.")?,
-            hunts: make.gauges("treasurehunt_operator_hunts", "Hunts known.", &["known_from"])?,
-            orphans: make.gauge(
-                "treasurehunt_operator_orphans",
-                "Hunts with keys in etcd and no resource.",
-            )?,
-            source_errors: make.counters(
-                "treasurehunt_operator_source_errors_total",
-                "Errors of watching the resources, by kind.",
-                &["kind"],
-            )?,
-            converge_seconds: make.histogram(
-                "treasurehunt_operator_spec_to_converged_seconds",
-                "Time from a resource's change reaching the operator to all its nodes converged.",
-            )?,
-            registry: make.registry,
+            registry: registry.clone(),
+            reconciles: catalogue::RECONCILES.register(registry)?,
+            errors: catalogue::RECONCILE_ERRORS.register(registry)?.with_label_values(&[NAME]),
+            reconcile_seconds: catalogue::RECONCILE_TIME
+                .register(registry)?
+                .with_label_values(&[NAME]),
+            queue_depth: catalogue::QUEUE_DEPTH.register(registry)?.with_label_values(&[NAME]),
+            queue_adds: catalogue::QUEUE_ADDS.register(registry)?.with_label_values(&[NAME]),
+            queue_retries: catalogue::QUEUE_RETRIES.register(registry)?.with_label_values(&[NAME]),
+            queue_seconds: catalogue::QUEUE_WAIT.register(registry)?.with_label_values(&[NAME]),
+            works: Works::register(registry, RUNNING_MAX)?,
+            txns: catalogue::TXNS.register(registry)?,
+            txn_seconds: catalogue::TXN_SECONDS.register(registry)?,
+            reports: catalogue::REPORTS.register(registry)?,
+            report_seconds: catalogue::REPORT_SECONDS.register(registry)?,
+            refused: catalogue::REFUSED_EDITS.register(registry)?,
+            notes: catalogue::NOTES.register(registry)?,
+            placements: catalogue::PLACEMENTS.register(registry)?,
+            plans_refused: catalogue::PLANS_REFUSED.register(registry)?,
+            spread: catalogue::SPREAD.register(registry)?,
+            spread_bound: catalogue::SPREAD_BOUND.register(registry)?,
+            utilisation: catalogue::UTILISATION.register(registry)?,
+            unwell: catalogue::UNWELL.register(registry)?,
+            hot: catalogue::HOT.register(registry)?,
+            topic_steps: catalogue::TOPIC_STEPS.register(registry)?,
+            topics_look_seconds: catalogue::TOPICS_LOOK.register(registry)?,
+            topics_ready_seconds: catalogue::TOPICS_READY.register(registry)?,
+            topic_moves_left: catalogue::TOPIC_MOVES_LEFT.register(registry)?,
+            leader: catalogue::LEADER.register(registry)?,
+            leader_changes: catalogue::LEADER_CHANGES.register(registry)?,
+            stands: HuntMetrics::register(registry)?,
+            hunts: catalogue::HUNTS_KNOWN.register(registry)?,
+            orphans: catalogue::ORPHANS.register(registry)?,
+            source_errors: catalogue::SOURCE_ERRORS.register(registry)?,
+            converge_seconds: catalogue::CONVERGE_SECONDS.register(registry)?,
         })
+    }
+
+    /// Shows how fresh the view of etcd is.
+    pub fn follow(
+        &self,
+        status: tokio::sync::watch::Receiver<FollowStatus>,
+    ) -> Result<(), prometheus::Error> {
+        watch::register(&self.registry, move || {
+            let FollowStatus { proven_at, counts, .. } = *status.borrow();
+            Watch {
+                staleness: proven_at.map(|at| at.elapsed()),
+                changes: counts.events,
+                audits: counts.audits,
+                reconnects: counts.reconnects,
+                relists: counts.relists,
+                compactions: counts.compactions,
+                losses: counts.losses,
+                audit_repairs: counts.audit_repairs,
+            }
+        })
+    }
+
+    /// A look at a hunt, or what followed from it, ended so.
+    pub(crate) fn reconciled(&self, how: Reconciled) {
+        let (word, again) = match how {
+            Reconciled::Success => ("success", false),
+            Reconciled::Requeue => ("requeue", true),
+            Reconciled::Error => ("error", true),
+        };
+        self.reconciles.with_label_values(&[NAME, word]).inc();
+        self.errors.inc_by(u64::from(how == Reconciled::Error));
+        self.queue_retries.inc_by(u64::from(again));
     }
 
     /// Forgets how the load of hunts lies, before it is said anew.
     pub fn forget_standings(&self) {
-        for numbers in [&self.spread, &self.spread_bound, &self.utilisation, &self.hot] {
+        for numbers in [&self.spread, &self.spread_bound, &self.utilisation] {
             numbers.reset();
         }
+        self.hot.reset();
+        self.stands.forget();
         self.unwell.reset();
     }
 
@@ -223,72 +216,22 @@ impl Metrics {
     }
 }
 
-struct Make {
-    registry: Registry,
-}
+#[cfg(test)]
+mod tests {
+    use telemetry::catalogue::Binary;
+    use telemetry::metrics::{faults, unregistered};
 
-impl Make {
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, prometheus::Error> {
-        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
+    use super::*;
 
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        let metric = IntCounter::new(name, help)?;
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn numbers(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<GaugeVec, prometheus::Error> {
-        let metric = GaugeVec::new(Opts::new(name, help), labels)?;
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        let metric = IntGauge::new(name, help)?;
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, prometheus::Error> {
-        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn histogram(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-        let metric = Histogram::with_opts(options)?;
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn histograms(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<HistogramVec, prometheus::Error> {
-        let options = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-        let metric = HistogramVec::new(options, labels)?;
-        self.registry.register(Box::new(metric.clone()))?;
-        Ok(metric)
+    #[test]
+    fn an_operator_has_the_figures_of_the_catalogue_and_no_others() {
+        let metrics = Metrics::new().unwrap();
+        let (phase, counts) = (store::Phase::Listing, Default::default());
+        let status = FollowStatus { proven: None, proven_at: None, phase, counts };
+        let (_told, status) = tokio::sync::watch::channel(status);
+        metrics.follow(status).unwrap();
+        assert_eq!(unregistered(&metrics.registry, Binary::Operator), Vec::<&str>::new());
+        let faults = faults(&metrics.registry.gather(), Binary::Operator);
+        assert_eq!(faults, Vec::<String>::new());
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 pub struct Queue {
     by_time: BTreeSet<(Instant, HuntName)>,
     by_name: BTreeMap<HuntName, Instant>,
+    added: u64,
 }
 
 impl Queue {
@@ -20,18 +21,18 @@ impl Queue {
             Some(known) => {
                 self.by_time.remove(&(*known, name.clone()));
             }
-            None => {}
+            None => self.added += 1,
         }
         self.by_time.insert((at, name.clone()));
         self.by_name.insert(name.clone(), at);
     }
 
-    /// Takes the first hunt whose time has come.
-    pub fn pop(&mut self, now: Instant) -> Option<HuntName> {
+    /// Takes the first hunt whose time has come, and when that was.
+    pub fn pop(&mut self, now: Instant) -> Option<(Instant, HuntName)> {
         let first = self.by_time.first().filter(|(at, _)| *at <= now)?.clone();
         self.by_time.remove(&first);
         self.by_name.remove(&first.1);
-        Some(first.1)
+        Some(first)
     }
 
     /// The hunt is not to be looked at any more.
@@ -44,6 +45,11 @@ impl Queue {
     /// When the first one's time comes.
     pub fn next_at(&self) -> Option<Instant> {
         self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// How many were put in line since the last call.
+    pub fn take_added(&mut self) -> u64 {
+        std::mem::take(&mut self.added)
     }
 
     /// How many wait to be looked at now.
@@ -68,8 +74,9 @@ mod tests {
         queue.mark(&name("a"), now);
         queue.mark(&name("a"), now + Duration::from_secs(5));
         assert_eq!(queue.due(now), 2);
-        assert_eq!(queue.pop(now), Some(name("a")));
-        assert_eq!(queue.pop(now), Some(name("b")));
+        assert_eq!(queue.take_added(), 2);
+        assert_eq!(queue.pop(now), Some((now, name("a"))));
+        assert_eq!(queue.pop(now), Some((now, name("b"))));
         assert_eq!(queue.pop(now + Duration::from_secs(99)), None);
         queue.mark(&name("c"), now);
         queue.forget(&name("c"));

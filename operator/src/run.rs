@@ -128,6 +128,7 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
         clean_up_within: options.clean_up_within,
         topics: Some(topics),
     });
+    metrics.follow(controller.follow_status()).map_err(RunError::Metrics)?;
     let listener = listen(options.listen).await?;
     let address = listener
         .local_addr()

@@ -146,9 +146,9 @@ async fn an_agent_that_was_away_while_etcd_was_compacted_learns_all_that_happene
     world.all_run("workers.batch", &json!(64), 0).await.unwrap();
     world.all_run("buffers.event", &json!("4Ki"), 0).await.unwrap();
     let text = world.metrics(world.agents[0].http).await.unwrap();
-    let compactions = metric(&text, "treasurehunt_agent_watch_total{what=\"compactions\"}");
+    let compactions = metric(&text, "treasurehunt_watch_incidents_total{kind=\"compactions\"}");
     assert!(compactions >= Some(1.0), "the fault was not met: {compactions:?} compactions");
-    let repairs = metric(&text, "treasurehunt_agent_watch_total{what=\"audit_repairs\"}");
+    let repairs = metric(&text, "treasurehunt_watch_incidents_total{kind=\"audit_repairs\"}");
     assert_eq!(repairs, Some(0.0));
     let record = recorder.finish().await;
     record.check("buffers.events", &[json!(1100), json!(1300)]).unwrap();

@@ -17,6 +17,17 @@ struct State {
     queues: BTreeMap<PartitionId, Credits>,
 }
 
+/// How full all queues are together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Fill {
+    /// Events that wait.
+    pub used: u64,
+    /// Further events that there is room for.
+    pub free: u64,
+    /// The share in use of the fullest one, of events or of bytes.
+    pub fullest: f64,
+}
+
 /// A partition's queue, which goes when dropped.
 #[derive(Debug)]
 pub struct Queue {
@@ -55,6 +66,21 @@ impl Queues {
         self.state().queues.iter().map(|(id, credits)| (*id, credits.used())).collect()
     }
 
+    /// How full the queues are.
+    pub fn fill(&self) -> Fill {
+        let state = self.state();
+        state.queues.values().fold(Fill::default(), |fill, credits| {
+            let (used, capacity) = (credits.used(), credits.capacity());
+            let share = |used: u64, of: u64| used as f64 / of.max(1) as f64;
+            let full = share(used.events, capacity.events).max(share(used.bytes, capacity.bytes));
+            Fill {
+                used: fill.used + used.events,
+                free: fill.free + capacity.events.saturating_sub(used.events),
+                fullest: fill.fullest.max(full),
+            }
+        })
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,6 +115,18 @@ mod tests {
         let after = queues.join(PartitionId(2));
         assert_eq!(before.credits.capacity().events, 64);
         assert_eq!(after.credits.capacity().events, 64);
+    }
+
+    #[test]
+    fn the_fullest_queue_counts_by_whichever_of_its_measures_is_scarcer() {
+        let mut buffers = Config::default().buffers;
+        (buffers.events, buffers.bytes) = (10, 1000);
+        let queues = Queues::new(&buffers);
+        assert_eq!(queues.fill(), Fill::default());
+        let (one, two) = (queues.join(PartitionId(1)), queues.join(PartitionId(2)));
+        let _first = one.credits.take(Size { events: 2, bytes: 700 });
+        let _second = two.credits.take(Size { events: 5, bytes: 50 });
+        assert_eq!(queues.fill(), Fill { used: 7, free: 13, fullest: 0.7 });
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! looks at the whole view. I/O; the deciding is in `view`, `wanted`, `diff` and `ack`.
 
 mod fetch;
+mod timing;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,8 @@ use super::view::{Standing, Touched, View};
 use super::wanted::{Documents, InEffect, Wanted, wanted};
 use crate::metrics::RoadMetrics;
 use fetch::FETCH_RETRY;
+use timing::Timing;
+use waits::{decided, sleep_until, switched};
 
 /// Least time between two changes of what runs: a burst of edits becomes a few changes, and a
 /// value that flips there and back within it costs nothing. The first edit does not wait.
@@ -69,6 +73,7 @@ pub struct Road {
     components: Components,
     outlets: Outlets,
     metrics: RoadMetrics,
+    timing: Timing,
     documents: Documents,
     listed: Option<Revision>,
     in_effect: InEffect,
@@ -86,8 +91,6 @@ pub struct Road {
     dirty: bool,
     next_change: Instant,
     retry_at: Option<Instant>,
-    /// When the newest news of settings arrived, until it is in effect.
-    arrived: Option<Instant>,
 }
 
 /// Taken over by the components, not yet by every worker.
@@ -134,6 +137,7 @@ impl Road {
             store,
             components,
             outlets,
+            timing: Timing::new(metrics.clone()),
             metrics,
             documents,
             listed: None,
@@ -149,7 +153,6 @@ impl Road {
             dirty: false,
             next_change: now,
             retry_at: None,
-            arrived: None,
         }
     }
 
@@ -214,7 +217,7 @@ impl Road {
         drop(view);
         if touched.config {
             self.dirty = true;
-            self.arrived = Some(update.arrived);
+            self.timing.arrived(update.arrived);
         }
         if touched.nodes || touched.partitions {
             self.outlets.view.moved();
@@ -242,6 +245,7 @@ impl Road {
         let effective = next.effective;
         self.metrics.count_edits(&news, &effective, next.rollback.is_some());
         if self.nothing_new(&effective, next.rollback) {
+            self.timing.nothing_new();
             return;
         }
         let plan = diff(&self.running.values, &effective.values);
@@ -262,6 +266,7 @@ impl Road {
     }
 
     async fn take_over(&mut self, plan: &Plan) {
+        self.timing.decided();
         let revision = self.outlets.view.read().config_revision;
         let stamp = revision.map_or(0, Revision::get);
         // The operator's own settings change nothing here; they are acked all the same.
@@ -273,6 +278,7 @@ impl Road {
             self.metrics.changes.inc();
             self.components.take_over(&self.running, plan, stamp).await
         };
+        self.timing.taken_over();
         let version = taken.version;
         self.pending = Some(Pending { taken, revision, stuck: false });
         self.report();
@@ -286,6 +292,7 @@ impl Road {
         let Some(mut pending) = self.pending.take() else { return };
         match switched {
             Ok(()) => {
+                self.timing.switched();
                 self.undecided.push(Switched {
                     effective: self.running.clone(),
                     revision: pending.revision,
@@ -320,9 +327,7 @@ impl Road {
     fn acknowledge(&mut self) {
         let decision = self.decisions.borrow_and_update().clone();
         if let Some(settled) = self.undecided.take(&decision) {
-            if let Some(arrived) = self.arrived.take() {
-                self.metrics.effect_seconds.observe(arrived.elapsed().as_secs_f64());
-            }
+            self.timing.in_effect(self.undecided.is_empty() && self.pending.is_none());
             self.settled = settled;
         }
         if self.pending.as_ref().is_some_and(|pending| pending.stuck) {
@@ -330,7 +335,11 @@ impl Road {
         }
         let Switched { effective, revision, .. } = &self.settled;
         let rejections = self.settled.rejections(&decision);
+        let before = std::mem::take(&mut self.acked.hash);
         self.acked = ack(&self.me.incarnation, effective, *revision, &rejections);
+        if before != self.acked.hash {
+            self.metrics.applied();
+        }
         self.tell();
     }
 
@@ -360,31 +369,6 @@ impl Road {
             rollback: self.rollback,
             from_snapshot: self.from_snapshot,
         }));
-    }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn switched(
-    board: &super::switched::Board,
-    version: Option<Version>,
-    limit: Duration,
-) -> Result<(), Vec<config_schemas::PartitionId>> {
-    match version {
-        Some(version) => board.all(version, limit).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The clients have decided something; never, once nobody is there to decide.
-async fn decided(decisions: &mut watch::Receiver<Decision>) {
-    if decisions.changed().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -14,7 +14,7 @@ use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
-use prometheus::IntCounterVec;
+use telemetry::metrics::Counters;
 use tokio::sync::Semaphore;
 
 use super::bounds::{HELD_REQUESTS_MAX, READERS_MAX, REQUESTS_MAX, STREAMS_MAX};
@@ -44,12 +44,12 @@ pub(crate) struct Limits {
     under_way: Arc<Semaphore>,
     answer: Duration,
     shed: fn(Shed) -> Response,
-    counter: IntCounterVec,
+    counter: Counters<1>,
 }
 
 impl Limits {
     /// `shed` says it in the port's own terms.
-    pub(crate) fn new(shed: fn(Shed) -> Response, counter: IntCounterVec) -> Limits {
+    pub(crate) fn new(shed: fn(Shed) -> Response, counter: Counters<1>) -> Limits {
         let under_way = Arc::new(Semaphore::new(UNDER_WAY_MAX));
         Limits { under_way, answer: ANSWER_TIMEOUT, shed, counter }
     }
@@ -138,11 +138,12 @@ mod tests {
     use axum::body::to_bytes;
     use axum::http::StatusCode;
     use axum::routing::get;
-    use prometheus::Opts;
+    use prometheus::Registry;
+    use telemetry::catalogue::agent::REQUESTS_SHED;
     use tower::ServiceExt as _;
 
     fn limits(under_way: usize) -> Limits {
-        let counter = IntCounterVec::new(Opts::new("shed", "shed"), &["reason"]).unwrap();
+        let counter = REQUESTS_SHED.register(&Registry::new()).unwrap();
         let shed = |shed| match shed {
             Shed::Busy => Response::builder().status(429).body(Body::empty()).unwrap(),
             Shed::Late => Response::builder().status(504).body(Body::empty()).unwrap(),

@@ -12,9 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config_schemas::hot::{HOT_REPORTED_MAX, HotReport, hash};
 use config_schemas::{PartitionId, Routing, rounded};
 use events::{Event, Vocabulary, murmur2, partition_of};
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, IntCounter, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, Registry};
+use telemetry::catalogue::agent::{HOT_KEY_BOUND, HOT_KEYS};
 use tokio::time::Instant;
 
 use super::spread::{HotKey, Spread, SpreadLimits};
@@ -138,51 +137,22 @@ pub(crate) fn count_spread(
     counter.inc_by(away.count() as u64);
 }
 
-/// The hot keys as figures, read at each scrape. Keys are no labels: they are people's names, and
-/// without end.
-struct HotFigures {
-    keys: HotKeys,
-    count: IntGaugeVec,
-    bound: Gauge,
-}
-
 impl HotKeys {
-    /// Registers the figures.
+    /// Registers figures that are read at each scrape. Keys are no labels: they are people's names,
+    /// and without end.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(HotFigures {
-            keys: self.clone(),
-            count: IntGaugeVec::new(
-                Opts::new(
-                    "treasurehunt_agent_hot_keys",
-                    "Keys that ask for a tenth of a mean node or more, at this gateway.",
-                ),
-                &["ordered"],
-            )?,
-            bound: Gauge::new(
-                "treasurehunt_agent_hot_key_bound",
-                "What the hottest key that has to stay in order asks for, times a mean node. Above \
-                 1 no placement can be even.",
-            )?,
-        }))?;
-        Ok(())
-    }
-}
-
-impl Collector for HotFigures {
-    fn desc(&self) -> Vec<&Desc> {
-        [self.count.desc(), self.bound.desc()].concat()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        let hot = self.keys.hot(Instant::now());
-        for ordered in [true, false] {
-            let count = hot.iter().filter(|hot| hot.ordered == ordered).count();
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.count.with_label_values(&[ordered.to_string()]).set(count);
-        }
-        let ordered = hot.iter().filter(|hot| hot.ordered).map(|hot| hot.load.of_mean_node);
-        self.bound.set(ordered.fold(0.0, f64::max));
-        [self.count.collect(), self.bound.collect()].concat()
+        let keys = self.clone();
+        HOT_KEYS.read(registry, move || {
+            let hot = keys.hot(Instant::now());
+            let count = |ordered| hot.iter().filter(|hot| hot.ordered == ordered).count();
+            [true, false].map(|ordered| ([ordered.to_string()], count(ordered) as f64)).to_vec()
+        })?;
+        let keys = self.clone();
+        HOT_KEY_BOUND.read(registry, move || {
+            let hot = keys.hot(Instant::now());
+            let ordered = hot.iter().filter(|hot| hot.ordered).map(|hot| hot.load.of_mean_node);
+            ordered.fold(0.0, f64::max)
+        })
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use config_schemas::PartitionId;
+use telemetry::catalogue::agent::EVENT_STAGES;
+use telemetry::metrics::Durations;
 use tokio::time::Instant;
 
 use super::latency::{Counts, Latencies};
@@ -22,8 +24,18 @@ struct Inner {
     start: Instant,
     partitions: Mutex<BTreeMap<PartitionId, Arc<Counters>>>,
     latency: Counts,
+    /// For good, unlike those above.
+    stages: Stages,
     longest_batch: AtomicU64,
     troubles: Troubles,
+}
+
+/// Where the time of events goes.
+#[derive(Debug)]
+struct Stages {
+    accept: Arc<Durations>,
+    decide: Arc<Durations>,
+    whole: Arc<Durations>,
 }
 
 #[derive(Debug)]
@@ -83,10 +95,12 @@ pub struct Tally {
 
 impl Default for Meters {
     fn default() -> Meters {
+        let tally = || Arc::new(Durations::new(EVENT_STAGES.metric()));
         Meters(Arc::new(Inner {
             start: Instant::now(),
             partitions: Mutex::default(),
             latency: Counts::default(),
+            stages: Stages { accept: tally(), decide: tally(), whole: tally() },
             longest_batch: AtomicU64::new(0),
             troubles: Troubles::default(),
         }))
@@ -129,6 +143,13 @@ impl Meters {
         self.partitions().iter().map(|(id, counters)| (*id, lag(counters))).collect()
     }
 
+    /// Where the time of events has gone since the start, by stage.
+    pub(crate) fn stages(&self) -> Vec<([&'static str; 1], Arc<Durations>)> {
+        let Stages { accept, decide, whole } = &self.0.stages;
+        let stages = [("accept", accept), ("decide", decide), ("whole", whole)];
+        stages.map(|(stage, tally)| ([stage], tally.clone())).to_vec()
+    }
+
     /// Where it is said what keeps a partition from being served.
     pub fn troubles(&self) -> &Troubles {
         &self.0.troubles
@@ -163,6 +184,7 @@ impl Meter {
         add(&self.counters.decided, decided);
         add(&self.counters.waited, busy.saturating_sub(decided));
         self.counters.events.fetch_add(events as u64, Ordering::Relaxed);
+        self.meters.0.stages.decide.add(decided, events as u64);
         self.meters.0.longest_batch.fetch_max(nanos(busy), Ordering::Relaxed);
     }
 
@@ -171,8 +193,14 @@ impl Meter {
         self.counters.shed.fetch_add(events, Ordering::Relaxed);
     }
 
+    /// `events` are durable in the log, so long after they arrived.
+    pub fn accepted(&self, events: u64, took: Duration) {
+        self.meters.0.stages.accept.add(took, events);
+    }
+
     /// `events` have their outcome, so long after they arrived.
     pub fn answered(&self, events: u64, took: Duration) {
+        self.meters.0.stages.whole.add(took, events);
         self.meters.0.latency.add(took, events);
     }
 

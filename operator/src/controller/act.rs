@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{COUNT_EVERY, Controller, Done, RUNNING_MAX};
 use crate::commit::{Committed, commit};
 use crate::hunt::Look;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reconciled};
 use crate::plan::Note;
 use crate::source::{Outlet, Report, Reported, Target};
 
@@ -63,7 +63,9 @@ impl Controller {
                 let (store, metrics) = (self.store.clone(), self.metrics.clone());
                 let (fuse, name) = (self.fuse.clone(), name.clone());
                 let (txns, notes) = (look.txns, look.notes);
+                let work = self.metrics.works.begin();
                 self.running.spawn(async move {
+                    let _work = work;
                     let outcome = commit(&store, txns, guard, &metrics, &fuse).await;
                     Done::Commit { name, outcome, notes }
                 });
@@ -90,8 +92,9 @@ impl Controller {
         let target = kept.hunt.target(name);
         let (outlet, fuse, metrics) =
             (self.outlet.clone(), self.fuse.clone(), self.metrics.clone());
-        let name = name.clone();
+        let (name, work) = (name.clone(), self.metrics.works.begin());
         self.running.spawn(async move {
+            let _work = work;
             fuse.before_write().await;
             let begun = std::time::Instant::now();
             let outcome = outlet.report(&target, report.clone()).await;
@@ -136,10 +139,12 @@ impl Controller {
                 self.queue.mark(name, now);
             }
             Committed::Overtaken => {
+                self.metrics.reconciled(Reconciled::Requeue);
                 kept.commit_at = Some(now + OVERTAKEN_PAUSE);
                 self.queue.mark(name, now + OVERTAKEN_PAUSE);
             }
             Committed::Failed(error) => {
+                self.metrics.reconciled(Reconciled::Error);
                 let pause = retry(kept.commit_failures);
                 kept.commit_failures += 1;
                 kept.commit_at = Some(now + pause);
@@ -188,6 +193,12 @@ impl Controller {
                 let pause = retry(kept.report_failures);
                 kept.report_failures += 1;
                 kept.report_at = Some(now + pause);
+                let failed = matches!(outcome, Reported::Failed(_));
+                self.metrics.reconciled(if failed {
+                    Reconciled::Error
+                } else {
+                    Reconciled::Requeue
+                });
                 if let Reported::Failed(error) = outcome {
                     tracing::warn!(hunt = %name, kind = report.kind(), error, "a report failed");
                 }

@@ -24,7 +24,7 @@ use crate::commit::Committed;
 use crate::fuse::Fuse;
 use crate::hunt::Surroundings;
 use crate::lead::Lead;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reconciled};
 use crate::plan::Note;
 use crate::queue::Queue;
 use crate::source::{Outlet, Report, Reported, SourceEvent};
@@ -33,7 +33,7 @@ use crate::topics::Keeper;
 
 /// Plans and reports carried out at the same time, over all hunts: keeps both servers busy
 /// without flooding either.
-const RUNNING_MAX: usize = 64;
+pub(crate) const RUNNING_MAX: usize = 64;
 /// How long hunts are looked at before the loop listens again.
 const LOOKS_FOR: Duration = Duration::from_millis(5);
 /// Events of the source taken in before hunts are looked at again.
@@ -176,6 +176,7 @@ impl Controller {
     fn lead_changed(&mut self) {
         let leads = self.lead.guard().is_some();
         self.metrics.leader.set(i64::from(leads));
+        self.metrics.leader_changes.inc();
         if leads {
             self.mark_all();
         } else {
@@ -273,7 +274,8 @@ impl Controller {
         // Before the first list nothing is known of the keys; only a deletion's deadline runs.
         let listed = self.revision.is_some();
         self.release_waiting(now);
-        while let Some(name) = self.queue.pop(now) {
+        while let Some((due, name)) = self.queue.pop(now) {
+            self.metrics.queue_seconds.observe((now - due).as_secs_f64());
             if listed || self.hunts.get(&name).is_some_and(Kept::is_deleting) {
                 self.look(&name, Instant::now());
             }
@@ -281,6 +283,7 @@ impl Controller {
                 break;
             }
         }
+        self.metrics.queue_adds.inc_by(self.queue.take_added());
         self.metrics.queue_depth.set(i64::try_from(self.queue.due(now)).unwrap_or(i64::MAX));
         if now >= self.count_at {
             self.count_at = now + COUNT_EVERY;
@@ -318,16 +321,15 @@ impl Controller {
         kept.looked_at = Some(now);
         kept.pause = (took * 4).clamp(LOOK_PAUSE, LOOK_PAUSE_MAX);
         self.metrics.reconcile_seconds.observe(took.as_secs_f64());
-        let result =
-            if look.txns.is_empty() && look.report.is_none() { "unchanged" } else { "acts" };
-        self.metrics.reconciles.with_label_values(&[result]).inc();
+        let broken = !look.violations.is_empty();
+        self.metrics.reconciled(if broken { Reconciled::Error } else { Reconciled::Success });
         if refused_before != kept.hunt.refused {
             self.count_at = now;
         }
         for violation in &look.violations {
             tracing::error!(hunt = %name, %violation, "a plan of placement is not committed");
         }
-        self.metrics.plans_refused.inc_by(u64::from(!look.violations.is_empty()));
+        self.metrics.plans_refused.inc_by(u64::from(broken));
         if look.converged
             && let Some((_, since)) = kept.hunt.changed_at.take()
         {
@@ -359,6 +361,9 @@ impl Controller {
             if let Some(standing) = &kept.hunt.standing {
                 self.metrics.set_standing(name, standing, kept.hunt.unwell.len());
                 self.metrics.set_hot(name, &kept.hunt.memory.rounds.hot());
+            }
+            if let (Some(stands), Some(_)) = (&kept.hunt.stands, &kept.hunt.resource) {
+                self.metrics.stands.set(name, stands);
             }
             for code in &kept.hunt.refused {
                 *refused.entry(*code).or_default() += 1;

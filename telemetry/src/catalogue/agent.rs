@@ -237,6 +237,16 @@ table! {
         Unit::Count,
         "Partitions of this node that are not served or not written to, by what keeps them from it.",
     ).by(&[Label::one_of("trouble", &["disk_full", "other"])]);
+    DISK_FREE: Gauge<0> = gauge(
+        "treasurehunt_agent_disk_free_bytes",
+        Unit::Bytes,
+        "Room on the disk of the data directory that this process may still use.",
+    );
+    DISK_SIZE: Gauge<0> = gauge(
+        "treasurehunt_agent_disk_size_bytes",
+        Unit::Bytes,
+        "Size of the disk of the data directory.",
+    );
     PARTITION_LAG: Whole<1> = whole(
         "treasurehunt_agent_partition_lag_events",
         Unit::Count,

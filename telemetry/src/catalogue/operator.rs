@@ -179,13 +179,9 @@ table! {
     NODES: Whole<2> = whole(
         "treasurehunt_nodes",
         Unit::Count,
-        "Nodes of a hunt that live, by what they say of themselves.",
-    ).by(&[HUNT, Label::one_of("state", &["ready", "draining"])]);
-    NODES_ACKED: Whole<1> = whole(
-        "treasurehunt_nodes_acked",
-        Unit::Count,
-        "Nodes of a hunt that run what is asked for.",
-    ).by(&[HUNT]);
+        "Nodes of a hunt that live, by their acks: converged, they run what is asked for; rejected, \
+         they could not take over some of it; behind, they have not said yet.",
+    ).by(&[HUNT, Label::one_of("state", &["converged", "rejected", "behind"])]);
     CONVERGED: Whole<1> = whole(
         "treasurehunt_hunt_converged",
         Unit::Truth,

@@ -3,9 +3,10 @@
 //! label takes is checked by the compiler. In: lines of the catalogue. Out: handles. No I/O.
 
 mod check;
+mod durations;
 pub mod process;
 mod sampled;
-mod tally;
+pub mod watch;
 
 use std::fmt;
 
@@ -17,8 +18,8 @@ use prometheus::{
 use crate::catalogue::{self, Metric, Values};
 
 pub use check::{faults, unregistered};
+pub use durations::Durations;
 pub use sampled::Samples;
-pub use tally::Tally;
 
 /// A metric with `N` labels, to be fed.
 #[derive(Clone)]
@@ -200,10 +201,10 @@ mod tests {
         let registry = Registry::new();
         LEASE.read(&registry, || vec![(["grants".to_owned()], 3.0)]).unwrap();
         PARTITION_LAG.read(&registry, || vec![(["7".to_owned()], 9.0)]).unwrap();
-        let tally = std::sync::Arc::new(Tally::new(EVENT_STAGES.metric()));
-        tally.add(Duration::from_millis(3), 64);
-        tally.add(Duration::from_secs(99), 1);
-        EVENT_STAGES.read(&registry, vec![(["whole"], tally)]).unwrap();
+        let durations = std::sync::Arc::new(Durations::new(EVENT_STAGES.metric()));
+        durations.add(Duration::from_millis(3), 64);
+        durations.add(Duration::from_secs(99), 1);
+        EVENT_STAGES.read(&registry, vec![(["whole"], durations)]).unwrap();
         assert_eq!(faults(&registry.gather(), Binary::Agent), Vec::<String>::new());
         let shown = shown(&registry);
         for line in [

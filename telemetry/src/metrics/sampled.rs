@@ -7,7 +7,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, MetricFamily, MetricType};
 use prometheus::{Error, Registry};
 
-use super::{Tally, check_values, names};
+use super::{Durations, check_values, names};
 use crate::catalogue::{Histogram, IsCounter, IsGauge, IsWhole, Kind, Metric, Typed};
 
 /// Values of labels, and the figure.
@@ -58,17 +58,17 @@ read!(1);
 read!(2);
 
 impl Histogram<1> {
-    /// Registers it, with the tallies that others feed.
+    /// Registers it, with the durations that others feed.
     pub fn read(
         &'static self,
         registry: &Registry,
-        tallies: Vec<([&'static str; 1], Arc<Tally>)>,
+        durations: Vec<([&'static str; 1], Arc<Durations>)>,
     ) -> Result<(), Error> {
         let metric = self.metric();
         let read = move || {
-            let shown = tallies.iter().map(|(values, tally)| {
+            let shown = durations.iter().map(|(values, durations)| {
                 let mut shown = labelled(metric, values);
-                shown.set_histogram(tally.shown());
+                shown.set_histogram(durations.shown());
                 shown
             });
             shown.collect()

@@ -10,7 +10,7 @@ use crate::catalogue::Metric;
 
 /// Counts that many tasks add to at once.
 #[derive(Debug)]
-pub struct Tally {
+pub struct Durations {
     classes: &'static [f64],
     /// One more than classes: what is above them all.
     counts: Vec<AtomicU64>,
@@ -18,12 +18,12 @@ pub struct Tally {
     sum: AtomicU64,
 }
 
-impl Tally {
+impl Durations {
     /// Nothing yet, by the classes of `metric`.
-    pub fn new(metric: &Metric) -> Tally {
+    pub fn new(metric: &Metric) -> Durations {
         let classes = metric.buckets;
         let counts = (0..=classes.len()).map(|_| AtomicU64::new(0)).collect();
-        Tally { classes, counts, sum: AtomicU64::new(0) }
+        Durations { classes, counts, sum: AtomicU64::new(0) }
     }
 
     /// `count` things took `time` each.
