@@ -60,9 +60,11 @@ impl Cuts {
     }
 }
 
-/// What is wrong with a number of partitions after another one.
-pub fn cannot_become(before: u64, now: u64) -> Option<Problem> {
-    let holds = now == before || (now > before && before > 0 && now.is_multiple_of(before));
+/// What is wrong with a number of partitions after another one. Who leaves it out, so that it would have
+/// its default, asks for nothing.
+pub fn cannot_become(before: u64, now: u64, named: bool) -> Option<Problem> {
+    let finer = named && now > before && before > 0 && now.is_multiple_of(before);
+    let holds = now == before || finer;
     (!holds).then(|| Problem {
         field: "partitions.count".to_owned(),
         value: now.to_string(),
@@ -117,7 +119,9 @@ mod tests {
     #[test]
     fn a_hunt_is_only_ever_cut_finer_by_whole_multiples() {
         let check = |before, now, good| {
-            assert_eq!(cannot_become(before, now).is_none(), good, "{before} {now}");
+            assert_eq!(cannot_become(before, now, true).is_none(), good, "{before} {now}");
+            let unnamed = cannot_become(before, now, false).is_none();
+            assert_eq!(unnamed, before == now, "{before} {now}");
         };
         check(16, 16, true);
         check(16, 32, true);

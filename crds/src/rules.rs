@@ -102,7 +102,8 @@ pub(crate) fn fixed(field: &Field) -> Json {
     })
 }
 
-/// The number stays or becomes a whole multiple of what it was.
+/// The number stays or becomes a whole multiple of what it was, by name: who leaves it out asks for
+/// nothing.
 pub(crate) fn raised(field: &Field) -> Json {
     let (now, before) = (or_default("self", field.path), or_default("oldSelf", field.path));
     let message = format!(
@@ -112,7 +113,10 @@ pub(crate) fn raised(field: &Field) -> Json {
         allowed(format_args!("' + {} + '", as_text(&before, field.path)))
     );
     json!({
-        "rule": format!("{now} >= {before} && {now} % {before} == 0"),
+        "rule": format!(
+            "{now} == {before} || ({} && {now} > {before} && {now} % {before} == 0)",
+            is_there("self", field.path)
+        ),
         "message": format!("{}: allowed: a whole multiple of what it was", field.path),
         "messageExpression": message,
         "fieldPath": field_path(field.path),

@@ -106,14 +106,16 @@ fn replicas_out_of_bounds(spec: &TreasureHuntSpec) -> Option<Problem> {
 
 /// Settings that never change, or only in one direction, and that differ otherwise from what the hunt
 /// was made with.
-pub fn changed_fixed(before: &Values, now: &Values) -> Vec<Problem> {
+pub fn changed_fixed(before: &Values, named: &Values) -> Vec<Problem> {
     let changed = fields().filter_map(|field| {
         let of = |values: &Values| {
             values.get(&field.path).cloned().unwrap_or_else(|| field.kind.default_value())
         };
-        let (now, then) = (of(now), of(before));
+        let (now, then) = (of(named), of(before));
         match (field.cost, &then, &now) {
-            (Cost::Raise, Value::Count(then), Value::Count(now)) => cannot_become(*then, *now),
+            (Cost::Raise, Value::Count(then), Value::Count(now)) => {
+                cannot_become(*then, *now, named.contains_key(&field.path))
+            }
             (Cost::Fixed, ..) if now != then => Some(Problem {
                 field: field.path.to_string(),
                 value: now.to_string(),

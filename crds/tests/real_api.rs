@@ -167,15 +167,30 @@ async fn a_secret_is_named_and_never_written_down() {
 #[tokio::test]
 async fn what_is_fixed_stays_whether_it_was_named_or_not() {
     let api = api().await;
-    let count = "partitions.count: 32 is not allowed; allowed: 16, because it cannot change";
+    let kind = "broker.kind: kafka is not allowed; allowed: embedded, because it cannot change";
+    let kafka = "{broker: {kind: kafka}, kafka: {bootstrap: ['a:1']}}";
     api.good("{}").await;
-    api.bad("good", "{partitions: {count: 32}}", &[count]).await;
-    api.good("{partitions: {count: 16}}").await;
-    api.bad("good", "{partitions: {count: 32}}", &[count]).await;
+    api.bad("good", kafka, &[kind]).await;
+    api.good("{broker: {kind: embedded}}").await;
+    api.bad("good", kafka, &[kind]).await;
+}
+
+#[tokio::test]
+async fn partitions_only_become_more_by_whole_multiples_and_by_name() {
+    let api = api().await;
+    let refused = |count, before| {
+        format!(
+            "partitions.count: {count} is not allowed; allowed: {before}, or a whole multiple of it"
+        )
+    };
+    api.good("{}").await;
+    api.bad("good", "{partitions: {count: 24}}", &[&refused(24, 16)]).await;
+    api.bad("good", "{partitions: {count: 8}}", &[&refused(8, 16)]).await;
+    api.good("{partitions: {count: 32}}").await;
+    api.bad("good", "{partitions: {count: 16}}", &[&refused(16, 32)]).await;
     api.good("{heartbeat: {interval: 2s}}").await;
     api.apply("eight", "{partitions: {count: 8}}").await.unwrap();
-    let back = "partitions.count: 16 is not allowed; allowed: 8";
-    api.bad("eight", "{heartbeat: {interval: 2s}}", &[back]).await;
+    api.bad("eight", "{heartbeat: {interval: 2s}}", &[&refused(16, 8)]).await;
 }
 
 #[tokio::test]

@@ -60,10 +60,10 @@ async fn a_file_is_a_hunt_with_its_status_beside_it() {
     assert!(message.contains("heartbeat.interval: \"1ms\"") && message.contains("20ms"));
     assert_eq!(second["uid"], first["uid"]);
 
-    std::fs::write(&file, manifest("harbour", "{partitions: {count: 32}}")).unwrap();
+    std::fs::write(&file, manifest("harbour", "{partitions: {count: 24}}")).unwrap();
     let fixed = |r: &Json| {
         let message = found(&r["status"], "Accepted")["message"].as_str();
-        message.is_some_and(|text| text.contains("partitions.count: 32"))
+        message.is_some_and(|text| text.contains("partitions.count: 24"))
     };
     record(&beside, "what is fixed stays", fixed).await;
     std::fs::write(&file, "a: [").unwrap();

@@ -45,7 +45,7 @@ async fn refused_by_the_api(world: &mut World) {
     let time = "heartbeat.interval: 1ms is not allowed; allowed: a time with a unit (ms, s, m, h) \
                 from 20ms to 1m";
     let batch = "workers.batch: 64 is not allowed; allowed: at most buffers.events, which is 32";
-    let count = "partitions.count: 13 is not allowed; allowed: 12, because it cannot change";
+    let count = "partitions.count: 13 is not allowed; allowed: 12, or a whole multiple of it";
     for (section, field, value, words) in [
         ("heartbeat", "interval", json!("1ms"), time),
         ("buffers", "events", json!(0), "should be greater than or equal to 1"),
@@ -80,7 +80,7 @@ async fn got_past_the_rules(world: &mut World) {
             "buffers.events: 0",
             "from 1 to 1048576",
             "partitions.count: 13",
-            "12, because it cannot change",
+            "12, or a whole multiple of it",
             "history: 1",
             "from 2 to 50",
         ] {

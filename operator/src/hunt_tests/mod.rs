@@ -1,6 +1,7 @@
 //! One hunt against a store on paper: the whole of desire, plan, placement and report, looked at
 //! again and again until nothing is left to do.
 
+mod cutting;
 mod ending;
 mod lost;
 mod told;

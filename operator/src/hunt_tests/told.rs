@@ -9,7 +9,7 @@ fn a_wrong_resource_changes_nothing_and_all_problems_are_named() {
     let mut world = running();
     let wrong = json!({
         "heartbeat": { "interval": "1ms" }, "buffers": { "events": "lots" },
-        "partitions": { "count": 32 }, "history": 99, "treasure": {},
+        "partitions": { "count": 24 }, "history": 99, "treasure": {},
     });
     world.resource(2, wrong);
     world.settle();
