@@ -41,6 +41,6 @@ pub use process::server::ServerProcess;
 pub use process::stat::{ProcessStat, ProcessState};
 pub use programs::{
     EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs, ProgramsError, Progress,
-    PythonPrograms, Step, Unavailable, Version,
+    PrometheusPrograms, PythonPrograms, Step, Unavailable, Version,
 };
 pub use proxy::{Direction, FaultProxy};

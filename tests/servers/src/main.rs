@@ -5,7 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use servers::{KafkaPrograms, Places, Programs, Progress, PythonPrograms, Step, Unavailable};
+use servers::{
+    KafkaPrograms, Places, Programs, Progress, PrometheusPrograms, PythonPrograms, Step,
+    Unavailable,
+};
 
 /// In a log, where lines cannot be replaced, progress is told this often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -39,8 +42,15 @@ fn main() -> ExitCode {
     });
     let python = PythonPrograms::ensure(&Places::default(), &mut |now| shown.progress(now));
     let python = python.map(|python| format!("python {}", python.python.display()));
-    let is_fault =
-        [kube, kafka, python].into_iter().map(told).fold(false, |one, other| one | other);
+    let prometheus = PrometheusPrograms::ensure(&Places::default(), &mut |now| shown.progress(now));
+    let prometheus = prometheus.map(|found| {
+        let (server, tool) = (found.prometheus.display(), found.promtool.display());
+        format!("prometheus {server}\n  promtool {tool}")
+    });
+    let is_fault = [kube, kafka, python, prometheus]
+        .into_iter()
+        .map(told)
+        .fold(false, |one, other| one | other);
     tell(&format!("servers: done in {:.1} s", began.elapsed().as_secs_f64()));
     if is_fault { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod debian;
 mod kafka;
+mod prometheus;
 mod python;
 mod steps;
 mod version;
@@ -21,6 +22,7 @@ use crate::poll::ServerError;
 use crate::process::launch::find_program;
 
 pub use kafka::KafkaPrograms;
+pub use prometheus::PrometheusPrograms;
 pub use python::PythonPrograms;
 pub use version::Version;
 
@@ -189,7 +191,8 @@ impl EtcdPrograms {
                 None => debian::fetch_etcd(places, progress),
             };
         }
-        let mut built = build::ensure(places, &["etcd", "etcdctl", "etcdutl"], progress)?;
+        let mut built =
+            build::ensure(&build::SERVERS, places, &["etcd", "etcdctl", "etcdutl"], progress)?;
         let [etcd, etcdctl, etcdutl] = std::array::from_fn(|_| built.remove(0));
         Ok(Self { etcd, etcdctl, etcdutl, version: build::ETCD_VERSION })
     }
