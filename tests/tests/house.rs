@@ -13,12 +13,14 @@ const LINES_MAX: usize = 400;
 
 /// Our crates from the lowest to the highest; each may use those before it. The operator and the
 /// agent never use each other; `servers` is a tool of `tests` and `hunt`.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("config-schemas", &[]),
     ("crds", &["config-schemas"]),
     ("store", &["config-schemas"]),
     ("events", &["config-schemas"]),
     ("telemetry", &[]),
+    // alerts and boards, from the catalogue of metrics
+    ("deploy", &["telemetry"]),
     ("broker", &["config-schemas", "events"]),
     ("servers", &[]),
     ("operator", &["config-schemas", "crds", "store", "broker", "telemetry"]),
@@ -35,6 +37,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "events",
             "broker",
             "telemetry",
+            "deploy",
             "servers",
             "operator",
             "agent",

@@ -1,0 +1,27 @@
+//! What is installed beside the binaries to watch them: alerts, and where Prometheus finds what they
+//! are about. Written from the catalogue of metrics, so that a name stands in one place; the files are
+//! committed here, and a test keeps them fresh. Pure.
+
+pub mod alerts;
+mod monitors;
+pub mod queries;
+mod rules;
+mod trials;
+
+/// Every file that is made here: its path below the crate, and its text.
+pub fn artefacts() -> Vec<(&'static str, String)> {
+    let alerts = alerts::all();
+    vec![
+        ("prometheus/rules.yaml", rules::plain(&alerts)),
+        ("prometheus/rules.test.yaml", trials::file(&alerts)),
+        ("prometheus/prometheusrule.yaml", rules::resource(&alerts)),
+        ("prometheus/servicemonitor.yaml", monitors::resources()),
+        ("prometheus/prometheus.yaml", monitors::prometheus()),
+        ("prometheus/alertmanager.yaml", monitors::alertmanager()),
+    ]
+}
+
+/// Text as YAML and JSON both read it, on one line.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
