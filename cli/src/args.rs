@@ -17,9 +17,9 @@ use crate::load::args::LoadFlags;
 use crate::shown::Format;
 
 const EXIT_CODES: &str = "Exit codes:
-  0  done; with set, unset and rollback: in effect on every node asked
-  1  failed, or not confirmed in time
-  2  bad input; nothing was done
+  0  done; what was changed is in effect on every node asked
+  1  failed, or not confirmed in time; with check, something is not well
+  2  bad input, nothing was done; with lint, the files have faults
   3  written, but refused by the fleet or a part of it
   4  etcd, the Kubernetes API or an agent does not answer
 
@@ -48,6 +48,9 @@ pub enum Command {
     Status {
         /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
         hunt: Option<HuntName>,
+        /// Go on showing it as it changes: a full screen on a terminal, else a line per change.
+        #[arg(short, long)]
+        watch: bool,
     },
     /// Why a setting has its value: the layer that wins, those that lose, who set them and why.
     Explain {
@@ -102,9 +105,25 @@ pub enum Command {
         /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
         hunt: HuntName,
     },
+    /// Where the load is: the fullest nodes, the dearest partitions, hot keys, what waits.
+    Top {
+        /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
+        hunt: HuntName,
+        /// Rows of each.
+        #[arg(short = 'n', long, default_value_t = 10)]
+        rows: usize,
+    },
+    /// A support bundle: status, configuration, acks, loads, logs; without secrets.
+    Report(ReportArgs),
     /// Publish events as players would, at a rate that does not wait for answers; measure, and
     /// judge what became of each.
     Load(LoadArgs),
+    /// What a shell needs to complete this command: `source <(hunt completion bash)`.
+    Completion {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
     /// Everything on this machine: servers, operator, agents, a guided tour.
     #[command(subcommand)]
     Dev(DevCommand),
@@ -193,6 +212,30 @@ pub struct PromoteArgs {
     /// Whether and how long to wait for the operator and the agents.
     #[command(flatten)]
     pub wait: WaitArgs,
+}
+
+/// `hunt report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The hunt, as NAMESPACE/NAME; a bare name is in "default". All when not given.
+    pub hunt: Option<HuntName>,
+    /// The archive; hunt-report-TIME.tar.gz in this folder when not given.
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// A folder instead of an archive.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "file")]
+    pub folder: Option<PathBuf>,
+}
+
+/// A shell whose command lines can be completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shell {
+    /// GNU's.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// The friendly one.
+    Fish,
 }
 
 /// `hunt drain`.

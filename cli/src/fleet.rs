@@ -73,10 +73,15 @@ impl Fleet {
 
     /// Every hunt in a listing of all.
     pub fn read_all(listing: &Listing) -> Vec<Fleet> {
+        Fleet::all(listing.revision, &listing.entries)
+    }
+
+    /// Every hunt of these entries.
+    pub fn all<'a>(revision: Revision, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Fleet> {
         let mut fleets: BTreeMap<HuntName, Fleet> = BTreeMap::new();
-        for entry in &listing.entries {
+        for entry in entries {
             if let Some((hunt, key)) = keys::parse(&entry.key) {
-                let new = || Fleet::new(&hunt, listing.revision);
+                let new = || Fleet::new(&hunt, revision);
                 fleets.entry(hunt.clone()).or_insert_with(new).add(&key, entry);
             }
         }

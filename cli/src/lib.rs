@@ -15,5 +15,6 @@ pub mod http;
 pub mod last_good;
 pub mod load;
 pub mod reach;
+pub mod screen;
 pub mod shown;
 pub mod wait;

@@ -107,13 +107,14 @@ impl Page {
 }
 
 /// `json` for programs, with every character escaped that could drive a terminal.
-fn json(view: &impl Serialize) -> Result<String, Failure> {
+pub fn json(view: &impl Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(view)
         .map_err(|error| Failure::caused("writing JSON", &error))?;
     Ok(escape_json(&text))
 }
 
-fn yaml(view: &impl Serialize) -> Result<String, Failure> {
+/// YAML for programs and people.
+pub fn yaml(view: &impl Serialize) -> Result<String, Failure> {
     let value =
         serde_json::to_value(view).map_err(|error| Failure::caused("writing YAML", &error))?;
     let text =
@@ -146,14 +147,25 @@ fn drives_a_terminal(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The whole value on one line of JSON.
+pub fn json_line(view: &impl Serialize) -> Result<String, Failure> {
+    let text =
+        serde_json::to_string(view).map_err(|error| Failure::caused("writing JSON", &error))?;
+    Ok(escape_json(&text) + "\n")
+}
+
 /// Writes to standard output; a reader who has closed it has read enough.
 pub fn write(text: &str) -> Result<(), Failure> {
+    write_if_read(text).map(drop)
+}
+
+/// Writes to standard output; `false` when its reader has closed it.
+pub fn write_if_read(text: &str) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::caused("writing the answer", &error))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::caused("writing the answer", &error)),
     }
 }
 

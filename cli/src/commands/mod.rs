@@ -3,6 +3,7 @@
 
 pub mod change;
 pub mod check;
+pub mod completion;
 pub mod diff;
 pub mod drain;
 pub mod edit;
@@ -11,10 +12,12 @@ pub mod history;
 pub mod lint;
 pub mod load;
 pub mod promote;
+pub mod report;
 pub mod rollback;
 pub mod set;
 pub mod status;
 pub mod together;
+pub mod top;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
@@ -34,10 +37,14 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     if let Command::Lint { files } = &cli.command {
         return lint::run(out, files);
     }
+    if let Command::Completion { shell } = cli.command {
+        return completion::run(shell);
+    }
     let etcd = Etcd::open(cli.etcd.options())?;
     match cli.command {
-        Command::Status { hunt: None } => status::all(&etcd, out).await,
-        Command::Status { hunt: Some(hunt) } => status::one(&etcd, out, &hunt).await,
+        Command::Status { hunt, watch: true } => status::watch(&etcd, out, hunt.as_ref()).await,
+        Command::Status { hunt: None, .. } => status::all(&etcd, out).await,
+        Command::Status { hunt: Some(hunt), .. } => status::one(&etcd, out, &hunt).await,
         Command::Explain { hunt, field, node } => {
             explain::run(&etcd, out, &hunt, field, node.as_ref()).await
         }
@@ -52,6 +59,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Diff(args) => diff::run(&etcd, out, &args).await,
         Command::Promote(args) => promote::run(&etcd, out, &args).await,
         Command::Drain(args) => drain::run(&etcd, out, &args).await,
-        Command::Dev(_) | Command::Load(_) | Command::Lint { .. } => Ok(()),
+        Command::Top { hunt, rows } => top::run(&etcd, out, &hunt, rows).await,
+        Command::Report(args) => report::run(&etcd, out, &args).await,
+        Command::Dev(_) | Command::Load(_) | Command::Lint { .. } | Command::Completion { .. } => {
+            Ok(())
+        }
     }
 }

@@ -7,6 +7,7 @@ mod hunts;
 mod nodes;
 mod partitions;
 mod text;
+mod watch;
 
 use config_schemas::{Generation, HuntName, Revision};
 use jiff::Timestamp;
@@ -68,6 +69,11 @@ pub struct Rollback {
     pub reason: Option<String>,
     /// Until when.
     pub until: Option<Timestamp>,
+}
+
+/// `hunt status --watch`.
+pub async fn watch(etcd: &Etcd, out: Out, hunt: Option<&HuntName>) -> Result<(), Failure> {
+    watch::run(etcd, out, hunt).await
 }
 
 /// `hunt status NAME`.

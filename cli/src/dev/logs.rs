@@ -17,3 +17,9 @@ pub(super) fn run(name: &str, lines: usize) -> Result<(), Failure> {
     };
     shown::write(&(world::tail(&process.log, lines) + "\n"))
 }
+
+/// The logs of what `hunt dev up` started here, by process; none where it never ran.
+pub(super) fn all() -> Vec<(String, std::path::PathBuf)> {
+    let processes = Place::find().and_then(|place| world::list(&place.state)).unwrap_or_default();
+    processes.into_iter().map(|process| (process.name, process.log)).collect()
+}

@@ -26,6 +26,11 @@ use args::DevCommand;
 use crate::failure::Failure;
 use crate::shown::Out;
 
+/// The logs of what runs on this machine, by process.
+pub fn logs() -> Vec<(String, std::path::PathBuf)> {
+    logs::all()
+}
+
 /// Does what was asked.
 pub async fn run(command: DevCommand, out: Out) -> Result<(), Failure> {
     match command {

@@ -301,6 +301,9 @@ mod tests {
     fn what_the_operator_or_agents_would_refuse_is_told() {
         let found = check(&[], r#"{"broker": {"kind": "kafka"}, "kafka": {"bootstrap": ["a:1"]}}"#);
         assert_eq!(found.fixed[0].field, "broker.kind");
+        let found = check(&[], r#"{"partitions": {"count": 20}}"#);
+        assert_eq!(found.fixed[0].field, "partitions.count");
+        assert!(check(&[], r#"{"partitions": {"count": 32}}"#).fixed.is_empty());
         let found = check(&[("hunt/workers/batch", "4096", 15)], r#"{"buffers": {"events": 64}}"#);
         assert_eq!(found.refused[0].key, "override/hunt/workers/batch");
         assert_eq!(told(&found).len(), 3, "the batch falls back with its edit: {found:?}");

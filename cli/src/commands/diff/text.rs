@@ -109,7 +109,7 @@ fn word(cost: Cost) -> (&'static str, Option<Tone>) {
         Cost::None | Cost::Live => ("live", None),
         Cost::Swap => ("swap", Some(Tone::Odd)),
         Cost::Drain => ("drain", Some(Tone::Odd)),
+        Cost::Raise => ("raise", Some(Tone::Odd)),
         Cost::Fixed => ("fixed", Some(Tone::Bad)),
-        _ => ("raise", Some(Tone::Odd)),
     }
 }

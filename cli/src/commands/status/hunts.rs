@@ -12,13 +12,20 @@ pub struct Hunts(pub Vec<Status>);
 
 impl View for Hunts {
     fn text(&self, page: Page) -> String {
-        if self.0.is_empty() {
+        Hunts::table(&self.0, page)
+    }
+}
+
+impl Hunts {
+    /// The hunts as a table.
+    pub(super) fn table(hunts: &[Status], page: Page) -> String {
+        if hunts.is_empty() {
             return "no hunts; `kubectl apply -f examples/harbour.yaml` makes one\n".to_owned();
         }
         let heading =
             ["HUNT", "CONVERGED", "GENERATION", "NODES", "PARTITIONS", "EDITS", "REFUSED"];
         let mut table = Table::new(heading);
-        for hunt in &self.0 {
+        for hunt in hunts {
             let confirmed = hunt.nodes.iter().filter(|node| node.confirmed).count();
             let tone = if hunt.converged { Tone::Good } else { Tone::Odd };
             let refused = (!hunt.refused.is_empty()).then_some(Tone::Bad);

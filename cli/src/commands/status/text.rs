@@ -53,7 +53,7 @@ impl Status {
 
     fn nodes(&self, page: Page) -> String {
         let config = ["NODE", "MODE", "CONFIG", "GENERATION", "REVISION", "BEHIND"];
-        let load = ["PARTITIONS", "LOAD", "QUEUED", "P99"];
+        let load = ["PARTITIONS", "LOAD", "RATE", "QUEUED", "P99"];
         let wide = ["HASH", "INCARNATION", "GRPC"];
         let extra = if page.wide { wide.as_slice() } else { &[] };
         let mut table =
@@ -189,7 +189,7 @@ fn cells(node: &NodeRow) -> Vec<(String, Option<Tone>)> {
         (NodeMode::Ready, true) => ("drained".to_owned(), Some(Tone::Odd)),
         (NodeMode::Ready, false) => ("ready".to_owned(), None),
     };
-    let [load, queued, latency] = carried(node);
+    let [load, rate, queued, latency] = carried(node);
     vec![
         (node.node.to_string(), None),
         mode,
@@ -199,15 +199,18 @@ fn cells(node: &NodeRow) -> Vec<(String, Option<Tone>)> {
         (node.behind.to_string(), (node.behind > 0).then_some(Tone::Odd)),
         (node.partitions.to_string(), None),
         load,
+        rate,
         queued,
         latency,
         (node.http.clone(), None),
     ]
 }
 
-/// Share in use and weight, events that wait, and latency.
-fn carried(node: &NodeRow) -> [(String, Option<Tone>); 3] {
-    let Some(load) = &node.load else { return ["-", "-", "-"].map(|none| (none.into(), None)) };
+/// Share in use and weight, events per second and those that wait, and latency.
+fn carried(node: &NodeRow) -> [(String, Option<Tone>); 4] {
+    let Some(load) = &node.load else {
+        return ["-", "-", "-", "-"].map(|none| (none.into(), None));
+    };
     let tone = match (&load.slow, load.utilisation > 1.0) {
         (Some(_), _) => Some(Tone::Bad),
         (None, true) => Some(Tone::Odd),
@@ -219,5 +222,6 @@ fn carried(node: &NodeRow) -> [(String, Option<Tone>); 3] {
         0 => load.queued.to_string(),
         shed => format!("{}, {shed} shed", load.queued),
     };
-    [(share, tone), (queued, shed), (format!("{} ms", load.latency_p99_ms), None)]
+    let rate = (format!("{:.0}/s", load.rate), None);
+    [(share, tone), rate, (queued, shed), (format!("{} ms", load.latency_p99_ms), None)]
 }
