@@ -21,6 +21,7 @@ mod certificates;
 mod etcd;
 mod kafka;
 mod kube;
+mod prometheus;
 mod proxy;
 
 mod process;
@@ -43,4 +44,5 @@ pub use programs::{
     EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs, ProgramsError, Progress,
     PrometheusPrograms, PythonPrograms, Step, Unavailable, Version,
 };
+pub use prometheus::Prometheus;
 pub use proxy::{Direction, FaultProxy};
