@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+mod changes;
 mod harbour;
+mod views;
 
 use config_schemas::documents::RefusalCode;
 use config_schemas::layers::{Edits, Held, Written, resolve};

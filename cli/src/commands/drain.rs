@@ -85,6 +85,7 @@ pub async fn run(etcd: &Etcd, out: Out, args: &DrainArgs) -> Result<(), Failure>
             Some(change::apply(etcd, change, wait).await?)
         }
     };
+    out.say(&told(&args.node, had, edit.as_ref()))?;
     let mut drained = Drained {
         hunt: args.hunt.clone(),
         node: args.node.clone(),
@@ -110,6 +111,18 @@ pub async fn run(etcd: &Etcd, out: Out, args: &DrainArgs) -> Result<(), Failure>
             ));
     }
     Ok(())
+}
+
+/// What begins, said before it is waited for.
+fn told(node: &NodeName, had: usize, edit: Option<&Changed>) -> String {
+    let had = count(had, "partition");
+    match edit {
+        None => format!("{node} was drained already; it has {had}"),
+        Some(edit) => {
+            let at = edit.revision.map(|at| format!(" (revision {at})")).unwrap_or_default();
+            format!("{node} is to hand over {had}{at}")
+        }
+    }
 }
 
 fn target(node: &NodeName) -> Result<Target, Failure> {
@@ -160,7 +173,8 @@ async fn until_empty(etcd: &Etcd, out: Out, args: &DrainArgs, deadline: Instant)
     let range = KeyRange::prefix(&format!("{}partition/", keys.prefix()));
     let mut partitions = follow(&etcd.store, FollowOptions::new("partitions", range));
     let mut owned: BTreeSet<PartitionId> = BTreeSet::new();
-    let mut told: Option<(usize, Instant)> = None;
+    // How many there were at first has been said.
+    let mut told = (usize::MAX, Instant::now());
     while let Ok(update) = timeout_at(deadline, partitions.next()).await {
         for change in &update.changes {
             apply(&keys, &args.node, change, &mut owned);
@@ -168,11 +182,10 @@ async fn until_empty(etcd: &Etcd, out: Out, args: &DrainArgs, deadline: Instant)
         if owned.is_empty() {
             return 0;
         }
-        let due = told.is_none_or(|(left, at)| left != owned.len() && at.elapsed() >= TELL_EVERY);
-        if due {
+        if told.0 != owned.len() && told.1.elapsed() >= TELL_EVERY {
             // A closed output ends nothing: the drain goes on.
             let _ = out.say(&format!("{} has {}", args.node, count(owned.len(), "partition")));
-            told = Some((owned.len(), Instant::now()));
+            told = (owned.len(), Instant::now());
         }
     }
     owned.len()
@@ -199,17 +212,11 @@ impl View for Drained {
                 false => format!("{node} was not drained\n"),
             };
         }
-        let mut text = match &self.edit {
-            None => format!("{node} was drained already\n"),
-            Some(edit) => {
-                let at = edit.revision.map(|at| format!(" (revision {at})")).unwrap_or_default();
-                format!("{node} is to hand over {}{at}\n", count(self.had, "partition"))
-            }
-        };
+        let mut text = String::new();
         match (self.waited, self.left, self.milliseconds) {
             (true, 0, Some(ms)) => {
                 let took = elapsed(Duration::from_secs_f64(ms / 1000.0));
-                let line = format!("{node} has no partition any more after {took}");
+                let line = format!("{node} has no partition after {took}");
                 text += &format!("{}; it can be stopped\n", page.tint(Tone::Good, &line));
             }
             (true, left, _) => {

@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use config_schemas::documents::{self, Ack, Desired, Meta, NodeMode, NodeRecord, Refusal, Rollout};
-use config_schemas::documents::{FORMAT, HASH_MURMUR2, RefusalCode};
-use config_schemas::{Generation, NodeName, Revision};
+use config_schemas::documents::{FORMAT, HASH_MURMUR2, Owner, PartitionRecord, RefusalCode};
+use config_schemas::{Epoch, Generation, NodeName, Revision};
 use serde_json::Value as Json;
 use servers::{Etcd, EtcdPrograms};
 use store::{
@@ -50,19 +50,30 @@ impl Harbour {
         let session = Session::start(&store, SESSION);
         let harbour = Harbour { etcd, store, nodes, session };
         harbour.document("meta", &meta()).await;
-        for (generation, interval) in [(1, "1s"), (2, "2s")] {
-            harbour
-                .document(&format!("desired/{generation}"), &desired(generation, interval))
-                .await;
-        }
-        let rollout =
-            Rollout { format: FORMAT, stable: Generation(2), candidate: None, document: None };
-        harbour.document("rollout", &rollout).await;
+        harbour.generation(1, "1s").await;
+        harbour.generation(2, "2s").await;
         for node in &harbour.nodes {
             let (key, value) = (format!("{ROOT}node/{node}"), documents::write(&record(node)));
             harbour.session.attach(key, value, Claim::absent()).await.unwrap();
         }
         harbour
+    }
+
+    /// Writes a generation and has it run everywhere.
+    pub(crate) async fn generation(&self, generation: u64, interval: &str) {
+        let document = desired(generation, interval);
+        self.document(&format!("desired/{generation}"), &document).await;
+        let stable = Generation(generation);
+        let rollout = Rollout { format: FORMAT, stable, candidate: None, document: None };
+        self.document("rollout", &rollout).await;
+    }
+
+    /// Gives a partition to a node.
+    pub(crate) async fn own(&self, id: u32, node: &str) {
+        let node = NodeName::new(node).unwrap();
+        let owner = Owner { incarnation: format!("{node}-life"), node };
+        let record = PartitionRecord::Own { owner, epoch: Epoch(1) };
+        self.document(&format!("partition/{id}"), &record).await;
     }
 
     async fn document<T: serde::Serialize>(&self, rest: &str, document: &T) {
@@ -127,9 +138,15 @@ impl Harbour {
 
 /// Runs `hunt` with words split at spaces.
 pub(crate) async fn run(endpoint: &str, line: &str) -> Answer {
+    run_with(endpoint, &[], line).await
+}
+
+/// The same with more of an environment.
+pub(crate) async fn run_with(endpoint: &str, more: &[(&str, &str)], line: &str) -> Answer {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_hunt"));
     command
         .env("TREASUREHUNT_ETCD", endpoint)
+        .envs(more.iter().copied())
         .args(line.split_whitespace())
         .stdin(Stdio::null())
         .kill_on_drop(true);

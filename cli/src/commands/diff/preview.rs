@@ -9,8 +9,8 @@ use config_schemas::diff::{FieldChange, Plan, diff};
 use config_schemas::documents::{Desired, FORMAT, Rollout};
 use config_schemas::layers::{Claim, Edits, Effective, Held, Layer, resolve};
 use config_schemas::{
-    Component, Cost, Generation, HuntName, NodeName, PartitionId, Problem, Resource, Revision,
-    Values,
+    BrokerKind, Component, Cost, Generation, HuntName, NodeName, PartitionId, Problem, Resource,
+    Revision, Values,
 };
 use crds::changed_fixed;
 use jiff::Timestamp;
@@ -45,6 +45,8 @@ pub struct Preview {
     pub lifts: Option<Generation>,
     /// How many nodes live.
     pub nodes: usize,
+    /// Whether events are kept in Kafka: else there are no clients to swap.
+    pub kafka: bool,
 }
 
 /// A setting that changes on nodes.
@@ -151,6 +153,7 @@ pub fn preview(fleet: &Fleet, config: &Map<String, Json>, now: Timestamp) -> Pre
         fixed,
         lifts: lifted,
         nodes: fleet.nodes.len(),
+        kafka: will.at(None).config.broker.kind == BrokerKind::Kafka,
     }
 }
 
@@ -283,7 +286,7 @@ mod tests {
             "buffers.events   4096  256  live    agent-1\n",
             "producer.linger  2ms   5ms  swap    2 nodes\n",
             "shadowed: buffers.events asks for 256; agent-2 keeps 128 (override/node, revision 15)",
-            "swap: 2 nodes replace their clients of Kafka, each new one proven first\n",
+            "swap: no node has clients of Kafka, so nothing is replaced\n",
         ] {
             assert!(text.contains(said), "{said} is missing in\n{text}");
         }

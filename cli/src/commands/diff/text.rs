@@ -80,15 +80,13 @@ impl Preview {
             say(Tone::Bad, line);
         }
         let swapping = nodes(self.changes.iter().filter(|change| change.cost == Cost::Swap));
-        if swapping > 0 {
-            let (who, verb) = (
-                count(swapping, "node"),
-                if swapping == 1 { "replaces its" } else { "replace their" },
-            );
-            say(
-                Tone::Odd,
-                format!("swap: {who} {verb} clients of Kafka, each new one proven first"),
-            );
+        if swapping > 0 && !self.kafka {
+            say(Tone::Odd, "swap: no node has clients of Kafka, so nothing is replaced".to_owned());
+        } else if swapping > 0 {
+            let verb = if swapping == 1 { "replaces its" } else { "replace their" };
+            let who = count(swapping, "node");
+            let line = format!("swap: {who} {verb} clients of Kafka, each new one proven first");
+            say(Tone::Odd, line);
         }
         for it in &self.moves {
             say(

@@ -189,7 +189,7 @@ impl Fault {
         match (self.field.as_str(), self.value.as_str()) {
             ("", _) => self.allowed.clone(),
             (field, "") => format!("{field}: {}", self.allowed),
-            (field, value) if self.code == Rule::Spec => {
+            (field, value) if matches!(self.code, Rule::Spec | Rule::Twice) => {
                 format!("{field}: {value}: {}", self.allowed)
             }
             (field, value) => format!("{field}: {value} is not allowed; allowed: {}", self.allowed),

@@ -54,6 +54,10 @@ pub fn read(paths: &[PathBuf]) -> Vec<File> {
             files.push(File { name: "standard input".to_owned(), text: text(std::io::stdin()) });
         } else if path.is_dir() {
             match folder(path) {
+                Ok(paths) if paths.is_empty() => {
+                    let why = "holds no .yaml or .yml file".to_owned();
+                    files.push(File { name: path.display().to_string(), text: Err(why) });
+                }
                 Ok(paths) => files.extend(paths.iter().map(|path| file(path))),
                 Err(why) => files.push(File { name: path.display().to_string(), text: Err(why) }),
             }

@@ -70,7 +70,8 @@ impl Rule {
         match self {
             Rule::File => {
                 "The file is not there, cannot be read, is no plain file, is larger than 4 MiB or \
-                 is not UTF-8. The operator leaves its hunts as they are."
+                 is not UTF-8; or a folder holds no file of hunts. The operator leaves its hunts as \
+                 they are."
             }
             Rule::Yaml => {
                 "The text is not YAML, or names a key twice. The operator leaves the file's hunts \

@@ -117,7 +117,8 @@ fn in_file(
 ) -> Result<(Option<serde_json::Value>, String), Failure> {
     let shown = file.display();
     let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::bad_input(format!("reading {shown}: {error}")))?;
+        .map_err(|error| Failure::bad_input(format!("reading {shown}: {error}")))
+        .map_err(|failure| failure.hint("give the file that the hunt comes from"))?;
     let changed = patch::patched(&text, &fleet.hunt, path, to).map_err(|why| {
         Failure::bad_input(format!("{shown}: {why}")).hint(format!(
             "write `{}: {{{}: {}}}` below its spec yourself, apply it, and run this again",

@@ -42,6 +42,9 @@ what looks like a secret in logs and addresses is cut. It holds no events, outco
 keys are hashes. It does hold names of hosts, addresses, and what people wrote as owners and reasons of live
 edits: look through it before you give it on.
 
+The operator's log is in it where `hunt dev` runs the operator on this machine; else ask its pod for it, as
+those of the agents.
+
 ";
 
 /// What was written.
@@ -204,7 +207,7 @@ async fn agents(bundle: &mut Bundle, fleet: &Fleet) -> Vec<String> {
             Ok(answer) => {
                 let cut = answer.body.len().min(FILE_BYTES_MAX);
                 let text = String::from_utf8_lossy(&answer.body[..cut]);
-                bundle.add(file, &text);
+                bundle.add(file, &nameless(&text));
             }
             Err(failure) => {
                 bundle.missing(&file, &failure);
@@ -213,6 +216,16 @@ async fn agents(bundle: &mut Bundle, fleet: &Fleet) -> Vec<String> {
         }
     }
     missing
+}
+
+/// An agent's page with hashes in place of hot keys, which may be players' names.
+fn nameless(text: &str) -> String {
+    let Ok(mut page) = serde_json::from_str::<Json>(text) else { return text.to_owned() };
+    for hot in page.get_mut("hot").and_then(Json::as_array_mut).into_iter().flatten() {
+        let hashed = hot["key"].as_str().map(config_schemas::hot::hash);
+        hot["key"] = hashed.into();
+    }
+    json(&page).unwrap_or_default()
 }
 
 fn readme(bundle: &Bundle, now: Timestamp) -> String {
@@ -244,6 +257,14 @@ impl View for Written {
 mod tests {
     use super::*;
     use crate::fleet::sample::{harbour, now};
+
+    #[test]
+    fn players_names_stay_out() {
+        let page = r#"{"node": "a", "hot": [{"key": "ana", "share": 0.5}, {"share": 1}]}"#;
+        let found = nameless(page);
+        assert!(!found.contains("ana") && found.contains("24d4b96f58da6d4a"), "{found}");
+        assert_eq!(nameless("# metrics\n"), "# metrics\n");
+    }
 
     #[test]
     fn a_bundle_says_all_of_a_hunt_and_no_secret_that_slipped_into_an_edit() {
