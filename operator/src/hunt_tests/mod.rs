@@ -2,6 +2,7 @@
 //! again and again until nothing is left to do.
 
 mod cutting;
+mod drained;
 mod ending;
 mod lost;
 mod told;
