@@ -11,7 +11,10 @@ mod settings;
 mod trouble;
 mod wanted;
 
+mod bell;
+mod callbacks;
 mod consumer;
+mod lane;
 mod proof;
 mod sender;
 
@@ -43,8 +46,8 @@ use crate::error::Error;
 use crate::snapshot::Snapshot;
 use crate::traits::{Broker, LogKind};
 use believe::{Belief, Mark, Take, Verdict};
-use buffer::Whose;
 use checkpoints::Checkpoints;
+use consumer::Whose;
 use consumers::Consumers;
 use ends::Ends;
 use flight::{Flight, Ticket};
@@ -117,9 +120,9 @@ impl KafkaBroker {
         let expected = Expected { cluster: Some(cluster.clone()), ..expected };
         let consumers = async |topic: TopicRole| {
             let name = topics.name(topic);
-            let fetched = (options.consumer_properties(), options.queued_bytes());
             let expected = Expected { topics: vec![name.to_string()], ..expected.clone() };
-            let connected = Consumers::connect(Arc::clone(name), topic, fetched, expected).await;
+            let connected =
+                Consumers::connect(Arc::clone(name), topic, options.clone(), expected).await;
             connected.map(Arc::new).map_err(Error::Kafka)
         };
         // side by side: each waits for its own connection
@@ -171,9 +174,9 @@ impl KafkaBroker {
             || old.settings.producer != new.settings.producer;
         let mut next_consumers = Vec::new();
         for consumers in shared.consumers.iter().filter(|_| fetches_change) {
-            let topics = vec![consumers.topic().to_owned()];
+            let topics = vec![consumers.topic().to_string()];
             let expected = Expected { topics, ..expected.clone() };
-            let proven = consumers.prove(&new.consumer_properties(), expected).await;
+            let proven = consumers.prove(&new, expected).await;
             next_consumers.push(proven.map_err(Error::Kafka)?);
         }
         let sender = if sends_change {
@@ -186,7 +189,7 @@ impl KafkaBroker {
         let (room, drain) = (new.settings.producer.queue_bytes, new.settings.session.drain);
         shared.producer.shrink(room, drain).await.map_err(Error::Kafka)?;
         for (consumers, next) in shared.consumers.iter().zip(next_consumers) {
-            consumers.swap(next, new.consumer_properties(), new.queued_bytes());
+            consumers.swap(next, new.clone());
         }
         *shared.options() = new.clone();
         let producer = match sender {
@@ -227,12 +230,14 @@ impl Broker for KafkaBroker {
         let headers = [(believe::HEADER, barrier.as_bytes())];
         let record = Outgoing { key: None, payload: Some(&[]), headers: &headers };
         let at = shared.append(TopicRole::Outcomes, partition, record, "append a barrier").await?;
-        let belief = reader.belief_before(at + 1).await?;
+        // also how far the events reach now, so that nothing that is there is taken for the end
+        let (belief, _) = tokio::try_join!(
+            reader.belief_before(at + 1),
+            shared.bounds(partition, TopicRole::Events)
+        )?;
         if belief.holder().is_none_or(|holder| holder.take != take) {
             return Err(superseded(&belief));
         }
-        // also how far the events reach now, so that nothing that is there is taken for the end
-        shared.bounds(partition, TopicRole::Events).await?;
         let ownership = Arc::new(Ownership::new(claim.epoch, take, belief, at));
         shared.held().insert(partition, Arc::downgrade(&ownership));
         Ok(KafkaOwned::new(Arc::clone(shared), partition, ownership))

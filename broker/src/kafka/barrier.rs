@@ -8,7 +8,7 @@ use std::time::Duration;
 use config_schemas::{Epoch, PartitionId};
 
 use super::believe::{Belief, Verdict};
-use super::buffer::Whose;
+use super::consumer::Whose;
 use super::consumers::Consumers;
 use super::cursor::Cursor;
 use super::trouble::KafkaTrouble;

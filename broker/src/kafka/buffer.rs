@@ -3,15 +3,20 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::believe::Mark;
+use super::bell::Bell;
 use super::trouble::KafkaTrouble;
 
 /// What a record costs besides its payload, about.
 const RECORD_OVERHEAD: usize = 128;
+/// A reader that has taken nothing for so long while its buffer was full is paused: until then what
+/// the client has fetched for it keeps whole answers in memory, also what others have read of them.
+const STALLED: Duration = Duration::from_secs(2);
 
 /// A record as it stands in the topic.
 #[derive(Debug, Clone)]
@@ -23,7 +28,8 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    fn size(&self) -> usize {
+    /// What it takes in memory, in bytes, about.
+    pub(crate) fn size(&self) -> usize {
         self.payload.len() + RECORD_OVERHEAD
     }
 }
@@ -49,22 +55,13 @@ pub(crate) struct Taken {
     pub(crate) counted_end: u64,
 }
 
-/// For whom a partition is read. Each kind has places of its own: who serves a partition never
-/// waits for those who look on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// Who serves the partition, or is about to.
-    Owner,
-    /// Anybody else.
-    Follower,
-}
-
 /// Between two threads.
 pub(crate) struct Buffer {
     state: Mutex<State>,
     pub(crate) moved: Notify,
     bytes_max: usize,
-    pub(crate) whose: Whose,
+    /// Rings for the consumer's thread.
+    bell: Bell,
 }
 
 struct State {
@@ -81,6 +78,12 @@ struct State {
     counted_end: u64,
     /// Whether that is news.
     end_is_news: bool,
+    /// Until half of it is taken.
+    full: bool,
+    /// How often something was taken.
+    takes: u64,
+    /// While it is full: since when there were so many.
+    still: Option<(u64, Instant)>,
     paused: bool,
     /// Its reader is gone.
     left: bool,
@@ -105,7 +108,7 @@ pub(crate) enum Wish {
 }
 
 impl Buffer {
-    pub(crate) fn new(bytes_max: usize, whose: Whose, from: u64) -> Buffer {
+    pub(crate) fn new(bytes_max: usize, from: u64, bell: Bell) -> Buffer {
         let state = State {
             records: VecDeque::new(),
             bytes: 0,
@@ -115,32 +118,34 @@ impl Buffer {
             counted: None,
             counted_end: 0,
             end_is_news: false,
+            full: false,
+            takes: 0,
+            still: None,
             paused: false,
             left: false,
         };
-        Buffer { state: Mutex::new(state), moved: Notify::new(), bytes_max, whose }
+        Buffer { state: Mutex::new(state), moved: Notify::new(), bytes_max, bell }
     }
 
-    /// By the consumer's thread. Whether it was taken: behind a failure, none may be missing.
-    pub(crate) fn put(&self, raw: Raw) -> bool {
+    /// By the consumer's thread. Whether all were taken: behind a failure, none may be missing.
+    pub(crate) fn put_all(&self, raws: impl IntoIterator<Item = Raw>) -> bool {
         let mut state = self.state();
-        if state.failure.is_some() && raw.offset > state.next {
-            state.flow = Flow::Lost;
-            drop(state);
-            self.moved.notify_one();
-            return false;
-        }
-        state.failure = None;
-        state.next = raw.offset + 1;
-        state.bytes += raw.size();
-        state.records.push_back(raw);
-        (state.flow, state.counted) = (Flow::Running, None);
+        let taken = raws.into_iter().all(|raw| state.put(raw));
         drop(state);
         self.moved.notify_one();
-        true
+        taken
     }
 
-    /// By the consumer's thread: fetching failed, and nobody told for which partition.
+    /// By the consumer's thread: so many bytes may be put. Nothing from when it is full until half
+    /// of it was taken; then the bell rings.
+    pub(crate) fn room(&self) -> usize {
+        let mut state = self.state();
+        let half = self.bytes_max / 2;
+        state.full = state.bytes >= self.bytes_max || (state.full && state.bytes > half);
+        if state.full { 0 } else { self.bytes_max - state.bytes }
+    }
+
+    /// By the consumer's thread: fetching failed, perhaps for another partition.
     pub(crate) fn fail(&self, trouble: KafkaTrouble) {
         self.state().failure = Some(trouble);
         self.moved.notify_one();
@@ -154,8 +159,7 @@ impl Buffer {
     /// By the consumer's thread: the end, or a failure.
     pub(crate) fn note(&self, flow: Flow) {
         let mut state = self.state();
-        // a place that was lost is found by beginning again only
-        if state.failure.is_none() || state.flow != Flow::Lost {
+        if state.flow != Flow::Lost {
             state.flow = flow;
         }
         drop(state);
@@ -194,6 +198,7 @@ impl Buffer {
             true => (state.flow, state.counted_end),
             false => (Flow::Running, 0),
         };
+        self.taken(state);
         Taken { records, flow, counted_end }
     }
 
@@ -204,7 +209,9 @@ impl Buffer {
             let size = state.records.pop_front().map_or(0, |raw| raw.size());
             state.bytes -= size;
         }
-        !state.records.is_empty()
+        let reaches = !state.records.is_empty();
+        self.taken(state);
+        reaches
     }
 
     /// Whether there is nothing to take, and nothing more for now.
@@ -222,6 +229,7 @@ impl Buffer {
     /// By the reader, at last.
     pub(crate) fn leave(&self) {
         self.state().left = true;
+        self.bell.ring();
     }
 
     /// Whether its reader has gone.
@@ -236,23 +244,37 @@ impl Buffer {
     }
 
     /// By the consumer's thread, which must carry it out.
-    pub(crate) fn wish(&self) -> Wish {
+    pub(crate) fn wish(&self, now: Instant) -> Wish {
         let mut state = self.state();
         if state.left {
             return Wish::Leave;
         }
-        let full = state.bytes >= self.bytes_max;
-        let low = state.bytes <= self.bytes_max / 2;
-        match (state.paused, full, low) {
+        let takes = state.takes;
+        state.still = match state.still {
+            _ if !state.full || state.bytes <= self.bytes_max / 2 => None,
+            Some((before, since)) if before == takes => Some((before, since)),
+            _ => Some((takes, now)),
+        };
+        let stalled = state.still.is_some_and(|(_, since)| now - since >= STALLED);
+        match (state.paused, stalled, state.still) {
             (false, true, _) => {
                 state.paused = true;
                 Wish::Pause
             }
-            (true, _, true) => {
+            (true, _, None) => {
                 state.paused = false;
                 Wish::Resume
             }
             _ => Wish::Nothing,
+        }
+    }
+
+    fn taken(&self, mut state: MutexGuard<'_, State>) {
+        state.takes += 1;
+        let made_room = state.full && state.bytes <= self.bytes_max / 2;
+        drop(state);
+        if made_room {
+            self.bell.ring();
         }
     }
 
@@ -261,30 +283,81 @@ impl Buffer {
     }
 }
 
+impl State {
+    fn put(&mut self, raw: Raw) -> bool {
+        if self.failure.is_some() && raw.offset > self.next {
+            self.flow = Flow::Lost;
+        }
+        // what was lost is found by beginning again only
+        if self.flow == Flow::Lost {
+            return false;
+        }
+        self.failure = None;
+        self.next = raw.offset + 1;
+        self.bytes += raw.size();
+        self.records.push_back(raw);
+        (self.flow, self.counted) = (Flow::Running, None);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::bell::bell;
     use super::*;
+
+    fn buffer(bytes_max: usize, from: u64) -> Buffer {
+        Buffer::new(bytes_max, from, bell().0)
+    }
+
+    impl Buffer {
+        fn put(&self, raw: Raw) -> bool {
+            self.put_all([raw])
+        }
+    }
 
     fn raw(offset: u64) -> Raw {
         Raw { offset, payload: Bytes::from_static(&[0; 72]), mark: None }
     }
 
     #[test]
-    fn a_full_buffer_pauses_and_goes_on_when_half_empty() {
-        let buffer = Buffer::new(400, Whose::Owner, 0);
-        buffer.put(raw(0));
-        assert_eq!(buffer.wish(), Wish::Nothing);
-        buffer.put(raw(1));
-        assert_eq!((buffer.wish(), buffer.wish()), (Wish::Pause, Wish::Nothing));
-        assert_eq!(buffer.take(1).records.len(), 1);
-        assert_eq!((buffer.wish(), buffer.wish()), (Wish::Resume, Wish::Nothing));
+    fn a_full_buffer_takes_nothing_until_half_of_it_was_taken_and_then_its_bell_rings() {
+        let (bell, sleeper) = bell();
+        let buffer = Buffer::new(800, 0, bell);
+        assert_eq!(buffer.room(), 800);
+        assert!(buffer.put_all((0..3).map(raw)));
+        assert_eq!(buffer.room(), 200);
+        buffer.put(raw(3));
+        assert_eq!((buffer.room(), buffer.take(1).records.len(), buffer.room()), (0, 1, 0));
+        assert!(!sleeper.has_rung());
+        buffer.take(1);
+        assert!(sleeper.has_rung(), "half of it is free");
+        assert_eq!(buffer.room(), 400);
+        buffer.take(1);
+        assert!(!sleeper.has_rung(), "nobody waits for room");
         buffer.leave();
-        assert_eq!(buffer.wish(), Wish::Leave);
+        assert!(sleeper.has_rung());
+        assert_eq!(buffer.wish(Instant::now()), Wish::Leave);
+    }
+
+    #[test]
+    fn only_a_reader_that_takes_nothing_is_paused_and_goes_on_when_it_does() {
+        let (buffer, began) = (buffer(800, 0), Instant::now());
+        let wish = |seconds| buffer.wish(began + Duration::from_secs(seconds));
+        assert!(buffer.put_all((0..4).map(raw)));
+        assert_eq!((wish(0), wish(9)), (Wish::Nothing, Wish::Nothing), "nobody asked for room yet");
+        assert_eq!(buffer.room(), 0);
+        assert_eq!((wish(10), wish(11)), (Wish::Nothing, Wish::Nothing));
+        assert_eq!(buffer.take(1).records.len(), 1);
+        assert_eq!((wish(12), wish(13)), (Wish::Nothing, Wish::Nothing), "it is slow, and reads");
+        assert_eq!((wish(14), wish(99)), (Wish::Pause, Wish::Nothing));
+        assert_eq!(buffer.take(1).records.len(), 1);
+        assert_eq!((wish(100), wish(200)), (Wish::Resume, Wish::Nothing));
     }
 
     #[test]
     fn what_was_read_elsewhere_is_forgotten() {
-        let buffer = Buffer::new(4_000, Whose::Owner, 0);
+        let buffer = buffer(4_000, 0);
         buffer.put(raw(3));
         buffer.put(raw(7));
         assert!(buffer.reaches(3) && buffer.reaches(5));
@@ -297,7 +370,7 @@ mod tests {
 
     #[test]
     fn places_that_are_no_records_are_passed_behind_the_last_record_that_was_put() {
-        let buffer = Buffer::new(4_000, Whose::Owner, 0);
+        let buffer = buffer(4_000, 0);
         let counted_twice = |end| (0..2).for_each(|_| buffer.note_counted_end(end));
         buffer.put(raw(0));
         counted_twice(3);
@@ -321,7 +394,7 @@ mod tests {
 
     #[test]
     fn the_end_is_told_only_behind_the_last_record() {
-        let buffer = Buffer::new(4_000, Whose::Owner, 0);
+        let buffer = buffer(4_000, 0);
         assert!(!buffer.is_ready());
         buffer.put(raw(0));
         buffer.put(raw(1));
@@ -337,7 +410,7 @@ mod tests {
     #[test]
     fn nothing_is_taken_behind_a_failure_that_may_have_swallowed_records() {
         let trouble = || KafkaTrouble::Late { act: "test" };
-        let buffer = Buffer::new(4_000, Whose::Owner, 3);
+        let buffer = buffer(4_000, 3);
         assert!(buffer.put(raw(3)) && buffer.put(raw(6)), "marks of a transaction");
         buffer.fail(trouble());
         assert!(buffer.put(raw(7)), "it was another partition");

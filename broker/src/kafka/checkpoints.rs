@@ -40,13 +40,21 @@ pub(crate) struct Checkpoint {
 
 /// Of all partitions of a hunt.
 #[derive(Debug, Default)]
-pub(crate) struct Checkpoints(Mutex<HashMap<PartitionId, BTreeMap<u64, Checkpoint>>>);
+pub(crate) struct Checkpoints(Mutex<HashMap<PartitionId, Known>>);
+
+/// Of one partition.
+#[derive(Debug, Default)]
+struct Known {
+    places: BTreeMap<u64, Checkpoint>,
+    /// Where somebody who follows it has come to the end.
+    last: Option<(u64, Checkpoint)>,
+}
 
 impl Checkpoints {
     /// Notes what is known right before `offset`.
     pub(crate) fn note(&self, partition: PartitionId, offset: u64, checkpoint: Checkpoint) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = all.entry(partition).or_default();
+        let places = &mut all.entry(partition).or_default().places;
         places.insert(offset, checkpoint);
         if places.len() > PLACES_MAX {
             let newest = places.last_key_value().map(|(offset, _)| *offset);
@@ -58,6 +66,16 @@ impl Checkpoints {
         }
     }
 
+    /// Notes the same at the end, in place of the end before: whoever has followed the partition and
+    /// takes it over begins there.
+    pub(crate) fn note_end(&self, partition: PartitionId, end: u64, checkpoint: Checkpoint) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = &mut all.entry(partition).or_default().last;
+        if last.as_ref().is_none_or(|(before, _)| *before < end) {
+            *last = Some((end, checkpoint));
+        }
+    }
+
     /// Nothing is known of the partition: its topic is another one.
     pub(crate) fn forget(&self, partition: PartitionId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
@@ -66,7 +84,11 @@ impl Checkpoints {
     /// The last place that is not behind `offset`: the beginning, if there is none.
     pub(crate) fn before(&self, partition: PartitionId, offset: u64) -> (u64, Checkpoint) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = all.get(&partition).and_then(|places| places.range(..=offset).next_back());
+        let Some(Known { places, last }) = all.get(&partition) else { return Default::default() };
+        let place = places.range(..=offset).next_back();
+        let last =
+            last.as_ref().map(|(end, known)| (end, known)).filter(|(end, _)| **end <= offset);
+        let place = place.into_iter().chain(last).max_by_key(|(offset, _)| **offset);
         place.map_or_else(Default::default, |(offset, known)| (*offset, known.clone()))
     }
 }
@@ -98,8 +120,30 @@ mod tests {
         assert_eq!(found.belief.holder().unwrap().epoch, Epoch(offset / 10));
         assert_eq!(checkpoints.before(partition, 9).0, 0);
         assert_eq!(checkpoints.before(PartitionId(4), 5_000).0, 0);
-        assert!(checkpoints.0.lock().unwrap()[&partition].len() <= PLACES_MAX);
+        assert!(checkpoints.0.lock().unwrap()[&partition].places.len() <= PLACES_MAX);
         checkpoints.forget(partition);
         assert_eq!(checkpoints.before(partition, 5_000), (0, Checkpoint::default()));
+    }
+    #[test]
+    fn the_end_that_was_followed_to_is_a_place_and_only_one_of_them_is_kept() {
+        let (checkpoints, partition) = (Checkpoints::default(), PartitionId(3));
+        let known = |offset: u64| {
+            let witness = Some(Witness { offset: offset - 1, mark: offset.to_string() });
+            Checkpoint { witness, ..Checkpoint::default() }
+        };
+        checkpoints.note(partition, 100, known(100));
+        let check = |offset, place| {
+            assert_eq!(checkpoints.before(partition, offset), (place, known(place)), "{offset}");
+        };
+        checkpoints.note_end(partition, 150, known(150));
+        checkpoints.note_end(partition, 170, known(170));
+        checkpoints.note_end(partition, 160, known(160));
+        check(169, 100);
+        check(170, 170);
+        checkpoints.note(partition, 200, known(200));
+        check(199, 170);
+        check(200, 200);
+        checkpoints.forget(partition);
+        assert_eq!(checkpoints.before(partition, 200), (0, Checkpoint::default()));
     }
 }

@@ -1,5 +1,6 @@
 //! One consumer client on one topic, and the thread that serves it: each of its partitions has one
-//! reader. In: partitions to fetch from an offset on. Out: records in their buffers. I/O.
+//! reader, and a queue of its own. In: partitions to fetch from an offset on. Out: records in their
+//! buffers. I/O.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,27 +10,32 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use config_schemas::TopicRole;
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{ClientContext, Offset as Place, Statistics, TopicPartitionList};
-use serde::Deserialize;
+use rdkafka::{Offset as Place, TopicPartitionList};
 
 use super::believe::{self, Mark};
-use super::buffer::{Buffer, Fetched, Flow, Raw, Whose, Wish};
+use super::bell::{Bell, Sleeper, bell};
+use super::buffer::{Buffer, Fetched, Flow, Raw, Wish};
+use super::callbacks::{ConsumerCallbacks, Counts, Places};
 use super::connection::Property;
+use super::lane::Lane;
 use super::proof::{Expected, Pulse, config};
 use super::trouble::KafkaTrouble;
 
-/// How long one look for records waits; so late a reader that has made room is fetched for again.
-const POLL: Duration = Duration::from_millis(10);
-/// Records that are taken before buffers are looked after.
+/// How long nobody looks after a consumer that is told of nothing; so late it is paused, or ends.
+const IDLE: Duration = Duration::from_millis(100);
+/// News that are heard before partitions are looked after.
 const ROUND_MAX: usize = 1_024;
 /// How long a question about offsets may take.
 const QUESTION: Duration = Duration::from_secs(10);
 /// And how long one broker may take, which may be dead.
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// So long a topic that a broker does not know may still be there: one that has just come back knows
+/// nothing.
+const UNKNOWN_GRACE: Duration = Duration::from_secs(5);
 /// Before it is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -37,14 +43,27 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// would ever hear that it is over.
 const REFUSED_AGE: Duration = Duration::from_secs(30);
 
+/// For whom a partition is read. Each kind has places of its own: who serves a partition never
+/// waits for those who look on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Who serves the partition, or is about to.
+    Owner,
+    /// Anybody else.
+    Follower,
+}
+
 /// A consumer of one topic.
 pub(crate) struct KafkaConsumer {
-    consumer: BaseConsumer<ConsumerCallbacks>,
+    /// Before the client in here, which must outlive their queues.
+    lanes: Mutex<HashMap<i32, Lane>>,
+    consumer: Arc<BaseConsumer<ConsumerCallbacks>>,
     topic: Arc<str>,
     kind: TopicRole,
+    pub(crate) whose: Whose,
     pulse: Arc<Pulse>,
-    buffers: Mutex<HashMap<i32, Arc<Buffer>>>,
-    counted: Arc<Mutex<Option<BTreeMap<i32, Places>>>>,
+    bell: Bell,
+    counted: Counts,
     /// Of each partition, as last counted.
     places: Mutex<BTreeMap<i32, Places>>,
     /// The last fetch that failed since a record came, and when.
@@ -52,96 +71,42 @@ pub(crate) struct KafkaConsumer {
     retired: AtomicBool,
 }
 
-struct ConsumerCallbacks {
-    pulse: Arc<Pulse>,
-    topic: Arc<str>,
-    /// Of each partition; taken by the thread that polls.
-    counted: Arc<Mutex<Option<BTreeMap<i32, Places>>>>,
-}
-
-/// Of the statistics, what we ask for.
-#[derive(Deserialize)]
-struct Counted {
-    #[serde(default)]
-    topics: HashMap<String, CountedTopic>,
-}
-
-#[derive(Deserialize)]
-struct CountedTopic {
-    #[serde(default)]
-    partitions: HashMap<String, Places>,
-}
-
-/// Where a partition stands; negative where that is not known.
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct Places {
-    /// Records fetched and not polled yet.
-    fetchq_cnt: i64,
-    /// The end that was told last.
-    eof_offset: i64,
-    /// The first place whose record cannot be read yet.
-    ls_offset: i64,
-}
-
-impl ClientContext for ConsumerCallbacks {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "consumer");
-    }
-
-    fn stats(&self, _: Statistics) {}
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.pulse.counted(statistics);
-        let Ok(mut counted) = serde_json::from_slice::<Counted>(statistics) else { return };
-        let Some(topic) = counted.topics.remove(&*self.topic) else { return };
-        let numbered = topic.partitions.into_iter();
-        let numbered = numbered.filter_map(|(number, places)| Some((number.parse().ok()?, places)));
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(numbered.collect());
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(trouble) = KafkaTrouble::of_client(&error, reason) {
-            tracing::debug!(%error, reason, "consumer");
-            self.pulse.begin(trouble);
-        }
-    }
-}
-
-impl ConsumerContext for ConsumerCallbacks {}
-
 impl KafkaConsumer {
     /// Makes a consumer. It has shown nothing yet.
     pub(crate) fn make(
         properties: Vec<Property>,
         topic: &Arc<str>,
-        kind: TopicRole,
+        (kind, whose): (TopicRole, Whose),
     ) -> Result<Arc<KafkaConsumer>, KafkaTrouble> {
-        let pulse = Arc::new(Pulse::default());
-        let counted = Arc::default();
+        let (pulse, counted) = (Arc::<Pulse>::default(), Counts::default());
         let context = ConsumerCallbacks {
             pulse: Arc::clone(&pulse),
             topic: Arc::clone(topic),
             counted: Arc::clone(&counted),
+            told: AtomicBool::new(false),
         };
-        let consumer = BaseConsumer::from_config_and_context(&config(properties), context)
+        let mut consumer = BaseConsumer::from_config_and_context(&config(properties), context)
             .map_err(|error| KafkaTrouble::of_making(&error))?;
-        let (topic, buffers) = (Arc::clone(topic), Mutex::default());
-        let (places, refused, retired) =
-            (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        let (bell, sleeper) = bell();
+        let rung = bell.clone();
+        consumer.set_nonempty_callback(move || rung.ring());
         let consumer = Arc::new(KafkaConsumer {
-            consumer,
-            topic,
+            lanes: Mutex::default(),
+            consumer: Arc::new(consumer),
+            topic: Arc::clone(topic),
             kind,
+            whose,
             pulse,
-            buffers,
+            bell,
             counted,
-            places,
-            refused,
-            retired,
+            places: Mutex::default(),
+            refused: Mutex::default(),
+            retired: AtomicBool::new(false),
         });
         let served = Arc::clone(&consumer);
-        let spawned =
-            thread::Builder::new().name("kafka-consumer".to_owned()).spawn(move || serve(&served));
+        let spawned = thread::Builder::new()
+            .name("kafka-consumer".to_owned())
+            .spawn(move || serve(&served, &sleeper));
         spawned.map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })?;
         Ok(consumer)
     }
@@ -151,35 +116,42 @@ impl KafkaConsumer {
         expected.prove(self.consumer.client(), &self.pulse)
     }
 
-    /// Who reads that partition here, and whether that reader has gone and it will soon be free.
-    pub(crate) fn reads(&self, partition: i32) -> Option<(Whose, bool)> {
-        self.buffers().get(&partition).map(|it| (it.whose, it.wish_is_to_leave()))
+    /// Whether somebody reads that partition here; then, whether that reader has gone and it will
+    /// soon be free.
+    pub(crate) fn reads(&self, partition: i32) -> Option<bool> {
+        self.lanes().get(&partition).map(|lane| lane.buffer.wish_is_to_leave())
     }
 
-    /// The first offset that is there, and the one after the last. Blocking.
-    pub(crate) fn bounds(&self, partition: i32) -> Result<(u64, u64), KafkaTrouble> {
+    /// The first offset that is there of a topic's partition, and the one after the last. Blocking,
+    /// also while a broker waits for records that this consumer wants: it answers one request after
+    /// the other.
+    pub(crate) fn bounds(&self, topic: &str, partition: i32) -> Result<(u64, u64), KafkaTrouble> {
         let began = Instant::now();
         let positive = |offset: i64| u64::try_from(offset).unwrap_or(0);
         loop {
-            let asked = self.consumer.fetch_watermarks(&self.topic, partition, ATTEMPT);
+            let asked = self.consumer.fetch_watermarks(topic, partition, ATTEMPT);
             let error = match asked {
                 Ok((low, high)) => return Ok((positive(low), positive(high))),
                 Err(error) => error,
             };
-            if let Some(
-                RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition,
-            ) = error.rdkafka_error_code()
-            {
-                return Err(KafkaTrouble::TopicMissing { topic: self.topic.to_string() });
+            let is_unknown = matches!(
+                error.rdkafka_error_code(),
+                Some(
+                    RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition
+                )
+            );
+            if is_unknown && began.elapsed() >= UNKNOWN_GRACE {
+                return Err(KafkaTrouble::TopicMissing { topic: topic.to_owned() });
             }
             if began.elapsed() >= QUESTION {
                 let late = KafkaTrouble::Late { act: "where does it end" };
                 return Err(self.pulse.trouble().unwrap_or(late));
             }
-            tracing::debug!(topic = &*self.topic, partition, %error, "asking again for its ends");
-            // The leader it knows may be gone, which it would notice only when it asks for all.
+            tracing::debug!(topic, partition, %error, "asking again for its ends");
+            // The leader it knows may be gone, or the partition was added of late: it would notice only
+            // after minutes, unless all are asked for.
             thread::sleep(AGAIN);
-            drop(self.consumer.fetch_metadata(Some(&self.topic), ATTEMPT));
+            drop(self.consumer.fetch_metadata(Some(topic), ATTEMPT));
         }
     }
 
@@ -189,20 +161,24 @@ impl KafkaConsumer {
         &self,
         (partition, from): (i32, u64),
         bytes_max: usize,
-        whose: Whose,
     ) -> Option<Fetched> {
-        let mut buffers = self.buffers();
-        if self.retired.load(Ordering::Relaxed) || buffers.contains_key(&partition) {
+        let mut lanes = self.lanes();
+        if self.retired.load(Ordering::Relaxed) || lanes.contains_key(&partition) {
             return None;
         }
-        let buffer = Arc::new(Buffer::new(bytes_max, whose, from));
-        buffers.insert(partition, Arc::clone(&buffer));
+        let buffer = Arc::new(Buffer::new(bytes_max, from, self.bell.clone()));
+        lanes.insert(partition, Lane::new(Arc::clone(&buffer)));
         Some(Fetched(buffer))
     }
 
     /// Begins to fetch a partition that is kept for its reader. Blocking.
     pub(crate) fn assign(&self, partition: i32, from: u64) -> Result<(), KafkaTrouble> {
         let place = Place::Offset(i64::try_from(from).unwrap_or(i64::MAX));
+        let (at, bell) = ((&*self.topic, partition), self.bell.clone());
+        let split = self.lanes().get_mut(&partition).map(|it| it.split(&self.consumer, at, bell));
+        if split != Some(true) {
+            return Err(KafkaTrouble::NoClient { why: format!("no queue for {partition}") });
+        }
         let assigned =
             self.list(partition, place).and_then(|it| self.consumer.incremental_assign(&it));
         assigned.map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })
@@ -224,6 +200,7 @@ impl KafkaConsumer {
     /// Ends, on its own thread, when its last reader has left.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
+        self.bell.ring();
     }
 
     fn list(&self, partition: i32, place: Place) -> KafkaResult<TopicPartitionList> {
@@ -232,37 +209,65 @@ impl KafkaConsumer {
         Ok(list)
     }
 
-    /// One message, or one piece of news.
-    fn dispatch(&self, polled: KafkaResult<BorrowedMessage<'_>>) {
-        match polled {
-            Ok(message) => {
-                self.pulse.end();
-                let buffer = self.buffers().get(&message.partition()).cloned();
-                if buffer.is_some_and(|buffer| buffer.put(self.raw(&message))) {
-                    *self.refused() = None;
+    /// What the client has for everybody. Whether there may be more.
+    fn hear(&self) -> bool {
+        for _ in 0..ROUND_MAX {
+            match self.consumer.poll(Duration::ZERO) {
+                // what was told takes the place of an answer
+                None if self.consumer.context().told.swap(false, Ordering::Relaxed) => {}
+                None => return false,
+                // of a partition that lost its queue: what comes behind it must not be taken
+                Some(Ok(message)) => {
+                    let partition = message.partition();
+                    tracing::warn!(topic = &*self.topic, partition, "a record out of line");
+                    if let Some(lane) = self.lanes().get(&partition) {
+                        lane.buffer.note(Flow::Lost);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                // it is not said of which partition, so each reader looks where it stands
+                Some(Err(error)) => {
+                    let buffers: Vec<_> =
+                        self.lanes().values().map(|lane| Arc::clone(&lane.buffer)).collect();
+                    buffers.iter().for_each(|buffer| self.fail(&error, buffer));
                 }
             }
-            Err(KafkaError::PartitionEOF(partition)) => {
-                self.pulse.end();
-                let buffer = self.buffers().get(&partition).cloned();
-                if let Some(buffer) = buffer {
-                    buffer.note(Flow::AtEnd);
-                }
-            }
-            // It does not say which one, so each looks where it stands.
-            Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            )) => self.buffers().values().for_each(|buffer| buffer.note(Flow::Lost)),
-            Err(error) => self.fail(&error),
         }
+        true
     }
 
-    /// Fetching failed; again, it is not said of which partition. Whoever misses nothing goes on.
-    fn fail(&self, error: &KafkaError) {
-        tracing::debug!(topic = &*self.topic, %error, "consumer");
-        let Some(trouble) = KafkaTrouble::of_fetch(error, &self.topic) else { return };
-        self.buffers().values().for_each(|buffer| buffer.fail(trouble.clone()));
-        *self.refused() = Some((trouble, Instant::now()));
+    /// Hands over what came for each partition, as far as its reader has room. Whether there may be
+    /// more of which nobody will tell.
+    fn fill(&self) -> bool {
+        let lanes: Vec<Lane> = self.lanes().values().cloned().collect();
+        let filled = lanes.iter().map(|lane| {
+            let failed = |error| self.fail(&error, &lane.buffer);
+            let taken = || {
+                self.pulse.end();
+                *self.refused() = None;
+            };
+            lane.fill(|message| self.raw(message), failed, taken)
+        });
+        filled.fold(false, |more, filled| more | filled)
+    }
+
+    /// No record, but news of a partition, or of one that is not named.
+    fn fail(&self, error: &KafkaError, buffer: &Buffer) {
+        match error {
+            KafkaError::PartitionEOF(_) => {
+                self.pulse.end();
+                buffer.note(Flow::AtEnd);
+            }
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ) => buffer.note(Flow::Lost),
+            error => {
+                tracing::debug!(topic = &*self.topic, %error, "consumer");
+                let Some(trouble) = KafkaTrouble::of_fetch(error, &self.topic) else { return };
+                buffer.fail(trouble.clone());
+                *self.refused() = Some((trouble, Instant::now()));
+            }
+        }
     }
 
     fn raw(&self, message: &BorrowedMessage<'_>) -> Raw {
@@ -284,12 +289,9 @@ impl KafkaConsumer {
         else {
             return;
         };
-        for (partition, buffer) in self.buffers().iter() {
-            let settled =
-                |places: &&Places| places.fetchq_cnt == 0 && places.eof_offset == places.ls_offset;
-            let known = places.get(partition).filter(settled);
-            if let Some(end) = known.and_then(|places| u64::try_from(places.eof_offset).ok()) {
-                buffer.note_counted_end(end);
+        for (partition, lane) in self.lanes().iter() {
+            if let Some(end) = places.get(partition).and_then(Places::settled_end) {
+                lane.buffer.note_counted_end(end);
             }
         }
         *self.places.lock().unwrap_or_else(PoisonError::into_inner) = places;
@@ -298,8 +300,9 @@ impl KafkaConsumer {
     /// Pauses, goes on, lets go. By the thread that polls, so that nothing of a partition that was
     /// let go can come afterwards and be taken for its next reader's.
     fn look_after(&self) {
-        let wishes: Vec<(i32, Wish)> =
-            self.buffers().iter().map(|(partition, buffer)| (*partition, buffer.wish())).collect();
+        let now = Instant::now();
+        let wish = |(partition, lane): (&i32, &Lane)| (*partition, lane.buffer.wish(now));
+        let wishes: Vec<(i32, Wish)> = self.lanes().iter().map(wish).collect();
         for (partition, wish) in wishes {
             let done = self.list(partition, Place::Invalid).and_then(|list| match wish {
                 Wish::Nothing => Ok(()),
@@ -314,9 +317,12 @@ impl KafkaConsumer {
             if let Err(error) = done {
                 tracing::warn!(topic = &*self.topic, partition, ?wish, %error, "consumer");
             }
-            if wish == Wish::Leave {
-                self.buffers().remove(&partition);
-            }
+            let outdated = match wish {
+                Wish::Nothing | Wish::Resume => None,
+                Wish::Pause => self.lanes().get(&partition).cloned(),
+                Wish::Leave => self.lanes().remove(&partition),
+            };
+            outdated.iter().for_each(Lane::clear);
         }
     }
 
@@ -324,29 +330,30 @@ impl KafkaConsumer {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn buffers(&self) -> MutexGuard<'_, HashMap<i32, Arc<Buffer>>> {
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lanes(&self) -> MutexGuard<'_, HashMap<i32, Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Serves a consumer until it is retired and has no reader; ending it may take a tenth of a second,
 /// for which nobody waits.
-fn serve(consumer: &Arc<KafkaConsumer>) {
+fn serve(consumer: &Arc<KafkaConsumer>, sleeper: &Sleeper) {
     loop {
-        if let Some(polled) = consumer.consumer.poll(POLL) {
-            consumer.dispatch(polled);
-            for _ in 0..ROUND_MAX {
-                let Some(polled) = consumer.consumer.poll(Duration::ZERO) else { break };
-                consumer.dispatch(polled);
-            }
-        }
+        let more = consumer.hear() | consumer.fill();
         consumer.look_after();
         consumer.pass_on_ends();
         if consumer.retired.load(Ordering::Relaxed)
             && Arc::strong_count(consumer) == 1
-            && consumer.buffers().is_empty()
+            && consumer.lanes().is_empty()
         {
             return;
         }
+        if !more {
+            sleeper.sleep(IDLE);
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "consumer_tests.rs"]
+mod tests;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use config_schemas::{PartitionId, TopicRole};
 use tokio::sync::{Semaphore, watch};
 
-use super::buffer::{Buffer, Fetched, Whose};
+use super::buffer::{Buffer, Fetched};
 use super::connection::Property;
-use super::consumer::KafkaConsumer;
+use super::consumer::{KafkaConsumer, Whose};
+use super::options::KafkaOptions;
 use super::proof::Expected;
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
@@ -27,7 +28,7 @@ const OPEN_MAX: usize = 64;
 /// How soon a place that is about to be free is asked for again.
 const LEAVING: Duration = Duration::from_millis(5);
 
-/// The consumers of one topic.
+/// The consumers of one topic. Owners and followers have clients of their own.
 pub(crate) struct Consumers {
     topic: Arc<str>,
     kind: TopicRole,
@@ -39,8 +40,7 @@ pub(crate) struct Consumers {
 
 struct State {
     consumers: Vec<Arc<KafkaConsumer>>,
-    properties: Vec<Property>,
-    queued_bytes: usize,
+    options: KafkaOptions,
 }
 
 impl Whose {
@@ -71,17 +71,18 @@ impl Consumers {
     pub(crate) async fn connect(
         topic: Arc<str>,
         kind: TopicRole,
-        (properties, queued_bytes): (Vec<Property>, usize),
+        options: KafkaOptions,
         expected: Expected,
     ) -> Result<Consumers, KafkaTrouble> {
-        let consumer = proven(&topic, kind, &properties, expected).await?.used();
+        let properties = properties(&options, kind, Whose::Owner);
+        let consumer = proven(&topic, kind, properties, expected).await?.used();
         let consumer = consumer.ok_or(KafkaTrouble::Late { act: "proving a client" })?;
-        let state = Mutex::new(State { consumers: vec![consumer], properties, queued_bytes });
+        let state = Mutex::new(State { consumers: vec![consumer], options });
         let blocking = Semaphore::new(BLOCKING_MAX);
         Ok(Consumers { topic, kind, state, generation: watch::Sender::new(0), blocking })
     }
 
-    pub(crate) fn topic(&self) -> &str {
+    pub(crate) fn topic(&self) -> &Arc<str> {
         &self.topic
     }
 
@@ -98,24 +99,20 @@ impl Consumers {
     /// A consumer that could be the first of the next generation.
     pub(crate) async fn prove(
         &self,
-        properties: &[Property],
+        options: &KafkaOptions,
         expected: Expected,
     ) -> Result<ProvenConsumer, KafkaTrouble> {
+        let properties = properties(options, self.kind, Whose::Owner);
         proven(&self.topic, self.kind, properties, expected).await
     }
 
-    /// New readers use consumers with these properties, and those that are there move over as soon
-    /// as the next one has something for them.
-    pub(crate) fn swap(
-        &self,
-        next: ProvenConsumer,
-        properties: Vec<Property>,
-        queued_bytes: usize,
-    ) {
+    /// New readers use consumers of these options, and those that are there move over as soon as
+    /// the next one has something for them.
+    pub(crate) fn swap(&self, next: ProvenConsumer, options: KafkaOptions) {
         let Some(consumer) = next.used() else { return };
         let old = {
             let mut state = self.state();
-            (state.properties, state.queued_bytes) = (properties, queued_bytes);
+            state.options = options;
             std::mem::replace(&mut state.consumers, vec![consumer])
         };
         old.iter().for_each(|consumer| consumer.retire());
@@ -124,10 +121,20 @@ impl Consumers {
 
     /// The first offset of the partition, and the one after its last.
     pub(crate) async fn bounds(&self, partition: PartitionId) -> Result<(u64, u64), Error> {
+        self.bounds_of(&self.topic, partition).await
+    }
+
+    /// The same of another topic.
+    pub(crate) async fn bounds_of(
+        &self,
+        topic: &Arc<str>,
+        partition: PartitionId,
+    ) -> Result<(u64, u64), Error> {
+        let topic = Arc::clone(topic);
         let consumer = self.state().consumers.first().cloned();
         let partition = i32::try_from(partition.0).unwrap_or(i32::MAX);
         let consumer = consumer.ok_or(Error::Closed)?;
-        self.blocking(move || consumer.bounds(partition)).await
+        self.blocking(move || consumer.bounds(&topic, partition)).await
     }
 
     /// How far the partition reached when one of them counted last.
@@ -171,26 +178,24 @@ impl Consumers {
         whose: Whose,
     ) -> Result<Option<(Arc<KafkaConsumer>, Fetched)>, Error> {
         let mut state = self.state();
-        let places: Vec<(Whose, bool)> =
-            state.consumers.iter().filter_map(|consumer| consumer.reads(partition)).collect();
-        let is_leaving = places.iter().any(|(_, leaving)| *leaving);
-        if places.iter().filter(|(other, _)| *other == whose).count() >= whose.places_max() {
-            return if is_leaving { Ok(None) } else { Err(self.busy(partition.unsigned_abs())) };
-        }
-        let bytes = state.queued_bytes;
+        let bytes = state.options.buffer_bytes();
         let reserve = |consumer: &Arc<KafkaConsumer>| {
-            let fetched = consumer.reserve((partition, from), bytes, whose)?;
+            let fetched = consumer.reserve((partition, from), bytes)?;
             Some((Arc::clone(consumer), fetched))
         };
-        if let Some(reserved) = state.consumers.iter().find_map(reserve) {
+        let theirs = || state.consumers.iter().filter(|consumer| consumer.whose == whose);
+        if let Some(reserved) = theirs().find_map(reserve) {
             return Ok(Some(reserved));
         }
-        if is_leaving {
+        if theirs().any(|consumer| consumer.reads(partition) == Some(true)) {
             return Ok(None);
         }
-        let properties = state.properties.clone();
-        let consumer =
-            KafkaConsumer::make(properties, &self.topic, self.kind).map_err(Error::Kafka)?;
+        if theirs().count() >= whose.places_max() {
+            return Err(self.busy(partition.unsigned_abs()));
+        }
+        let properties = properties(&state.options, self.kind, whose);
+        let consumer = KafkaConsumer::make(properties, &self.topic, (self.kind, whose))
+            .map_err(Error::Kafka)?;
         let reserved = reserve(&consumer);
         state.consumers.push(consumer);
         Ok(reserved)
@@ -237,16 +242,26 @@ impl Drop for ProvenConsumer {
     }
 }
 
-/// A new consumer that has shown what it can.
+/// Of a client that is read from as those do. Owners follow their events all the time; outcomes and
+/// snapshots they read only to take over, to load, and to write snapshots.
+fn properties(options: &KafkaOptions, kind: TopicRole, whose: Whose) -> Vec<Property> {
+    match (kind, whose) {
+        (TopicRole::Events, _) | (_, Whose::Follower) => options.consumer_properties(),
+        _ => options.brief_consumer_properties(),
+    }
+}
+
+/// A new consumer of owners that has shown what it can.
 async fn proven(
     topic: &Arc<str>,
     kind: TopicRole,
-    properties: &[Property],
+    properties: Vec<Property>,
     expected: Expected,
 ) -> Result<ProvenConsumer, KafkaTrouble> {
-    let (topic, properties) = (Arc::clone(topic), properties.to_vec());
+    let topic = Arc::clone(topic);
     let joined = tokio::task::spawn_blocking(move || {
-        let on_trial = ProvenConsumer(Some(KafkaConsumer::make(properties, &topic, kind)?));
+        let made = KafkaConsumer::make(properties, &topic, (kind, Whose::Owner))?;
+        let on_trial = ProvenConsumer(Some(made));
         if let Some(consumer) = &on_trial.0 {
             consumer.prove(&expected)?;
         }

@@ -10,7 +10,8 @@ use config_schemas::{Offset, PartitionId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::buffer::{Buffer, Flow, Raw, Whose};
+use super::buffer::{Buffer, Flow, Raw};
+use super::consumer::Whose;
 use super::consumers::{Consumers, Fetch};
 use super::trouble::KafkaTrouble;
 use crate::error::Error;
@@ -281,7 +282,7 @@ impl Cursor {
 }
 
 pub(crate) fn trimmed(consumers: &Consumers, partition: PartitionId, first: u64) -> Error {
-    let (topic, partition) = (consumers.topic().to_owned(), partition.0);
+    let (topic, partition) = (consumers.topic().to_string(), partition.0);
     Error::Kafka(KafkaTrouble::Trimmed { topic, partition, first })
 }
 
@@ -291,6 +292,6 @@ pub(crate) fn shrunk(
     end: u64,
     wanted: u64,
 ) -> Error {
-    let (topic, partition) = (consumers.topic().to_owned(), partition.0);
+    let (topic, partition) = (consumers.topic().to_string(), partition.0);
     Error::Kafka(KafkaTrouble::Shrunk { topic, partition, end, wanted })
 }

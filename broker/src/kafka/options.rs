@@ -3,6 +3,7 @@
 //! the cluster. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use config_schemas::TopicRole;
 
@@ -16,6 +17,11 @@ use crate::traits::LogKind;
 /// The topics that we read ourselves, the first of [`TopicRole::ALL`].
 pub(crate) const READ: [TopicRole; 3] =
     [TopicRole::Events, TopicRole::Outcomes, TopicRole::Snapshots];
+
+/// How long a broker waits for records that readers want who are there for a moment. It answers one
+/// request of a client after the other, so that who comes next waits for the one before; and as long
+/// as nobody reads there, nothing is asked.
+const BRIEF_WAIT: Duration = Duration::from_millis(10);
 
 /// Where a hunt's events and outcomes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,11 +74,19 @@ impl KafkaOptions {
     }
 
     pub(crate) fn consumer_properties(&self) -> Vec<Property> {
-        self.settings.consumer_properties(&self.connection, &self.client_id)
+        let wait = self.settings.consumer.fetch_wait;
+        self.settings.consumer_properties(&self.connection, &self.client_id, wait)
     }
 
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.settings.consumer.queued_bytes as usize
+    /// Of a consumer whose readers come and go.
+    pub(crate) fn brief_consumer_properties(&self) -> Vec<Property> {
+        let wait = self.settings.consumer.fetch_wait.min(BRIEF_WAIT);
+        self.settings.consumer_properties(&self.connection, &self.client_id, wait)
+    }
+
+    /// Of what is fetched ahead for a reader, as much is kept outside of the client.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.settings.consumer.buffer_bytes() as usize
     }
 }
 

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::believe::{Belief, Mark, Verdict};
-use super::buffer::{Raw, Whose};
+use super::buffer::Raw;
 use super::checkpoints::{Checkpoint, Witness};
+use super::consumer::Whose;
 use super::cursor::{Cursor, Switched, shrunk, trimmed};
 use super::snapshots;
 use super::trouble::KafkaTrouble;
@@ -45,6 +46,8 @@ pub struct KafkaReader {
     /// The record that must come first.
     expected: Option<Witness>,
     noted: u64,
+    /// The last end that was noted too.
+    ended: u64,
     /// Judged and not given yet; all of them from `from` on.
     pending: VecDeque<Record>,
     from: u64,
@@ -69,6 +72,7 @@ impl KafkaReader {
             last: None,
             expected: None,
             noted: 0,
+            ended: 0,
             pending: VecDeque::new(),
             from: 0,
             given: Vec::new(),
@@ -215,6 +219,9 @@ impl KafkaReader {
         if self.log == LogKind::Outcomes && next >= self.noted + CHECKPOINT_RECORDS {
             self.shared.checkpoints.note(self.partition, next, self.checkpoint());
             self.noted = next;
+        } else if poured.at_end && next > self.ended && self.last.is_some() {
+            self.shared.checkpoints.note_end(self.partition, next, self.checkpoint());
+            self.ended = next;
         }
         self.shared.note_end(self.partition, self.log.into(), next);
         Ok(poured.at_end)
@@ -253,7 +260,7 @@ impl KafkaReader {
     fn another(&mut self, at: u64) -> Error {
         self.cursor = None;
         self.shared.checkpoints.forget(self.partition);
-        let topic = self.shared.consumers(self.log.into()).topic().to_owned();
+        let topic = self.shared.consumers(self.log.into()).topic().to_string();
         Error::Kafka(KafkaTrouble::Another { topic, partition: self.partition.0, at })
     }
 

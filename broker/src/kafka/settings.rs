@@ -44,7 +44,8 @@ pub struct ConsumerSettings {
     pub partition_bytes_max: u32,
     /// Or after so long.
     pub fetch_wait: Duration,
-    /// Fetched ahead for each reader, in bytes, and about as much again by the client below.
+    /// Fetched ahead for each reader, in bytes: a quarter in our own buffer, the rest by the client
+    /// below, beside one more answer's share and what it keeps for each record.
     pub queued_bytes: u32,
 }
 
@@ -137,6 +138,13 @@ impl From<&Session> for SessionSettings {
     }
 }
 
+impl ConsumerSettings {
+    /// Of what is fetched ahead, the part that no longer holds whole answers of brokers in memory.
+    pub(crate) fn buffer_bytes(&self) -> u32 {
+        self.queued_bytes / 4
+    }
+}
+
 /// Every bound of the table is below 4 GiB, which a test looks after.
 fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
@@ -212,8 +220,14 @@ impl ClientSettings {
     }
 
     /// Everything that our consumers are told.
-    pub(crate) fn consumer_properties(&self, connection: &Connection, id: &str) -> Vec<Property> {
+    pub(crate) fn consumer_properties(
+        &self,
+        connection: &Connection,
+        id: &str,
+        fetch_wait: Duration,
+    ) -> Vec<Property> {
         let it = &self.consumer;
+        let below = it.queued_bytes - it.buffer_bytes();
         let mut all = self.shared_properties(connection, id);
         // librdkafka wants an answer to hold at least its largest message
         let fetch_max = it.fetch_bytes_max.max(self.producer.message_bytes + 512);
@@ -232,9 +246,12 @@ impl ClientSettings {
             ("receive.message.max.bytes", (fetch_max + (1 << 20)).to_string()),
             ("fetch.message.max.bytes", it.partition_bytes_max.to_string()),
             ("message.max.bytes", self.producer.message_bytes.to_string()),
-            ("fetch.wait.max.ms", millis(it.fetch_wait)),
-            ("queued.max.messages.kbytes", (it.queued_bytes >> 10).to_string()),
-            ("queued.min.messages", "100000".to_owned()),
+            ("fetch.wait.max.ms", millis(fetch_wait)),
+            // of each partition, since each has a queue of its own
+            ("queued.max.messages.kbytes", (below >> 10).to_string()),
+            ("queued.min.messages", (it.queued_bytes / QUEUED_RECORD_BYTES).to_string()),
+            // So soon it is looked again whether a queue that was full is still.
+            ("fetch.queue.backoff.ms", "5".to_owned()),
             ("fetch.error.backoff.ms", "100".to_owned()),
             ("statistics.interval.ms", CONSUMER_STATISTICS_MILLIS.to_string()),
         ]);
@@ -265,6 +282,9 @@ impl ClientSettings {
     }
 }
 
+/// What a record takes in librdkafka beside its bytes, about: as many are queued as take no more than
+/// bytes may.
+const QUEUED_RECORD_BYTES: u32 = 256;
 /// How soon a new producer's id is seen, and that an idle client reaches brokers again.
 const PRODUCER_STATISTICS_MILLIS: u32 = 200;
 /// How soon a consumer tells where its partitions end, also behind marks of transactions.
@@ -299,7 +319,7 @@ mod tests {
     fn nothing_that_runs_loads_or_reads_is_ever_set() {
         let settings = ClientSettings::default();
         let producer = settings.producer_properties(&secured(), "id");
-        let consumer = settings.consumer_properties(&secured(), "id");
+        let consumer = settings.consumer_properties(&secured(), "id", Duration::from_millis(9));
         assert!(producer.len() > 20 && consumer.len() > 20);
         for (name, _) in producer.iter().chain(&consumer) {
             let forbidden = [
@@ -322,7 +342,7 @@ mod tests {
         let settings = ClientSettings::default();
         for properties in [
             settings.producer_properties(&secured(), "id"),
-            settings.consumer_properties(&secured(), "id"),
+            settings.consumer_properties(&secured(), "id", Duration::from_millis(9)),
         ] {
             // PEM is looked at when it is set
             let plain = properties.iter().filter(|(name, _)| !name.ends_with(".pem"));

@@ -13,8 +13,9 @@ use config_schemas::{Offset, PartitionId, TopicRole};
 
 use super::Shared;
 use super::believe::Belief;
-use super::buffer::{Raw, Whose};
+use super::buffer::Raw;
 use super::checkpoints::{Checkpoint, Witness};
+use super::consumer::Whose;
 use super::cursor::Cursor;
 use super::sender::{Outgoing, RECORD_OVERHEAD};
 use super::slots::{CHUNK_HEAD, Manifest, Row, Seen};

@@ -108,7 +108,7 @@ async fn a_snapshot_fits_into_small_messages_and_one_that_was_broken_off_leaves_
     let whole = live_keys(cluster, &options).await.len();
     assert!(whole > 10, "{whole}");
     let writer = broker.clone();
-    let large = snapshot(end, vec![1; 30_000_000]);
+    let large = snapshot(end, vec![1; 6_000_000]);
     let broken_off = tokio::spawn(async move { writer.keep_snapshot(P, large).await });
     let (bootstrap, topic) = (cluster.bootstrap(), options.snapshots.clone());
     let some_are_there = tokio::task::spawn_blocking(move || {

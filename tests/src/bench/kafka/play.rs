@@ -98,7 +98,9 @@ fn bare(options: &KafkaOptions, into: &str, count: usize) -> anyhow::Result<()> 
         .set("group.id", "bare")
         .set("enable.auto.commit", "false")
         .set("fetch.wait.max.ms", consuming.fetch_wait.as_millis().to_string())
-        .set("queued.max.messages.kbytes", (consuming.queued_bytes >> 10).to_string());
+        .set("queued.max.messages.kbytes", (consuming.queued_bytes >> 10).to_string())
+        // as ours: a full queue is looked at again long before it is empty
+        .set("fetch.queue.backoff.ms", "5");
     let producer: BaseProducer = produce.create()?;
     let consumer: BaseConsumer = config.create()?;
     let mut list = TopicPartitionList::new();
