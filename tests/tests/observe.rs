@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::Parser as _;
 use config_schemas::FieldPath;
-use deploy::alerts;
+use deploy::{alerts, boards};
 use hunt::args::Cli;
 use servers::{Prometheus, PrometheusPrograms};
 use telemetry::catalogue::{self, Binary};
@@ -48,6 +48,32 @@ async fn rules_fire_and_stay_quiet_as_their_trials_say() {
     std::fs::copy(file("rules.test.yaml"), &trials).unwrap();
     let judged = programs.check(&["test", "rules", &trials.display().to_string()], None).await;
     assert!(judged.is_err(), "a rule that cannot fire was not found");
+}
+
+/// Whoever wants a figure puts it into the catalogue.
+#[test]
+fn nobody_registers_figures_past_the_catalogue() {
+    let crates = ["agent", "broker", "cli", "events", "operator", "store"];
+    let mut waiting: Vec<_> = crates.iter().map(|name| root().join(name).join("src")).collect();
+    let (mut read, mut past) = (0, Vec::new());
+    while let Some(folder) = waiting.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+                continue;
+            }
+            // a file that goes away while we look is nobody's mistake
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            read += 1;
+            let words = [".register(Box::new(", "prometheus::register", "Opts::new("];
+            if words.iter().any(|word| text.contains(word)) {
+                past.push(path);
+            }
+        }
+    }
+    assert!(read > 200, "only {read} files read");
+    assert!(past.is_empty(), "{past:#?}");
 }
 
 /// What people are told to type is there.
@@ -159,6 +185,29 @@ async fn shows_what_the_catalogue_says(
     assert!(unknown.is_empty(), "{} shows {unknown:?}", binary.as_str());
 }
 
+async fn every_panel_has_data(observed: &Observed) {
+    until("every panel has data", SOON, async || {
+        let mut bare = Vec::new();
+        for board in boards::all() {
+            for panel in board.panels() {
+                for query in &panel.queries {
+                    let chosen = ["$hunt", "$node", "$field"];
+                    let asked = chosen
+                        .iter()
+                        .fold(query.expr.clone(), |expr, chosen| expr.replace(chosen, ".*"))
+                        .replace("$__rate_interval", "30s");
+                    if observed.found(&asked).await? == 0 {
+                        bare.push(format!("{}: {}: {asked}", board.uid, panel.title));
+                    }
+                }
+            }
+        }
+        ensure!(bare.is_empty(), "no data: {bare:#?}");
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_binaries_show_what_the_catalogue_says_and_alerts_ask_of_it() {
     let Some(programs) = PrometheusPrograms::shared_or_left_out().await else { return };
@@ -186,6 +235,7 @@ async fn real_binaries_show_what_the_catalogue_says_and_alerts_ask_of_it() {
         }
         observed.found(&alert.expr).await.unwrap();
     }
+    every_panel_has_data(&observed).await;
     let firing = "ALERTS{alertstate=\"firing\",alertname!=\"TreasureHuntWatchdog\"}";
     assert_eq!(
         observed.found(firing).await.unwrap(),
