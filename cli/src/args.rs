@@ -1,20 +1,23 @@
 //! What can be asked, as typed by people: resolved once, here. In: arguments and environment.
 //! Out: typed commands. Pure but for clap's reading of the environment.
 
+mod changing;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use config_schemas::{FieldPath, Generation, HuntName, Kind, NodeName, Value, fields};
-use jiff::Timestamp;
+use config_schemas::{FieldPath, HuntName, Kind, NodeName, Value, fields};
 use store::EtcdFlags;
 
 use crate::dev::args::DevCommand;
 use crate::failure::Failure;
 use crate::load::args::LoadFlags;
 use crate::shown::Format;
+
+pub use changing::*;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; what was changed is in effect on every node asked
@@ -143,44 +146,6 @@ pub struct LoadArgs {
     pub load: LoadFlags,
 }
 
-/// `hunt set`.
-#[derive(Debug, Args)]
-pub struct SetArgs {
-    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
-    pub hunt: HuntName,
-    /// The setting, as SECTION.FIELD.
-    #[arg(value_parser = field_path)]
-    pub field: FieldPath,
-    /// The value, as in YAML: 250ms, 64Mi, 128, true, '[3=agent-1]'.
-    #[arg(allow_hyphen_values = true)]
-    pub value: String,
-    /// For this node alone.
-    #[arg(long)]
-    pub node: Option<NodeName>,
-    /// Also for a node that does not live now.
-    #[arg(long, requires = "node")]
-    pub absent: bool,
-    /// Who, why, until when.
-    #[command(flatten)]
-    pub signature: SignatureArgs,
-    /// Whether and how long to wait.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
-/// `hunt edit`.
-#[derive(Debug, Args)]
-pub struct EditArgs {
-    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
-    pub hunt: HuntName,
-    /// Who, why, until when, for what changes and does not say so itself.
-    #[command(flatten)]
-    pub signature: SignatureArgs,
-    /// Whether and how long to wait.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
 /// `hunt diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
@@ -190,28 +155,6 @@ pub struct DiffArgs {
     /// End with exit code 1 when anything would change.
     #[arg(long)]
     pub exit_code: bool,
-}
-
-/// `hunt promote`.
-#[derive(Debug, Args)]
-pub struct PromoteArgs {
-    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
-    pub hunt: HuntName,
-    /// The setting, as SECTION.FIELD.
-    #[arg(value_parser = field_path)]
-    pub field: FieldPath,
-    /// The file that the hunt comes from; it is changed in place. Kubernetes when not given.
-    #[arg(short = 'f', long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// Print the changed file, and change nothing.
-    #[arg(long, requires = "file")]
-    pub print: bool,
-    /// Which context of the kubeconfig.
-    #[arg(long, value_name = "NAME", conflicts_with = "file")]
-    pub context: Option<String>,
-    /// Whether and how long to wait for the operator and the agents.
-    #[command(flatten)]
-    pub wait: WaitArgs,
 }
 
 /// `hunt report`.
@@ -236,97 +179,6 @@ pub enum Shell {
     Zsh,
     /// The friendly one.
     Fish,
-}
-
-/// `hunt drain`.
-#[derive(Debug, Args)]
-pub struct DrainArgs {
-    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
-    pub hunt: HuntName,
-    /// The node.
-    pub node: NodeName,
-    /// End it: the node takes partitions again.
-    #[arg(long)]
-    pub undo: bool,
-    /// Also a node that does not live now.
-    #[arg(long, conflicts_with = "undo")]
-    pub absent: bool,
-    /// Who, why, until when.
-    #[command(flatten)]
-    pub signature: SignatureArgs,
-    /// Whether and how long to wait until it has no partition any more.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
-/// `hunt rollback`.
-#[derive(Debug, Args)]
-pub struct RollbackArgs {
-    /// The hunt, as NAMESPACE/NAME; a bare name is in "default".
-    pub hunt: HuntName,
-    /// The generation to run; see `hunt history`.
-    #[arg(required_unless_present_any = ["to", "lift"], conflicts_with_all = ["to", "lift"])]
-    pub generation: Option<Generation>,
-    /// The generation to run: a number, or "previous".
-    #[arg(long, conflicts_with = "lift", value_name = "GENERATION|previous")]
-    pub to: Option<To>,
-    /// End the rollback: agents run the newest generation again.
-    #[arg(long)]
-    pub lift: bool,
-    /// Who, why, until when.
-    #[command(flatten)]
-    pub signature: SignatureArgs,
-    /// Whether and how long to wait.
-    #[command(flatten)]
-    pub wait: WaitArgs,
-}
-
-/// Where a rollback leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum To {
-    /// The newest kept one below the one that runs.
-    Previous,
-    /// That one.
-    Generation(Generation),
-}
-
-/// Who, why, until when.
-#[derive(Debug, Clone, Default, Args)]
-pub struct SignatureArgs {
-    /// Who makes the edit; $USER@host when not given.
-    #[arg(long)]
-    pub owner: Option<String>,
-    /// Why.
-    #[arg(long)]
-    pub reason: Option<String>,
-    /// When it ends by itself, as 2026-12-01T00:00:00Z.
-    #[arg(long, value_name = "RFC3339")]
-    pub until: Option<Timestamp>,
-    /// After which time it ends by itself, as 10m.
-    #[arg(long = "for", value_name = "TIME", value_parser = duration, conflicts_with = "until")]
-    pub lasts: Option<Duration>,
-}
-
-/// Whether and how long to wait.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct WaitArgs {
-    /// Do not wait until the agents confirm.
-    #[arg(long)]
-    pub no_wait: bool,
-    /// How long to wait for the agents.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
-    pub timeout: Duration,
-}
-
-impl std::str::FromStr for To {
-    type Err = String;
-    fn from_str(text: &str) -> Result<To, String> {
-        if text == "previous" {
-            return Ok(To::Previous);
-        }
-        let number = text.parse().map_err(|_| "a generation's number, or \"previous\"");
-        Ok(To::Generation(number?))
-    }
 }
 
 /// The name under which help shows the command: as a plugin of kubectl, or its own.
@@ -439,6 +291,21 @@ mod tests {
         check("hunt set harbour buffers.events 1 --for 10", Some("a time with a unit"));
         check("hunt set harbour buffers.events 1 --absent", Some("--node"));
         check("hunt -o xml status", Some("json"));
+        check("hunt status --watch", None);
+        check("hunt edit harbour --reason x --for 1h --no-wait", None);
+        check("hunt edit", Some("HUNT"));
+        check("hunt diff -f a -f b --exit-code", None);
+        check("hunt diff a", Some("unexpected argument"));
+        check("hunt promote harbour buffers.events", None);
+        check("hunt promote harbour buffers.events --print", Some("--file"));
+        check("hunt promote harbour buffers.events -f a --context b", Some("cannot be used"));
+        check("hunt drain harbour agent-1 --undo", None);
+        check("hunt drain harbour agent-1 --undo --absent", Some("cannot be used"));
+        check("hunt drain harbour", Some("NODE"));
+        check("hunt lint", Some("FILE"));
+        check("hunt top harbour -n 3", None);
+        check("hunt report --folder a --file b", Some("cannot be used"));
+        check("hunt completion csh", Some("bash"));
     }
 
     #[test]
@@ -463,13 +330,30 @@ mod tests {
     }
 
     #[test]
+    fn help_shows_the_name_by_which_the_command_was_called() {
+        for (program, expected) in [
+            (Some("/usr/bin/hunt"), "hunt"),
+            (Some("/usr/bin/kubectl-hunt"), "kubectl hunt"),
+            (None, "hunt"),
+        ] {
+            assert_eq!(called(program.map(OsString::from)), expected, "{program:?}");
+        }
+    }
+
+    #[test]
     fn every_option_is_described() {
         let mut command = Cli::command();
         command.build();
         let mut open = vec![command];
         while let Some(command) = open.pop() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
             for arg in command.get_arguments() {
                 assert!(arg.get_help().is_some(), "{} {}", command.get_name(), arg.get_id());
+                let shows = !arg.is_hide_possible_values_set() && arg.get_action().takes_values();
+                for value in arg.get_possible_values().iter().filter(|_| shows) {
+                    let is_switch = ["true", "false"].contains(&value.get_name());
+                    assert!(is_switch || value.get_help().is_some(), "{}", value.get_name());
+                }
             }
             open.extend(command.get_subcommands().cloned());
         }

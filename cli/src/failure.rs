@@ -75,7 +75,7 @@ impl Failure {
             }
             StoreError::NoSpace => Failure::failed(message)
                 .hint("compact and defragment etcd, then `etcdctl alarm disarm`"),
-            _ => Failure::failed(message),
+            _ => Failure::failed(message).hint(format!("is it an etcd that answers at {at}?")),
         }
     }
 }

@@ -172,7 +172,16 @@ async fn what_strangers_wrote_drives_no_terminal_and_hides_nothing() {
     harbour.put("node/agent-9", "{not json").await;
     harbour.put("strange\u{1b}[2J", "x").await;
     for format in ["table", "wide", "json", "yaml"] {
-        for line in ["status harbour", "explain harbour buffers.events", "check harbour"] {
+        for line in [
+            "status harbour",
+            "status",
+            "explain harbour buffers.events",
+            "check harbour",
+            "history harbour",
+            "top harbour",
+            "diff -f ../examples/harbour.yaml",
+            "unset harbour workers.batch",
+        ] {
             let answer = harbour.run(&format!("{line} -o {format}")).await;
             let drives = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
             let all = answer.out.clone() + &answer.err;

@@ -154,6 +154,21 @@ async fn a_promoted_edit_goes_only_once_a_generation_asks_for_the_same() {
     let endpoint = harbour.etcd.endpoint();
     let lost = harbour::run_with(&endpoint, &nowhere, "promote harbour heartbeat.interval").await;
     assert!(lost.code == 4 && lost.err.contains("-f FILE"), "{lost:?}");
+    // Somebody takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = folder.path().join("kubeconfig");
+    let text = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "a", "cluster": {"server": format!("http://{}", silent.local_addr().unwrap())}}],
+        "users": [{"name": "a", "user": {}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "current-context": "a",
+    });
+    std::fs::write(&config, text.to_string()).unwrap();
+    let frozen = [("KUBECONFIG", config.to_str().unwrap())];
+    let late = harbour::run_with(&endpoint, &frozen, "promote harbour heartbeat.interval").await;
+    assert!(late.code == 4 && late.err.contains("does not answer within"), "{late:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ pub struct Top {
     pub keys: Vec<KeyTop>,
     /// How many nodes, partitions and keys there are beside those.
     pub more: [usize; 3],
-    /// Nodes that did not say how much waits in their logs.
+    /// Those of `nodes` that did not say how much waits in their logs.
     pub silent: Vec<NodeName>,
 }
 
@@ -122,13 +122,14 @@ pub fn top(fleet: &Fleet, lags: &BTreeMap<NodeName, Lags>, rows: usize) -> Top {
     nodes.truncate(rows);
     partitions.truncate(rows);
     keys.truncate(rows);
+    let silent = nodes.iter().filter(|node| node.lag.is_none()).map(|node| node.node.clone());
     Top {
         hunt: fleet.hunt.clone(),
+        silent: silent.collect(),
         nodes,
         partitions,
         keys,
         more: lengths.map(|length| length.saturating_sub(rows)),
-        silent: fleet.nodes.keys().filter(|node| !lags.contains_key(*node)).cloned().collect(),
     }
 }
 
