@@ -306,8 +306,25 @@ impl Shared {
         self.options().settings.producer.message_bytes as usize
     }
 
-    /// Appends one record that belongs to no holding. Out: its place.
+    /// Appends one record that belongs to no holding. Out: its place. Of a partition that was added of
+    /// late the client may know nothing yet.
     pub(crate) async fn append(
+        &self,
+        topic: TopicRole,
+        partition: PartitionId,
+        outgoing: Outgoing<'_>,
+        act: &'static str,
+    ) -> Result<u64, Error> {
+        match self.append_once(topic, partition, outgoing, act).await {
+            Err(Error::Kafka(KafkaTrouble::PartitionUnknown)) => {
+                self.producer.look_anew().await;
+                self.append_once(topic, partition, outgoing, act).await
+            }
+            appended => appended,
+        }
+    }
+
+    async fn append_once(
         &self,
         topic: TopicRole,
         partition: PartitionId,

@@ -91,7 +91,11 @@ impl View {
         let Some(what) = keys.parse(key) else { return Touched::default() };
         self.unreadable.remove(key);
         let touched = match what {
-            Key::Meta => config(self.take_meta(key, standing)),
+            // it also says into how many partitions the hunt is cut
+            Key::Meta => {
+                let changed = self.take_meta(key, standing);
+                Touched { partitions: changed, ..config(changed) }
+            }
             Key::Rollout => {
                 config(keep(&mut self.rollout, self.unreadable.entry(key.into()), standing))
             }
@@ -354,6 +358,19 @@ mod tests {
         assert_eq!(case.view.partitions.len(), 1);
         case.put("meta", &meta("v"));
         assert!(case.view.partitions.is_empty());
+    }
+
+    #[test]
+    fn a_hunt_that_is_cut_finer_is_news_to_whoever_serves_partitions() {
+        let mut case = Case::new();
+        let meta = |partitions: u32| {
+            format!(
+                r#"{{"format":1,"storeEpoch":"s","uid":"u","partitions":{partitions},"hash":"murmur2"}}"#
+            )
+        };
+        assert!(case.put("meta", &meta(4)).partitions);
+        assert!(!case.put("meta", &meta(4)).partitions, "the same again is none");
+        assert!(case.put("meta", &meta(8)).partitions);
     }
 
     #[test]

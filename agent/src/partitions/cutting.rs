@@ -53,6 +53,7 @@ pub(super) async fn tell_cuts(
         let told = cuts.wait_for(|cuts| after(cuts, cut)).await.map(|cuts| cuts.partitions());
         let Ok(partitions) = told else { return std::future::pending().await };
         let at = intake.end_before_cut().await;
+        tracing::debug!(partitions, %at, "all that was taken in before the cut is in the log");
         // the worker has ended, and whoever runs both is about to end this too
         if due.send(Due { partitions, at }).await.is_err() {
             return std::future::pending().await;

@@ -61,6 +61,16 @@ impl Producer {
         Arc::clone(gate.or_insert_with(new))
     }
 
+    /// Has the current client look at the topics anew: of a partition that was added it hears after
+    /// minutes by itself. What cannot be seen now shows when it is used.
+    pub(crate) async fn look_anew(&self) {
+        let sender = Arc::clone(&self.state().sender);
+        let names = TopicRole::ALL.map(|topic| Arc::clone(self.topics.name(topic)));
+        let looked =
+            tokio::task::spawn_blocking(move || names.iter().for_each(|it| sender.look(it)));
+        drop(looked.await);
+    }
+
     /// What ails the current client.
     pub(crate) fn trouble(&self) -> Option<KafkaTrouble> {
         self.state().sender.trouble()

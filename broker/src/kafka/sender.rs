@@ -27,6 +27,9 @@ const POLL_RETIRED: Duration = Duration::from_millis(10);
 /// What a record takes besides its bytes: header, lengths, and its place in the client's queue.
 pub(crate) const RECORD_OVERHEAD: usize = 192;
 
+/// Longest wait for what a topic has; asked for again with the next record that finds no partition.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A record to be sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Outgoing<'a> {
@@ -144,6 +147,13 @@ impl Sender {
             let code = code.unwrap_or(rdkafka::types::RDKafkaErrorCode::Unknown);
             (of_delivery(code, outgoing.payload.map_or(0, <[u8]>::len)), record.delivery_opaque)
         })
+    }
+
+    /// Asks which partitions a topic has, and goes by it from then on. Blocking.
+    pub(crate) fn look(&self, topic: &str) {
+        if let Err(error) = self.client().fetch_metadata(Some(topic), LOOK) {
+            tracing::debug!(topic, %error, "cannot look at the topic");
+        }
     }
 
     /// What ails it.

@@ -58,6 +58,9 @@ pub enum KafkaTrouble {
     /// The cluster gave the producer no id in time, without which it may not send in order.
     #[error("the cluster gave the producer no id in time")]
     NoProducerId,
+    /// The client has not heard of the partition: it was added of late, or is not there.
+    #[error("no such partition is known of in the hunt's topics")]
+    PartitionUnknown,
     /// The cluster refused a record, or the client gave it up.
     #[error("not taken: {why}")]
     Refused {
@@ -141,6 +144,7 @@ impl KafkaTrouble {
         match self {
             KafkaTrouble::Unreachable { .. }
             | KafkaTrouble::NoProducerId
+            | KafkaTrouble::PartitionUnknown
             | KafkaTrouble::Refused { .. }
             | KafkaTrouble::Busy { .. }
             | KafkaTrouble::Throttled { .. }
@@ -214,6 +218,9 @@ impl KafkaTrouble {
 pub(crate) fn of_delivery(code: RDKafkaErrorCode, bytes: usize) -> Error {
     match code {
         RDKafkaErrorCode::MessageSizeTooLarge => Error::TooLarge { bytes },
+        RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopicOrPartition => {
+            Error::Kafka(KafkaTrouble::PartitionUnknown)
+        }
         other => Error::Kafka(KafkaTrouble::Refused { why: other.to_string() }),
     }
 }

@@ -70,6 +70,10 @@ pub struct Checker {
     treasures: BTreeMap<String, Treasure>,
     verdicts: HashMap<String, usize>,
     refused: Vec<Refused>,
+    /// Sent again, and where that stands.
+    again: HashSet<(String, u32)>,
+    /// Of each player, the numbers of the moves.
+    moves: BTreeMap<String, BTreeSet<u64>>,
     findings: Vec<Finding>,
 }
 
@@ -137,6 +141,14 @@ impl Checker {
             });
             played.times += 1;
         }
+        if let (Outcome::Duplicate { .. }, Some(id)) = (outcome, id) {
+            self.again.insert((id.to_owned(), line.record.partition.0));
+        }
+        if let Outcome::Moved { player, moves } = outcome
+            && player.starts_with(&self.of)
+        {
+            self.moves.entry(player.clone()).or_default().insert(*moves);
+        }
         self.treasure(outcome);
     }
 
@@ -163,6 +175,7 @@ impl Checker {
         self.each_refused(told, &mut findings);
         self.each_order(told, &mut findings);
         self.each_treasure(&mut findings);
+        self.each_move(&mut findings);
         findings.sort();
         findings
     }
@@ -215,7 +228,9 @@ impl Checker {
                 findings.push(Finding::Lost { event: id() });
                 continue;
             };
-            if played.partition != event.partition {
+            // of two tries the first was kept, and the second is what was told of
+            let again = self.again.contains(&(event.id.clone(), event.partition));
+            if played.partition != event.partition && !again {
                 let (told, played) = (event.partition, played.partition);
                 findings.push(Finding::Misplaced { event: id(), told, played });
             }
@@ -286,6 +301,17 @@ impl Checker {
                 findings.push(Finding::Reordered { event, before });
             }
             beside = beside.max(Some((at, told.event.id.as_str())));
+        }
+    }
+
+    /// A player's moves are numbered from 1 on without a gap, through however many partitions they went.
+    fn each_move(&self, findings: &mut Vec<Finding>) {
+        for (player, moves) in &self.moves {
+            let missing = (1..).find(|number| !moves.contains(number)).unwrap_or_default();
+            if missing <= moves.len() as u64 {
+                let (player, moves) = (player.clone(), moves.len());
+                findings.push(Finding::Miscounted { player, moves, missing });
+            }
         }
     }
 

@@ -26,6 +26,8 @@ pub enum Finding {
     Refused { event: String, why: String },
     /// Played, though its producer was told that nothing of it was kept.
     Kept { event: String, code: String },
+    /// What a player did was counted from another number on: a state was lost, or is in two places.
+    Miscounted { player: String, moves: usize, missing: u64 },
     /// An outcome log does not only grow: a second writer was believed.
     Log { partition: u32, what: String },
 }
@@ -53,6 +55,9 @@ impl fmt::Display for Finding {
             Finding::Refused { event, why } => write!(f, "{event} was refused: {why}"),
             Finding::Kept { event, code } => {
                 write!(f, "{event} was turned away with {code} and played all the same")
+            }
+            Finding::Miscounted { player, moves, missing } => {
+                write!(f, "{player} has {moves} moves, and none of them is the {missing}th")
             }
             Finding::Log { partition, what } => write!(f, "partition {partition}: {what}"),
         }
