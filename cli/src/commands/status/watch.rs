@@ -7,7 +7,7 @@ use std::time::Duration;
 use config_schemas::keys::{HuntKeys, ROOT};
 use config_schemas::{HuntName, Revision};
 use jiff::Timestamp;
-use store::{FollowOptions, Follower, KeyRange, follow};
+use store::{FollowOptions, Follower, KeyRange, SILENT_AFTER, follow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -25,13 +25,14 @@ const DRAW_EVERY: Duration = Duration::from_millis(250);
 /// And at least so often, for ages and ends of edits.
 const REDRAW_AFTER: Duration = Duration::from_secs(1);
 
+/// etcd proves each second that nothing was missed; from this age on a proof is late.
+const LATE_AFTER: Duration = Duration::from_secs(2);
+
 /// What is followed.
 struct Watched<'a> {
     hunt: Option<&'a HuntName>,
     keys: Follower,
     revision: Revision,
-    /// The hunt was there when it was first looked for.
-    began: bool,
 }
 
 /// Shows it until a person, a signal or the reader's end says so.
@@ -39,7 +40,7 @@ pub(super) async fn run(etcd: &Etcd, out: Out, hunt: Option<&HuntName>) -> Resul
     let prefix = hunt.map_or(ROOT.to_owned(), |hunt| HuntKeys::new(hunt).prefix().to_owned());
     let options = FollowOptions::new("status", KeyRange::prefix(&prefix));
     let keys = follow(&etcd.store, options);
-    let mut watched = Watched { hunt, keys, revision: Revision::FIRST, began: false };
+    let mut watched = Watched { hunt, keys, revision: Revision::FIRST };
     match timeout(PICTURE_WITHIN, watched.keys.next()).await {
         Ok(update) => watched.revision = update.revision,
         Err(_) => {
@@ -52,7 +53,6 @@ pub(super) async fn run(etcd: &Etcd, out: Out, hunt: Option<&HuntName>) -> Resul
         return Err(Failure::bad_input(format!("there is no hunt {hunt} in this etcd"))
             .hint("`hunt status` lists the hunts"));
     }
-    watched.began = true;
     let mut ends = Ends::new()?;
     match out.is_for_people() && screen::is_there() {
         true => on_screen(&mut watched, out.page, &mut ends).await,
@@ -75,15 +75,23 @@ impl Watched<'_> {
 
     /// How fresh it is, as a sentence, and whether that is well.
     fn freshness(&self) -> (String, Tone) {
-        let status = *self.keys.status().borrow();
-        match status.silent_for(Instant::now()) {
-            None => (format!("live, revision {}", self.revision), Tone::Good),
-            Some(silent) => {
-                let seconds = silent.as_secs();
-                let text = format!("etcd has been silent for {seconds} s; what was last known");
-                (text, Tone::Bad)
-            }
+        let proven = self.keys.status().borrow().proven_at;
+        freshness(proven.map(|at| at.elapsed()), self.revision)
+    }
+}
+
+fn freshness(age: Option<Duration>, revision: Revision) -> (String, Tone) {
+    let seconds = |age: Duration| age.as_secs();
+    match age {
+        Some(age) if age >= SILENT_AFTER => {
+            let seconds = seconds(age);
+            let text = format!("etcd has been silent for {seconds} s; what was last known");
+            (text, Tone::Bad)
         }
+        Some(age) if age >= LATE_AFTER => {
+            (format!("etcd last answered {} s ago, revision {revision}", seconds(age)), Tone::Odd)
+        }
+        _ => (format!("live, revision {revision}"), Tone::Good),
     }
 }
 
@@ -263,6 +271,18 @@ mod tests {
             slowest p99 0 ms, 0 partitions on the move\n";
         assert_eq!(line(&view), expected);
         assert!(body(&[view], true, Page::default()).contains("agent-2"));
+    }
+
+    #[test]
+    fn the_age_of_what_is_shown_is_told_once_etcd_is_late() {
+        let said = |age: u64| {
+            let age = Some(Duration::from_millis(age));
+            freshness(age, crate::fleet::sample::revision(7)).0
+        };
+        assert_eq!(said(1_900), "live, revision 7");
+        assert_eq!(said(3_900), "etcd last answered 3 s ago, revision 7");
+        assert_eq!(said(65_000), "etcd has been silent for 65 s; what was last known");
+        assert_eq!(freshness(None, Revision::FIRST).1, Tone::Good);
     }
 
     #[test]
