@@ -256,7 +256,8 @@ impl Whole {
     async fn publish(&self, partition: PartitionId, first: usize, count: usize) {
         let event = |number: usize| {
             let id = EventId::new(format!("{partition}-{number}")).unwrap();
-            Event::new(id, Kind::Join, 0)
+            // sightings need no order, and so may be played on any partition
+            Event::new(id, Kind::Sight, 0)
         };
         let events = (first..first + count).map(event).collect();
         match self.plane.append(partition, events, Source::Producer).await {
