@@ -21,7 +21,7 @@ pub(super) use brokers::broker_dies;
 pub(super) use clients::other_clients;
 pub(super) use retunes::{refused_cluster, retuned};
 pub(super) use topics::{
-    begin_small, make_small_topic, partitions_raised, replicas_raised, topics_declared,
+    begin_small, hunt_cut, make_small_topic, partitions_raised, replicas_raised, topics_declared,
 };
 
 /// Topics are made in a second; replicas are copied in some.

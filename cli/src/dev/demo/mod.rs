@@ -108,6 +108,7 @@ async fn of_kafka(world: &mut World, tour: &mut Tour) -> Result<(), Failure> {
     kafka::refused_cluster(world, tour).await;
     kafka::replicas_raised(world, tour).await;
     kafka::broker_dies(world, tour).await;
+    kafka::hunt_cut(world, tour).await;
     let agent = faults::agent_dies(world, tour).await;
     faults::nothing_lost(world, tour, &[agent]).await;
     Ok(())

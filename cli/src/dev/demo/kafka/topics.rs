@@ -12,13 +12,15 @@ use crate::dev::demo::tour::{Seen, Tour};
 use crate::dev::demo::verdict::judged;
 use crate::dev::kube::shown;
 use crate::dev::layout::write;
-use crate::dev::up::example;
-use crate::dev::world::World;
+use crate::dev::up::{example, served};
+use crate::dev::world::{World, until};
 use crate::failure::Failure;
 use crate::shown::elapsed;
 
 /// Replicas with which the tour begins, so that there is one to add.
 const REPLICAS_FIRST: u64 = 2;
+/// So many partitions become of each.
+const CUT: u64 = 2;
 /// Partitions of the topic that is made by hand, fewer than the hunt has.
 const SMALL: usize = 4;
 const READY: &str = "TopicsReady";
@@ -128,6 +130,42 @@ pub(in crate::dev::demo) async fn replicas_raised(world: &World, tour: &mut Tour
     };
     let command = format!("{}\n{}", world.source().apply_command(&file), describe_command(world));
     tour.step("the replication factor is raised under load", &command, work).await;
+}
+
+/// The hunt gets more partitions under load: its topics first, then its keys.
+pub(in crate::dev::demo) async fn hunt_cut(world: &World, tour: &mut Tour) {
+    let stream = begin(world, "tour-cut");
+    let file = shown(&world.place.root.join("examples").join(crate::dev::kafka::EXAMPLE));
+    let work = async {
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let now = with(&example(world)?, &["topics", "replicationFactor"], REPLICAS_FIRST + 1)?;
+        let count = declared(&now)?.partitions.count;
+        let manifest = with(&now, &["partitions", "count"], CUT * count)?;
+        let began = Instant::now();
+        examples::apply(world, &manifest).await?;
+        let cut = async || {
+            let has = fleet(world).await?.meta.map_or(0, |meta| u64::from(meta.partitions));
+            Ok((has == CUT * count).then_some(()))
+        };
+        until(TOPICS_LIMIT, "keys go to the new partitions", cut).await?;
+        served(world).await?;
+        let took = began.elapsed();
+        topics_ready(world).await?;
+        let confirmed = confirmed(world, &declared(&manifest)?).await?;
+        stream.accept_more(EVENTS, EVENTS_LIMIT).await?;
+        let played = stream.finish().await;
+        let what = format!(
+            "{count} partitions became {}, each key took along what was known of it\n{confirmed}\n{} \
+             events were told to wait, the longest wait {}\n{}",
+            CUT * count,
+            played.refused,
+            elapsed(played.longest),
+            judged(world, &played).await?
+        );
+        Ok(Seen { what, took })
+    };
+    let command = format!("{}\n{}", world.source().apply_command(&file), describe_command(world));
+    tour.step("the hunt is cut into more partitions under load", &command, work).await;
 }
 
 fn describe_command(world: &World) -> String {
