@@ -54,7 +54,7 @@ async fn an_edit_changes_all_of_a_page_at_once_or_nothing_of_it() {
     let acked = harbour.value("override/hunt/rules/clues").await.unwrap();
     assert_eq!(acked, "5");
 
-    let right = r#"sed -i 's/events: 64/events: 128/; /clues:/d; s/^node: {}/node: {agent-1: {workers: {batch: 32}}}/; s/^  rules:$/  rules: {}/' "$1""#;
+    let right = r#"sed -i 's/events: 64/events: 128/; /clues:/d; s/^node:$/node: {agent-1: {workers: {batch: 32}}}/; s/^  rules:$/  rules: {}/' "$1""#;
     let answer = edit(&harbour, right, "--reason calm --owner ana -o json").await;
     assert_eq!(answer.code, 0, "{answer:?}");
     let told: Json = serde_json::from_str(&answer.out).unwrap();

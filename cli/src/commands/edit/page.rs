@@ -123,7 +123,8 @@ fn body(said: &Said) -> String {
                 branch(below, if top == "hunt" { 2 } else { 3 }, 1, &mut text);
             }
             None => {
-                let _ = writeln!(text, "{top}: {{}}");
+                // Open, so that lines can be added below it.
+                let _ = writeln!(text, "{top}:");
             }
         }
     }
@@ -187,7 +188,7 @@ pub(in crate::commands) fn scalar(value: &Json) -> String {
 
 /// What a page says that came back, or what is wrong with its form.
 pub(super) fn read(page: &str) -> Result<Said, String> {
-    let read: Json = serde_yaml::from_str(page).map_err(|error| {
+    let read: Json = serde_yaml::from_str(&without_header(page)).map_err(|error| {
         let text = error.to_string();
         format!("not YAML: {}", config_schemas::excerpt_of(text.lines().next().unwrap_or(""), 200))
     })?;
@@ -217,6 +218,13 @@ pub(super) fn read(page: &str) -> Result<Said, String> {
         }
     }
     Ok(said)
+}
+
+/// The page with empty lines in place of comments of ours: the parser bounds how many may follow a
+/// name without a value, and its messages count lines. No value begins at a line's start.
+fn without_header(page: &str) -> String {
+    let line = |line| if str::starts_with(line, '#') { "\n" } else { line };
+    page.split_inclusive('\n').map(line).collect()
 }
 
 fn sections(
@@ -296,6 +304,7 @@ mod tests {
             Ok(&[("hunt/buffers/events", 3.into())]),
         );
         check("node: {a: {buffers: {events: 3}}}", Ok(&[("node/a/buffers/events", 3.into())]));
+        check(&format!("hunt:\n  rules:\n{}node: [", "# a\n".repeat(500)), Err("line 503"));
         check("hunt: [", Err("not YAML"));
         check("buffers: {events: 3}", Err("hunt: and node:"));
         check("hunt: {buffers: 3}", Err("hunt/buffers holds 3"));
