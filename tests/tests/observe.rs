@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use config_schemas::FieldPath;
 use deploy::{alerts, boards};
 use hunt::args::Cli;
 use servers::{Prometheus, PrometheusPrograms};
 use telemetry::catalogue::{self, Binary};
+use tests::http::metric;
 use tests::players::Players;
 use tests::wait::until;
 use tests::world::{Setup, World, root};
@@ -242,6 +243,10 @@ async fn real_binaries_show_what_the_catalogue_says_and_alerts_ask_of_it() {
         0,
         "something is wrong with a hunt that is well"
     );
+    let events = observed.world.value(0, "buffers.events").await.unwrap();
+    let own = observed.world.metrics(observed.world.agents[0].http).await.unwrap();
+    let shown = metric(&own, "treasurehunt_agent_setting{field=\"buffers.events\"}");
+    assert_eq!(shown, events.as_f64(), "a board would show another setting than /config");
     observed.world.agents[1].kill();
     until("an agent that is gone is noticed", SOON, async || {
         let pending = observed.found("ALERTS{alertname=\"TreasureHuntAgentGone\"}").await?;
@@ -250,4 +255,23 @@ async fn real_binaries_show_what_the_catalogue_says_and_alerts_ask_of_it() {
     })
     .await;
     drop(observed.players);
+    observed.world.etcd().kill();
+    let port = observed.world.agents[0].http;
+    let stale = async |world: &World| {
+        let text = world.metrics(port).await?;
+        metric(&text, "treasurehunt_watch_staleness_seconds").context("no staleness")
+    };
+    until("staleness climbs without etcd", SOON, async || {
+        let stale = stale(&observed.world).await?;
+        ensure!(stale > 3.0, "{stale} s");
+        Ok(())
+    })
+    .await;
+    observed.world.etcd().restart().await.unwrap();
+    until("it falls when etcd is back", SOON, async || {
+        let stale = stale(&observed.world).await?;
+        ensure!(stale < 2.0, "{stale} s");
+        Ok(())
+    })
+    .await;
 }
