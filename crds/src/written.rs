@@ -53,11 +53,14 @@ impl fmt::Display for DocumentFault {
 /// The documents of a file, in its order; `None` for an empty one. The error says why it is no
 /// YAML.
 pub fn documents(text: &str) -> Result<Vec<Result<Option<Document>, DocumentFault>>, String> {
-    let written: Vec<Json> =
-        serde_yaml::from_multiple(text).map_err(|error: serde_yaml::Error| {
+    // Comments are nobody's data: as such, the parser would allow 32 of them in a row.
+    let options = serde_yaml::options! { emit_comments: false };
+    let written: Vec<Json> = serde_yaml::from_multiple_with_options(text, options).map_err(
+        |error: serde_yaml::Error| {
             let text = error.to_string();
             format!("not YAML: {}", excerpt(text.lines().next().unwrap_or_default()))
-        })?;
+        },
+    )?;
     Ok(written.iter().map(document).collect())
 }
 
@@ -130,6 +133,16 @@ pub fn changed_fixed(before: &Values, named: &Values) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_may_hold_as_many_comments_as_its_author_likes() {
+        let head =
+            format!("apiVersion: {}\nkind: {}\nmetadata:\n  name: harbour\n", KIND.0, KIND.1);
+        let text = format!("{head}spec:\n{}  history: 3\n", "  # as agreed\n".repeat(500));
+        let found = documents(&text).unwrap();
+        let expected = serde_json::json!({"history": 3});
+        assert_eq!(found[0].as_ref().unwrap().as_ref().unwrap().spec, expected);
+    }
 
     #[test]
     fn replicas_and_history_are_bounded_as_by_the_api_server() {
