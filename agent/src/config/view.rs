@@ -369,7 +369,6 @@ mod tests {
             )
         };
         assert!(case.put("meta", &meta(4)).partitions);
-        assert!(!case.put("meta", &meta(4)).partitions, "the same again is none");
         assert!(case.put("meta", &meta(8)).partitions);
     }
 

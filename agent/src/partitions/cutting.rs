@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::intake::Intake;
 use super::keeper::{GivenUp, Keeper, Orders, RETRY, RETRY_CORRUPT};
 use super::rebuild::{RebuildError, Rebuilt};
+use super::worker::{Worker, WorkerEnd};
 use crate::config::road::chain;
 
 /// A cut that a worker is to write down.
@@ -66,6 +67,21 @@ pub(super) async fn tell_cuts(
 fn after(cuts: &Cuts, cut: Option<u32>) -> bool {
     let before = cut.or_else(|| cuts.counts().first().copied());
     before.is_some_and(|before| cuts.partitions() > before)
+}
+
+impl<M: Machine> Worker<M> {
+    /// Writes down that the hunt is cut finer, once all that was taken in before has its outcome.
+    pub(super) async fn cut_if_due(&mut self) -> Result<(), WorkerEnd> {
+        let next = self.next();
+        let Some(Due { partitions, .. }) = self.due.take_if(|due| next >= due.at) else {
+            return Ok(());
+        };
+        let running = self.live.load().clone();
+        let (stamp, now) = (self.stamp(&running), telemetry::clock::now_millis());
+        tracing::info!(partition = %stamp.partition, partitions, "keys go over to new partitions");
+        let cut = PartitionState::<M>::split(partitions, now, stamp);
+        self.note(vec![cut], running.version).await
+    }
 }
 
 impl<M: Machine> Keeper<M> {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::abandoned::Abandoned;
 use super::answer::{Accepted, NotTaken, Source};
 use super::backlog::Backlog;
+use super::gate::Gate;
 use crate::capacity::credits::{Credits, Permit, Size};
 use crate::config::live::Live;
 use crate::config::road::chain;
@@ -45,7 +46,7 @@ struct Inner {
     /// Whose each key is.
     cuts: watch::Receiver<Arc<Cuts>>,
     /// Whether new events are taken in, and how many appends are under way.
-    gate: watch::Sender<Gate>,
+    gate: Gate,
     queue: Mutex<Queue>,
     /// Appends that nobody waits for any more. Their credits bound them.
     abandoned: Mutex<Abandoned<AnySubmitted, Permit>>,
@@ -113,27 +114,6 @@ impl Drop for Writing<'_> {
     }
 }
 
-/// Appends under way are counted in two rounds, so that the end of those of before can be waited for
-/// while others go on.
-#[derive(Debug, Clone, Copy)]
-struct Gate {
-    open: bool,
-    round: usize,
-    under_way: [usize; 2],
-}
-
-/// An append under way, until dropped.
-struct Passage<'a> {
-    inner: &'a Inner,
-    round: usize,
-}
-
-impl Drop for Passage<'_> {
-    fn drop(&mut self) {
-        self.inner.gate.send_modify(|gate| gate.under_way[self.round] -= 1);
-    }
-}
-
 impl Intake {
     pub(crate) fn new(
         owned: AnyOwned,
@@ -152,7 +132,7 @@ impl Intake {
             metrics,
             vocabulary,
             cuts,
-            gate: watch::Sender::new(Gate { open: true, round: 0, under_way: [0, 0] }),
+            gate: Gate::default(),
             queue: Mutex::default(),
             abandoned: Mutex::default(),
             played: watch::Sender::new(Offset(0)),
@@ -170,7 +150,7 @@ impl Intake {
     /// Takes events in again after a move was called off.
     pub(crate) fn open(&self) {
         self.0.leaves.store(false, Ordering::Relaxed);
-        self.0.gate.send_if_modified(|gate| !std::mem::replace(&mut gate.open, true));
+        self.0.gate.open();
     }
 
     /// Takes nothing new in, and returns when everything that was taken in has its outcome, or
@@ -178,9 +158,7 @@ impl Intake {
     /// in its order, and is the next owner's. A partition that is moved because it has too much to
     /// do would otherwise be out for as long as that takes.
     pub(crate) async fn drain(&self, soft: Duration) {
-        self.0.gate.send_modify(|gate| gate.open = false);
-        let mut gate = self.0.gate.subscribe();
-        let _ = gate.wait_for(|gate| gate.under_way == [0, 0]).await;
+        self.0.gate.shut().await;
         let end = self.0.owned.end(LogKind::Events);
         let mut played = self.0.played.subscribe();
         let empty = played.wait_for(|played| *played >= end);
@@ -192,12 +170,7 @@ impl Intake {
     /// The end of the events that were taken in while an earlier cut was in force, once none of them is
     /// under way any more. What is taken in after the call is of the cut in force.
     pub(crate) async fn end_before_cut(&self) -> Offset {
-        let mut gate = self.0.gate.subscribe();
-        let idle = |round: usize| move |gate: &Gate| gate.under_way[round] == 0;
-        let now = gate.borrow().round;
-        let _ = gate.wait_for(idle(1 - now)).await;
-        self.0.gate.send_modify(|gate| gate.round = 1 - now);
-        let _ = gate.wait_for(idle(now)).await;
+        self.0.gate.turn().await;
         self.0.owned.end(LogKind::Events)
     }
 
@@ -230,7 +203,7 @@ impl Intake {
         let arrived = Instant::now();
         let epoch = self.0.owned.epoch();
         let not_mine = NotTaken::NotMine { epoch: Some(epoch) };
-        let _passage = self.pass().ok_or(not_mine.clone())?;
+        let _passage = self.0.gate.pass().ok_or(not_mine.clone())?;
         if !self.are_mine(&events) {
             return Err(not_mine);
         }
@@ -336,17 +309,6 @@ impl Intake {
         if before < next {
             self.out_of_trouble();
         }
-    }
-
-    fn pass(&self) -> Option<Passage<'_>> {
-        let mut passed = None;
-        self.0.gate.send_if_modified(|gate| {
-            passed = gate.open.then_some(gate.round);
-            gate.under_way[gate.round] += usize::from(gate.open);
-            false
-        });
-        // Made only if counted: a passage that is dropped counts itself out.
-        passed.map(|round| Passage { inner: &self.0, round })
     }
 
     fn wait_for_worker(&self, new: Waiting) {

@@ -10,6 +10,7 @@ mod dead_letters;
 mod deciding;
 mod flight;
 mod foreign;
+mod gate;
 mod intake;
 mod keeper;
 mod lanes;

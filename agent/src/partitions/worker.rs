@@ -333,21 +333,12 @@ impl<M: Machine> Worker<M> {
         self.note(told.collect(), running.version).await
     }
 
-    /// Writes down that the hunt is cut finer, once all that was taken in before has its outcome.
-    async fn cut_if_due(&mut self) -> Result<(), WorkerEnd> {
-        let next = self.next();
-        let Some(Due { partitions, .. }) = self.due.take_if(|due| next >= due.at) else {
-            return Ok(());
-        };
-        let running = self.live.load().clone();
-        let (stamp, now) = (self.stamp(&running), telemetry::clock::now_millis());
-        tracing::info!(partition = %stamp.partition, partitions, "keys go over to new partitions");
-        let cut = PartitionState::<M>::split(partitions, now, stamp);
-        self.note(vec![cut], running.version).await
-    }
-
     /// Takes in and puts in line what is the partition's own.
-    async fn note(&mut self, told: Vec<OutcomeRecord>, version: Version) -> Result<(), WorkerEnd> {
+    pub(super) async fn note(
+        &mut self,
+        told: Vec<OutcomeRecord>,
+        version: Version,
+    ) -> Result<(), WorkerEnd> {
         let mut records = Records::new();
         for record in told {
             self.state.fold(&record);
@@ -389,7 +380,7 @@ impl<M: Machine> Worker<M> {
         }
     }
 
-    fn stamp(&self, running: &Running) -> Stamp {
+    pub(super) fn stamp(&self, running: &Running) -> Stamp {
         Stamp {
             partition: self.owned.partition(),
             epoch: self.owned.epoch(),
@@ -397,7 +388,7 @@ impl<M: Machine> Worker<M> {
         }
     }
 
-    fn next(&self) -> Offset {
+    pub(super) fn next(&self) -> Offset {
         self.state.ledger().next_offset()
     }
 }
