@@ -231,7 +231,7 @@ settings! {
         partitionMax: u64 = bytes(1 << 20, 1 << 10, 64 << 20), Swap, Node, Clients;
         /// Time that a broker waits for consumer.fetchMin.
         fetchWait: Duration = duration(ms(100), ms(1), secs(5)), Swap, Node, Clients;
-        /// Bytes that are fetched ahead for each reader, and about as many again by the client below.
+        /// Bytes that are fetched ahead for each reader: a quarter in a buffer of ours, the rest in the client.
         queued: u64 = bytes(4 << 20, 64 << 10, 256 << 20), Swap, Node, Clients;
     }
 

@@ -98,7 +98,12 @@ fn fewer_or_uneven_partitions_are_refused_and_nothing_changes() {
             value: count.to_string(),
             allowed: config_schemas::cuts::allowed(16),
         };
-        world.check_condition(ConditionKind::Accepted, Truth::False, "Invalid", &allowed.to_string());
+        world.check_condition(
+            ConditionKind::Accepted,
+            Truth::False,
+            "Invalid",
+            &allowed.to_string(),
+        );
     }
 }
 
@@ -115,7 +120,8 @@ fn in_kafka_new_partitions_wait_for_their_topics() {
         cluster: None,
         broker: config_schemas::BrokerKind::Kafka,
     };
-    for (have, placed) in [(None, 16), (Some(16), 16), (Some(20), 20), (Some(32), 32), (Some(64), 32)]
+    for (have, placed) in
+        [(None, 16), (Some(16), 16), (Some(20), 20), (Some(32), 32), (Some(64), 32)]
     {
         assert_eq!(placeable(&meta, have), placed, "{have:?}");
     }
