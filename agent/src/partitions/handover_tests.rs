@@ -112,6 +112,9 @@ async fn an_owner_does_not_wait_for_ever_for_a_destination_that_cannot_load() {
 #[tokio::test]
 async fn a_log_that_is_stuck_does_not_keep_a_move_open_that_nobody_calls_off() {
     let (world, a) = served().await;
+    let ack = Key::Ack(a.me.node.clone());
+    until("its own settings are in effect, and not still to come", || world.at(&ack).is_some())
+        .await;
     // what is appended from now on is never written
     a.log.embedded().unwrap().retune(Tuning { linger: LONG, ..Tuning::default() });
     let plane = a.plane.clone();
