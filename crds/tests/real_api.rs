@@ -188,7 +188,7 @@ async fn partitions_only_become_more_by_whole_multiples_and_by_name() {
     api.bad("good", "{partitions: {count: 8}}", &[&refused(8, 16)]).await;
     api.good("{partitions: {count: 32}}").await;
     api.bad("good", "{partitions: {count: 16}}", &[&refused(16, 32)]).await;
-    api.good("{heartbeat: {interval: 2s}}").await;
+    api.bad("good", "{heartbeat: {interval: 2s}}", &[&refused(16, 32)]).await;
     api.apply("eight", "{partitions: {count: 8}}").await.unwrap();
     api.bad("eight", "{heartbeat: {interval: 2s}}", &[&refused(16, 8)]).await;
 }

@@ -140,8 +140,9 @@ impl Ledger {
         self.epoch = Some(record.epoch);
         if let Some(offset) = record.source_offset {
             self.next_offset = self.next_offset.max(offset.next().0);
+            // what went on to another partition was not handled here: that one may take this over
             if let Some(id) = &record.event_id
-                && !matches!(record.outcome, Outcome::Duplicate { .. })
+                && !matches!(record.outcome, Outcome::Duplicate { .. } | Outcome::Relayed { .. })
             {
                 self.recent.insert(fingerprint(id), offset);
             }

@@ -91,7 +91,7 @@ fn a_key_that_fits_into_no_record_is_an_error_and_no_silence() {
 }
 
 #[test]
-fn a_relayed_event_goes_on_under_its_own_id_and_once() {
+fn a_relayed_event_goes_on_under_its_own_id_and_is_not_handled_here() {
     let mut old = played(1);
     let event = Event {
         player: Some("p9".to_owned()),
@@ -104,7 +104,9 @@ fn a_relayed_event_goes_on_under_its_own_id_and_once() {
     assert!(!relayed.outcome.is_first(), "its outcome stands elsewhere");
     old.fold(&relayed);
     assert!(old.relay(Offset(7), event.clone(), home, stamp(OLD)).is_none(), "handled");
+    assert_eq!(old.ledger().seen(&event.id), None, "whose it is may take over what is known here");
     let again = old.relay(Offset(8), event, home, stamp(OLD)).unwrap();
-    assert_eq!(again.outcome, Outcome::Duplicate { of_source_offset: Offset(7) });
-    assert!(again.forwards.is_empty());
+    assert_eq!(again.outcome, Outcome::Relayed { to: home });
+    old.fold(&again);
+    assert_eq!(old.ledger().outbox().count(), 1, "it goes out once");
 }

@@ -260,9 +260,12 @@ fn partitions(view: &HuntView<'_>) -> PartitionCounts {
             node.is_some_and(|node| node.incarnation == owner.incarnation)
         })
     };
-    let records = || view.partitions.values().filter_map(|slot| slot.value());
+    let count = view.meta.value().map_or(0, |meta| meta.partitions);
+    // those that are only being prepared are nobody's yet
+    let used = view.partitions.iter().filter(|(id, _)| id.0 < count);
+    let records = || used.clone().filter_map(|(_, slot)| slot.value());
     PartitionCounts {
-        count: view.meta.value().map_or(0, |meta| i32::try_from(meta.partitions).unwrap_or(0)),
+        count: small(count as usize),
         placed: small(records().filter(|record| lives(record)).count()),
         moving: small(records().filter(|r| matches!(r, PartitionRecord::Mov { .. })).count()),
         parked: small(records().filter(|r| matches!(r, PartitionRecord::Parked { .. })).count()),

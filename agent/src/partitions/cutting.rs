@@ -11,7 +11,7 @@ use events::{Machine, OUTCOME_BYTES_MAX, PartitionState, PartsError, Stamp, part
 use tokio::sync::{mpsc, watch};
 
 use super::intake::Intake;
-use super::keeper::{GivenUp, Keeper, Orders, RETRY, RETRY_CORRUPT};
+use super::keeper::{GivenUp, Keeper, Orders, RETRY, RETRY_CORRUPT, RETRY_FENCED};
 use super::rebuild::{RebuildError, Rebuilt};
 use super::worker::{Worker, WorkerEnd};
 use crate::config::road::chain;
@@ -38,6 +38,8 @@ pub(super) enum InheritError {
     Thread(#[source] tokio::task::JoinError),
     #[error("writing down what was taken over")]
     Append(#[source] broker::Error),
+    #[error("the hunt has {has} partitions, and nobody says what this one was cut from")]
+    Beyond { has: u32 },
     #[error("nothing tells any more into what the hunt is cut")]
     Unknown,
 }
@@ -80,6 +82,7 @@ impl<M: Machine> Worker<M> {
         let (stamp, now) = (self.stamp(&running), telemetry::clock::now_millis());
         tracing::info!(partition = %stamp.partition, partitions, "keys go over to new partitions");
         let cut = PartitionState::<M>::split(partitions, now, stamp);
+        self.intake.is_cut(Some(partitions));
         self.note(vec![cut], running.version).await
     }
 }
@@ -96,13 +99,23 @@ impl<M: Machine> Keeper<M> {
         mut given_up: GivenUp,
         orders: &mut Orders,
     ) -> Result<bool, std::time::Duration> {
-        let origin = self.context.cuts.borrow().origin(self.partition);
+        let (origin, has) = {
+            let cuts = self.context.cuts.borrow();
+            (cuts.origin(self.partition), cuts.placed())
+        };
+        if self.partition.0 >= has && rebuilt.state.ledger().cut().is_none() {
+            // it may be new, and nobody says what it was cut from
+            self.set_taken(Some(owned.clone()));
+            self.troubles().begin(self.partition, chain(&InheritError::Beyond { has }));
+            return Err(RETRY_CORRUPT);
+        }
         let Some(origin) = origin.filter(|origin| !is_whole(&rebuilt.state, origin)) else {
             return Ok(true);
         };
         let taken = tokio::select! {
             _ = orders.changed() => {
                 orders.mark_changed();
+                self.set_taken(Some(owned.clone()));
                 return Ok(false);
             }
             Ok(()) = given_up.changed() => return Err(std::time::Duration::ZERO),
@@ -110,8 +123,14 @@ impl<M: Machine> Keeper<M> {
         };
         taken.map(|()| true).map_err(|error| {
             self.troubles().begin(self.partition, chain(&error));
-            let stays = matches!(error, InheritError::Parts(_) | InheritError::Origin(_));
-            if stays { RETRY_CORRUPT } else { RETRY }
+            let wait = match error {
+                // after an append that failed nothing more is appended under this holding
+                InheritError::Append(_) => return RETRY_FENCED,
+                InheritError::Parts(_) | InheritError::Origin(_) => RETRY_CORRUPT,
+                _ => RETRY,
+            };
+            self.set_taken(Some(owned.clone()));
+            wait
         })
     }
 

@@ -3,7 +3,7 @@
 //! durable places, or why not. I/O.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +45,9 @@ struct Inner {
     vocabulary: Vocabulary,
     /// Whose each key is.
     cuts: watch::Receiver<Arc<Cuts>>,
+    /// The finest cut that the outcomes here know of; 0 if they know of none. What went by it stays
+    /// gone, also when etcd was restored from before it.
+    cut: AtomicU32,
     /// Whether new events are taken in, and how many appends are under way.
     gate: Gate,
     queue: Mutex<Queue>,
@@ -132,6 +135,7 @@ impl Intake {
             metrics,
             vocabulary,
             cuts,
+            cut: AtomicU32::new(0),
             gate: Gate::default(),
             queue: Mutex::default(),
             abandoned: Mutex::default(),
@@ -174,10 +178,16 @@ impl Intake {
         self.0.owned.end(LogKind::Events)
     }
 
+    /// The outcomes know of that cut.
+    pub(crate) fn is_cut(&self, partitions: Option<u32>) {
+        self.0.cut.fetch_max(partitions.unwrap_or(0), Ordering::Relaxed);
+    }
+
     /// Whether all keep their order here. Asked after the passage is counted: whoever cuts the hunt finer
     /// waits for those that may have seen the cut before.
     fn are_mine(&self, events: &[Event]) -> bool {
-        let (partitions, partition) = (self.0.cuts.borrow().partitions(), self.0.owned.partition());
+        let (known, partition) = (self.0.cuts.borrow().partitions(), self.0.owned.partition());
+        let partitions = known.max(self.0.cut.load(Ordering::Relaxed));
         let mine = |event: &Event| {
             let key = self.0.vocabulary.key(event).unwrap_or_default();
             !self.0.vocabulary.is_ordered(event) || partition_of(key, partitions) == partition

@@ -201,7 +201,6 @@ impl<M: Machine> Keeper<M> {
                 let whole =
                     self.inherit(&log, &owned, &mut rebuilt, given_up.clone(), orders).await;
                 if whole != Ok(true) {
-                    self.set_taken(Some(owned));
                     return whole.map(drop);
                 }
                 self.troubles().end(self.partition);
@@ -377,7 +376,7 @@ impl<M: Machine> Keeper<M> {
     }
 
     /// Out: what was there before.
-    fn set_taken(&self, taken: Option<AnyOwned>) -> Option<AnyOwned> {
+    pub(super) fn set_taken(&self, taken: Option<AnyOwned>) -> Option<AnyOwned> {
         let mut held = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *held, taken)
     }

@@ -76,6 +76,7 @@ impl<M: Machine> Keeper<M> {
         let (due, cuts_due) = mpsc::channel(1);
         let mut cuts = self.context.cuts.clone();
         let cut = rebuilt.state.ledger().cut();
+        intake.is_cut(cut);
         let mut live = self.context.live.clone();
         let version = live.load().version;
         let worker = Worker::<M> {

@@ -139,10 +139,11 @@ impl<M: Machine> Worker<M> {
         }
     }
 
-    /// Whether further events may be decided. A full outbox stops that until some are delivered.
+    /// Whether further events may be decided. A full outbox stops that until some are delivered, but for
+    /// those before a cut: what waits there may wait for the cut itself.
     fn has_room(&self) -> bool {
         self.flights.len() < FLIGHTS_MAX
-            && !self.state.ledger().outbox_is_full()
+            && (self.due.is_some() || !self.state.ledger().outbox_is_full())
             && !self.intake.leaves()
     }
 

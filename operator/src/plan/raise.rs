@@ -30,20 +30,22 @@ impl Cutting {
         Cutting { partitions: meta.partitions, before: meta.before.clone(), next: meta.next }
     }
 
-    /// Whether this is one step further than `before`.
+    /// Whether this is further than `before` on the same way, by however many steps: who was away has
+    /// seen none of those between.
     pub fn follows(&self, before: &Cutting) -> bool {
-        let Cutting { partitions, before: counts, next } = self;
-        match (before.next, *next) {
-            (None, Some(to)) => {
-                let same = Cutting { next: None, ..self.clone() } == *before;
-                same && to > *partitions && to.is_multiple_of((*partitions).max(1))
-            }
-            (Some(to), None) => {
-                let earlier = before.before.iter().chain([&before.partitions]);
-                *partitions == to && counts.iter().eq(earlier)
-            }
-            _ => false,
-        }
+        let (known, counts) = (before.counts(), self.counts());
+        let all: Vec<u32> = counts.iter().copied().chain(self.next).collect();
+        let finer = all.windows(2).all(|pair| {
+            let [less, more] = *pair else { return false };
+            more > less && more.is_multiple_of(less.max(1))
+        });
+        let further = counts.len() > known.len() || (before.next.is_none() && self.next.is_some());
+        let promised = before.next.is_none_or(|next| all.contains(&next));
+        finer && further && promised && counts.starts_with(&known)
+    }
+
+    fn counts(&self) -> Vec<u32> {
+        self.before.iter().copied().chain([self.partitions]).collect()
     }
 
     /// What it is to say next, one step at a time.
