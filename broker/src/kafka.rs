@@ -97,7 +97,7 @@ pub(crate) struct Shared {
 }
 
 /// What changing settings took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retuned {
     /// Making new clients and having them prove themselves. Nothing waited meanwhile.
     pub proof: Duration,
@@ -172,24 +172,32 @@ impl KafkaBroker {
         let fetches_change = old.consumer_properties() != new.consumer_properties();
         let sends_change = old.producer_properties() != new.producer_properties()
             || old.settings.producer != new.settings.producer;
-        let mut next_consumers = Vec::new();
-        for consumers in shared.consumers.iter().filter(|_| fetches_change) {
-            let topics = vec![consumers.topic().to_string()];
-            let expected = Expected { topics, ..expected.clone() };
-            let proven = consumers.prove(&new, expected).await;
-            next_consumers.push(proven.map_err(Error::Kafka)?);
-        }
-        let sender = if sends_change {
-            let proven = Sender::prove(new.producer_properties(), expected).await;
-            proven.map_err(Error::Kafka)?.0.used()
-        } else {
-            None
+        let consumer = async |consumers: &Arc<Consumers>| match fetches_change {
+            true => {
+                let topics = vec![consumers.topic().to_string()];
+                consumers.prove(&new, Expected { topics, ..expected.clone() }).await.map(Some)
+            }
+            false => Ok(None),
         };
+        let sender = async {
+            match sends_change {
+                true => Sender::prove(new.producer_properties(), expected.clone()).await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let [events, outcomes, snapshots] = &shared.consumers;
+        // side by side: each waits for its own connection
+        let proven =
+            tokio::try_join!(consumer(events), consumer(outcomes), consumer(snapshots), sender);
+        let (events, outcomes, snapshots, sender) = proven.map_err(Error::Kafka)?;
+        let sender = sender.and_then(|(proven, _)| proven.used());
         let proof = began.elapsed();
         let (room, drain) = (new.settings.producer.queue_bytes, new.settings.session.drain);
         shared.producer.shrink(room, drain).await.map_err(Error::Kafka)?;
-        for (consumers, next) in shared.consumers.iter().zip(next_consumers) {
-            consumers.swap(next, new.clone());
+        for (consumers, next) in shared.consumers.iter().zip([events, outcomes, snapshots]) {
+            if let Some(next) = next {
+                consumers.swap(next, new.clone());
+            }
         }
         *shared.options() = new.clone();
         let producer = match sender {

@@ -218,7 +218,8 @@ impl Log {
             (Err(problems), _) => Err(problems.join("; ")),
             (Ok(options), Some(running)) => {
                 let retuned = running.retune(options.connection, options.settings).await;
-                stall = retuned.as_ref().ok().and_then(|retuned| Some(retuned.producer?.gate));
+                stall =
+                    retuned.as_ref().ok().and_then(|retuned| Some(retuned.producer.as_ref()?.gate));
                 retuned.map(|_| None).map_err(|error| chain(&error))
             }
             (Ok(options), None) => {

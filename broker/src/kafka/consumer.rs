@@ -317,12 +317,17 @@ impl KafkaConsumer {
             if let Err(error) = done {
                 tracing::warn!(topic = &*self.topic, partition, ?wish, %error, "consumer");
             }
-            let outdated = match wish {
-                Wish::Nothing | Wish::Resume => None,
-                Wish::Pause => self.lanes().get(&partition).cloned(),
-                Wish::Leave => self.lanes().remove(&partition),
-            };
-            outdated.iter().for_each(Lane::clear);
+            match wish {
+                Wish::Nothing | Wish::Resume => {}
+                Wish::Pause => self.lanes().get(&partition).iter().for_each(|it| it.clear()),
+                // Gone before the place is free: the end of its queue ends what rings for it, and
+                // would end what rings for the next one of the same partition.
+                Wish::Leave => {
+                    let mut lanes = self.lanes();
+                    lanes.get(&partition).iter().for_each(|it| it.clear());
+                    drop(lanes.remove(&partition));
+                }
+            }
         }
     }
 

@@ -36,10 +36,13 @@ struct State {
 }
 
 /// What a swap took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Swapped {
     /// From the first gate that shut to the last that opened again.
     pub gate: Duration,
+    /// How long each partition of a topic was shut that had something on its way; the others were
+    /// not.
+    pub stalls: Vec<Duration>,
     /// Whether the old client had to be given up, and with it what it had not got acknowledged.
     pub given_up: bool,
 }
@@ -132,16 +135,17 @@ impl Producer {
         }
         // It goes on for those who still hold it, and ends on its own thread after the last.
         old.retire();
+        let mut stalls = Vec::new();
         let settled = async {
             for gate in &gates {
-                gate.settled().await;
+                stalls.extend(gate.settled().await);
             }
         };
         let given_up = tokio::time::timeout(drain, settled).await.is_err();
         if given_up {
             old.give_up();
         }
-        Swapped { gate: gate.elapsed(), given_up }
+        Swapped { gate: gate.elapsed(), stalls, given_up }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

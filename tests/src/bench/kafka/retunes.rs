@@ -154,7 +154,9 @@ fn changed(settings: &mut ClientSettings, round: usize) {
 #[derive(Debug, Default)]
 struct Seen {
     took: Vec<f64>,
-    gates: Vec<f64>,
+    /// Of each partition, by each new producer.
+    stalls: Vec<f64>,
+    producers: usize,
     consumers: usize,
     given_up: usize,
     refused: Vec<String>,
@@ -168,9 +170,11 @@ impl Seen {
         match result {
             Ok(retuned) => {
                 self.took.push(millis(began.elapsed()));
-                self.gates.extend(retuned.producer.as_ref().map(|swapped| millis(swapped.gate)));
                 self.consumers += usize::from(retuned.consumers);
-                self.given_up += usize::from(retuned.producer.is_some_and(|it| it.given_up));
+                let Some(swapped) = retuned.producer else { return };
+                self.producers += 1;
+                self.given_up += usize::from(swapped.given_up);
+                self.stalls.extend(swapped.stalls.into_iter().map(millis));
             }
             Err(error) => self.refused.push(error.to_string()),
         }
@@ -198,8 +202,12 @@ impl Seen {
         };
         row("retune: to new clients in effect, p50", rank(&self.took, 0.5), "ms");
         row("the same, p99", rank(&self.took, 0.99), "ms");
-        row("stall of a partition by one that swaps producers, p99", rank(&self.gates, 0.99), "ms");
-        row("retunes that replaced producers", self.gates.len() as f64, "");
+        row(
+            "stall of a partition by one that swaps producers, p99",
+            rank(&self.stalls, 0.99),
+            "ms",
+        );
+        row("retunes that replaced producers", self.producers as f64, "");
         row("retunes that replaced consumers", self.consumers as f64, "");
         let counted = |what: &str, count: usize| Row::new(what, count as f64, "");
         rows.push(counted("retunes done", self.took.len()).at_least(possible));

@@ -36,11 +36,14 @@ pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> an
     let steady_from = Instant::now();
     sleep(setting.lasting(STEADY)).await;
     let steady_until = Instant::now();
-    let (mut gates, mut proofs) = (Vec::new(), Vec::new());
+    let (mut stalls, mut wholes, mut proofs) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..setting.scaled(SWAPS) {
         let settings = produced(round);
         let retuned = broker.retune(options.connection.clone(), settings).await?;
-        gates.extend(retuned.producer.map(|swapped| millis(swapped.gate)));
+        if let Some(swapped) = retuned.producer {
+            stalls.extend(swapped.stalls.into_iter().map(millis));
+            wholes.push(millis(swapped.gate));
+        }
         proofs.push(millis(retuned.proof));
         sleep(BETWEEN).await;
     }
@@ -54,22 +57,27 @@ pub(in super::super) async fn take(setting: &Setting, rows: &mut Vec<Row>) -> an
         sleep(BETWEEN).await;
     }
     let after = readers.stop().await?;
-    let steady: Vec<f64> = answers
-        .iter()
-        .filter(|one| {
-            (steady_from..steady_until).contains(&one.at)
-                || (steady_again..steady_again + setting.lasting(STEADY)).contains(&one.at)
-        })
-        .map(|one| millis(one.waited))
-        .collect();
+    let waited = |from: Instant, until: Instant| {
+        let within = answers.iter().filter(move |one| (from..until).contains(&one.at));
+        within.map(|one| millis(one.waited))
+    };
+    let again = waited(steady_again, steady_again + setting.lasting(STEADY));
+    let steady: Vec<f64> = waited(steady_from, steady_until).chain(again).collect();
+    let swapping: Vec<f64> = waited(steady_until, steady_again).collect();
     let acked = rank(&steady, 0.99);
-    rows.push(Row::new("steady client at 20,000/s: acknowledgement p50", rank(&steady, 0.5), "ms"));
-    rows.push(Row::new("steady client at 20,000/s: acknowledgement p99", acked, "ms"));
-    rows.push(Row::new("producer swap: stall p50", rank(&gates, 0.5), "ms"));
-    rows.push(Row::new("producer swap: stall p99", rank(&gates, 0.99), "ms"));
-    let ratio = rank(&gates, 0.99) / acked;
+    let mut row = |what: &str, value: f64, unit| rows.push(Row::new(what, value, unit));
+    row("steady client at 20,000/s: acknowledgement p50", rank(&steady, 0.5), "ms");
+    row("steady client at 20,000/s: acknowledgement p99", acked, "ms");
+    row("while producers are swapped: acknowledgement p50", rank(&swapping, 0.5), "ms");
+    row("while producers are swapped: acknowledgement p99", rank(&swapping, 0.99), "ms");
+    row("producer swap: stalls of partitions", stalls.len() as f64, "");
+    row("producer swap: a partition's stall p50", rank(&stalls, 0.5), "ms");
+    row("producer swap: a partition's stall p99", rank(&stalls, 0.99), "ms");
+    row("producer swap: until the last partition went over, p50", rank(&wholes, 0.5), "ms");
+    row("producer swap: the longest of them", rank(&wholes, 1.0), "ms");
+    row("new producer proves itself, p50", rank(&proofs, 0.5), "ms");
+    let ratio = rank(&stalls, 0.99) / acked;
     rows.push(Row::new("producer swap: stall p99, of the ack's p99", ratio, "x").at_most(1.3));
-    rows.push(Row::new("new producer proves itself, p50", rank(&proofs, 0.5), "ms"));
     // each reader sees each swap, but for those that follow another too soon
     let seen_least = PARTITIONS as usize * setting.scaled(SWAPS) / 2;
     let seen = Row::new("consumer swaps that readers saw", after.len() as f64, "");
