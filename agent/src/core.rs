@@ -31,7 +31,7 @@ use crate::hotkeys::HotKeys;
 use crate::load::fold::Figures;
 use crate::load::meter::Meters;
 use crate::load::reporter::{self, Reporter};
-use crate::metrics::{Freshness, LoadMetrics, MetricsError, RoadMetrics, SessionMetrics};
+use crate::metrics::{LoadMetrics, MetricsError, RoadMetrics, SessionMetrics};
 use crate::registration::Registration;
 pub use crate::registration::Standing;
 
@@ -146,7 +146,7 @@ pub fn start(
         },
     );
     let freshness = follower.status();
-    Freshness::register(registry, freshness.clone())?;
+    FollowStatus::register(registry, freshness.clone()).map_err(MetricsError::from)?;
     SessionMetrics::register(registry, session.status())?;
     let components = Components {
         publisher,

@@ -8,13 +8,13 @@ mod disk;
 mod load;
 mod plane;
 mod road;
-mod store;
+mod session;
 
 pub use clients::ClientMetrics;
 pub use load::LoadMetrics;
 pub use plane::PlaneMetrics;
 pub use road::RoadMetrics;
-pub use store::{Freshness, SessionMetrics};
+pub use session::SessionMetrics;
 
 pub(crate) use disk::register_disk;
 

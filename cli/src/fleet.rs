@@ -274,6 +274,7 @@ pub(crate) mod sample {
 
     use super::*;
     use config_schemas::documents::{FORMAT, HASH_MURMUR2, NodeMode, Owner};
+    use config_schemas::hot::HotReport;
 
     pub(crate) const NOW: &str = "2026-11-21T12:00:00Z";
 
@@ -287,6 +288,12 @@ pub(crate) mod sample {
 
     pub(crate) fn revision(number: u64) -> Revision {
         Revision::new(number).unwrap()
+    }
+
+    /// Ana's key is hot, so many events per second.
+    pub(crate) fn hot(partition: u32, rate: f64) -> HotReport {
+        let (key, partition) = (config_schemas::hot::hash("ana"), PartitionId(partition));
+        HotReport { key, partition, rate }
     }
 
     /// Two nodes, generations 1 and 2 (2 runs), four partitions, acks at revision 20.

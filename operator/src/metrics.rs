@@ -11,8 +11,7 @@ use config_schemas::{HuntName, PartitionId};
 use prometheus::{Histogram, IntCounter, IntGauge, Registry};
 use store::FollowStatus;
 use telemetry::catalogue::operator as catalogue;
-use telemetry::metrics::watch::Watch;
-use telemetry::metrics::{Counters, Gauges, Histograms, Wholes, process, watch};
+use telemetry::metrics::{Counters, Gauges, Histograms, Wholes, process};
 
 use crate::controller::RUNNING_MAX;
 use crate::placement::{Hot, Standing};
@@ -153,19 +152,7 @@ impl Metrics {
         &self,
         status: tokio::sync::watch::Receiver<FollowStatus>,
     ) -> Result<(), prometheus::Error> {
-        watch::register(&self.registry, move || {
-            let FollowStatus { proven_at, counts, .. } = *status.borrow();
-            Watch {
-                staleness: proven_at.map(|at| at.elapsed()),
-                changes: counts.events,
-                audits: counts.audits,
-                reconnects: counts.reconnects,
-                relists: counts.relists,
-                compactions: counts.compactions,
-                losses: counts.losses,
-                audit_repairs: counts.audit_repairs,
-            }
-        })
+        FollowStatus::register(&self.registry, status)
     }
 
     /// A look at a hunt, or what followed from it, ended so.

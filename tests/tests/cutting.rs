@@ -70,11 +70,7 @@ async fn a_hunt_is_cut_finer_again_and_again_while_it_is_played_and_agents_die()
 async fn on_kafka_topics_grow_first_and_other_clients_that_hear_late_are_played_all_the_same() {
     let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let cluster = KafkaCluster::temporary(programs).await.unwrap();
-    let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
-    let setup = Setup::agents(2)
-        .with("broker", "kind", "kafka")
-        .with("kafka", "bootstrap", bootstrap)
-        .with("partitions", "count", FEW);
+    let setup = Setup::agents(2).on_kafka(&cluster.bootstrap()).with("partitions", "count", FEW);
     let mut world = World::start(setup).await.unwrap();
     world.served(SOON).await;
     let players = Players::start(&world, "p", PLAYERS);

@@ -13,15 +13,17 @@ const LINES_MAX: usize = 400;
 
 /// Our crates from the lowest to the highest; each may use those before it. The operator and the
 /// agent never use each other; `servers` is a tool of `tests` and `hunt`.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("config-schemas", &[]),
     ("crds", &["config-schemas"]),
-    ("store", &["config-schemas"]),
-    ("events", &["config-schemas"]),
     ("telemetry", &[]),
+    ("store", &["config-schemas", "telemetry"]),
+    ("events", &["config-schemas"]),
     // alerts and boards, from the catalogue of metrics
     ("deploy", &["telemetry"]),
     ("broker", &["config-schemas", "events"]),
+    // whether what is generated is committed, for tests
+    ("fresh", &[]),
     ("servers", &[]),
     ("operator", &["config-schemas", "crds", "store", "broker", "telemetry"]),
     ("agent", &["config-schemas", "store", "events", "broker", "telemetry"]),

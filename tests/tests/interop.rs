@@ -34,11 +34,7 @@ async fn events_of_python_are_played_and_python_reads_what_became_of_them() {
     let Some(python) = PythonPrograms::shared_or_left_out().await else { return };
     let Some(programs) = KafkaPrograms::shared_or_left_out().await else { return };
     let cluster = KafkaCluster::temporary(programs).await.unwrap();
-    let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
-    let setup = Setup::agents(2)
-        .with("broker", "kind", "kafka")
-        .with("kafka", "bootstrap", bootstrap)
-        .with("partitions", "count", 8);
+    let setup = Setup::agents(2).on_kafka(&cluster.bootstrap()).with("partitions", "count", 8);
     let world = World::start(setup).await.unwrap();
     world.served(SOON).await;
 

@@ -36,11 +36,7 @@ fn played_well(report: &Report) {
 async fn world(agents: usize) -> Option<(World, KafkaCluster)> {
     let programs = KafkaPrograms::shared_or_left_out().await?;
     let cluster = KafkaCluster::temporary(programs).await.unwrap();
-    let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
-    let setup = Setup::agents(agents)
-        .with("broker", "kind", "kafka")
-        .with("kafka", "bootstrap", bootstrap)
-        .with("partitions", "count", 8);
+    let setup = Setup::agents(agents).on_kafka(&cluster.bootstrap()).with("partitions", "count", 8);
     let world = World::start(setup).await.unwrap();
     world.served(SOON).await;
     Some((world, cluster))

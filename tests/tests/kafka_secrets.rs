@@ -25,10 +25,8 @@ async fn secured() -> Option<(World, KafkaCluster)> {
     let programs = KafkaPrograms::shared_or_left_out().await?;
     let security = KafkaSecurity { user: "ana".to_owned(), password: OLD.to_owned() };
     let cluster = KafkaCluster::secured(programs, security).await.unwrap();
-    let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
     let setup = Setup::agents(2)
-        .with("broker", "kind", "kafka")
-        .with("kafka", "bootstrap", bootstrap)
+        .on_kafka(&cluster.bootstrap())
         .with("kafka", "tls", true)
         .with("kafka", "authority", json!({"name": "cluster-ca", "key": "ca.crt"}))
         .with("kafka", "mechanism", "scram-sha-512")

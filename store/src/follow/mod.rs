@@ -9,6 +9,7 @@ mod held;
 mod machine;
 #[cfg(test)]
 mod machine_tests;
+mod metrics;
 mod status;
 mod wire;
 

@@ -6,7 +6,6 @@ mod check;
 mod durations;
 pub mod process;
 mod sampled;
-pub mod watch;
 
 use std::fmt;
 

@@ -81,6 +81,13 @@ impl Setup {
         }
     }
 
+    /// With its events in this Kafka, given by its bootstrap servers.
+    #[must_use]
+    pub fn on_kafka(self, bootstrap: &str) -> Setup {
+        let bootstrap: Vec<&str> = bootstrap.split(',').collect();
+        self.with("broker", "kind", "kafka").with("kafka", "bootstrap", bootstrap)
+    }
+
     /// With this in the hunt's spec, as `section.field`.
     #[must_use]
     pub fn with(mut self, section: &str, field: &str, value: impl Into<Json>) -> Setup {

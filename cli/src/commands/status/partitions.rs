@@ -139,7 +139,7 @@ fn ready(fleet: &Fleet) -> impl Iterator<Item = &NodeName> {
 mod tests {
     use super::super::status;
     use super::*;
-    use crate::fleet::sample::{harbour, now};
+    use crate::fleet::sample::{harbour, hot, now};
     use crate::shown::{Page, View as _};
 
     #[test]
@@ -149,18 +149,13 @@ mod tests {
         let load = fleet.loads.get_mut(&owner).unwrap();
         *load = load.clone().with_costs(&[(PartitionId(0), 1.0), (PartitionId(1), 0.2)].into());
         load.rate = 1200.0;
-        let report = |rate| config_schemas::hot::HotReport {
-            key: config_schemas::hot::hash("ana"),
-            partition: PartitionId(0),
-            rate,
-        };
-        load.hot = vec![report(960.0)];
+        load.hot = vec![hot(0, 960.0)];
         let view = status(&fleet, now());
         let text = view.text(Page { wide: false, colour: false });
         let said = "partition 0: one ordered key takes 48 % of a node; no placement can lower this";
         assert!(text.contains(said), "{text}");
         assert_eq!((view.hot[0].of_node, &view.hot[0].node), (0.48, &Some(owner.clone())));
-        fleet.loads.get_mut(&owner).unwrap().hot = vec![report(50.0)];
+        fleet.loads.get_mut(&owner).unwrap().hot = vec![hot(0, 50.0)];
         assert!(status(&fleet, now()).hot.is_empty(), "most of it is not that key");
     }
 

@@ -230,7 +230,7 @@ impl View for Top {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::sample::{harbour, node};
+    use crate::fleet::sample::{harbour, hot, node};
 
     #[test]
     fn the_heaviest_come_first_and_what_waits_is_told() {
@@ -239,12 +239,7 @@ mod tests {
         let costs = [(PartitionId(1), 1.5), (PartitionId(3), 0.1)].into();
         *load = load.clone().with_costs(&costs);
         load.rate = 100.0;
-        let report = |rate| config_schemas::hot::HotReport {
-            key: config_schemas::hot::hash("ana"),
-            partition: PartitionId(1),
-            rate,
-        };
-        load.hot = vec![report(80.0)];
+        load.hot = vec![hot(1, 80.0)];
         let lags = [(node("agent-1"), [(PartitionId(0), 7)].into())].into();
         let view = top(&fleet, &lags, 2);
         let order: Vec<_> = view.nodes.iter().map(|it| (it.node.as_str(), it.lag)).collect();

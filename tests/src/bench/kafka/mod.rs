@@ -38,10 +38,8 @@ async fn world_on(
     setup: Setup,
 ) -> anyhow::Result<World> {
     let programs = setting.programs()?;
-    let bootstrap: Vec<String> = cluster.bootstrap().split(',').map(str::to_owned).collect();
     let setup = Setup { durable: true, programs: Some(programs), ..setup }
-        .with("broker", "kind", "kafka")
-        .with("kafka", "bootstrap", bootstrap)
+        .on_kafka(&cluster.bootstrap())
         .with("buffers", "wait", "5s");
     let world = World::start(setup).await?;
     world.served(SERVED_WITHIN).await;
