@@ -1,4 +1,4 @@
-//! The real servers (etcd, Kubernetes' API server, Kafka) on this machine, without containers:
+//! The real servers (etcd, Kubernetes' API server, Kafka, Prometheus, Alertmanager) on this machine, without containers:
 //! found on PATH, or made once from pinned Go modules and Maven packages; then started, frozen,
 //! killed, wiped and restored. Also a TCP proxy that injects network faults, and our own binaries
 //! run as guarded children (tests) or as detached processes (`hunt dev`). Everything listens on
@@ -41,8 +41,8 @@ pub use process::launch::{Launch, ProcessError};
 pub use process::server::ServerProcess;
 pub use process::stat::{ProcessStat, ProcessState};
 pub use programs::{
-    EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs, ProgramsError, Progress,
-    PrometheusPrograms, PythonPrograms, Step, Unavailable, Version,
+    AlertmanagerPrograms, EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs,
+    ProgramsError, Progress, PrometheusPrograms, PythonPrograms, Step, Unavailable, Version,
 };
-pub use prometheus::Prometheus;
+pub use prometheus::{AlertmanagerOptions, Prometheus, PrometheusOptions};
 pub use proxy::{Direction, FaultProxy};

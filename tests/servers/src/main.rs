@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use servers::{
-    KafkaPrograms, Places, Programs, Progress, PrometheusPrograms, PythonPrograms, Step,
-    Unavailable,
+    AlertmanagerPrograms, KafkaPrograms, Places, Programs, Progress, PrometheusPrograms,
+    PythonPrograms, Step, Unavailable,
 };
 
 /// In a log, where lines cannot be replaced, progress is told this often.
@@ -47,7 +47,13 @@ fn main() -> ExitCode {
         let (server, tool) = (found.prometheus.display(), found.promtool.display());
         format!("prometheus {server}\n  promtool {tool}")
     });
-    let is_fault = [kube, kafka, python, prometheus]
+    let alertmanager =
+        AlertmanagerPrograms::ensure(&Places::default(), &mut |now| shown.progress(now));
+    let alertmanager = alertmanager.map(|found| {
+        let (server, tool) = (found.alertmanager.display(), found.amtool.display());
+        format!("alertmanager {server}\n  amtool {tool}")
+    });
+    let is_fault = [kube, kafka, python, prometheus, alertmanager]
         .into_iter()
         .map(told)
         .fold(false, |one, other| one | other);

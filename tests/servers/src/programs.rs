@@ -22,7 +22,7 @@ use crate::poll::ServerError;
 use crate::process::launch::find_program;
 
 pub use kafka::KafkaPrograms;
-pub use prometheus::PrometheusPrograms;
+pub use prometheus::{AlertmanagerPrograms, PrometheusPrograms};
 pub use python::PythonPrograms;
 pub use version::Version;
 

@@ -1,6 +1,8 @@
 //! Builds the programs of the Go modules beside this crate into the cache, once for each set of
 //! pins. Comes in: names of commands. Goes out: paths of programs. I/O: runs `go build`.
 
+mod paged;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,6 +50,15 @@ pub(super) struct Module {
     tags: &'static str,
     /// What a program's name has before it.
     packages: &'static str,
+    /// A module among those it needs that lacks a file which it embeds.
+    unpaged: Option<Unpaged>,
+}
+
+/// A module whose page is made at its release and is not in it: it is built from a copy that has one.
+struct Unpaged {
+    module: &'static str,
+    /// In the module; what it holds is of no use to us.
+    page: &'static str,
 }
 
 /// etcd and Kubernetes.
@@ -57,6 +68,7 @@ pub(super) const SERVERS: Module = Module {
     linker_flags: LINKER_FLAGS,
     tags: "",
     packages: "./cmd/",
+    unpaged: None,
 };
 
 /// Prometheus. Without the tag it takes four times as long, for clouds that nobody here asks.
@@ -69,6 +81,23 @@ pub(super) const OBSERVERS: Module = Module {
     linker_flags: "-s -w -X github.com/prometheus/common/version.Version=3.15.0",
     tags: "remove_all_sd",
     packages: "github.com/prometheus/prometheus/cmd/",
+    unpaged: None,
+};
+
+/// Alertmanager and its tool; apart from Prometheus, which takes much longer to build.
+pub(super) const ALERTS: Module = Module {
+    name: "alerts",
+    sources: &[
+        ("go.mod", include_str!("../../alert/go.mod")),
+        ("go.sum", include_str!("../../alert/go.sum")),
+    ],
+    linker_flags: "-s -w -X github.com/prometheus/common/version.Version=0.34.2",
+    tags: "",
+    packages: "github.com/prometheus/alertmanager/cmd/",
+    unpaged: Some(Unpaged {
+        module: "github.com/prometheus/alertmanager",
+        page: "ui/app/dist/index.html",
+    }),
 };
 
 /// Is there a Go toolchain that can build the module?
@@ -133,6 +162,9 @@ fn build(
         move |source| ProgramsError::Cache { path, source }
     };
     write_sources(module, &folder.join("src")).map_err(at(folder))?;
+    if let Some(unpaged) = &module.unpaged {
+        paged::copy(unpaged.module, unpaged.page, places, &folder.join("src"))?;
+    }
     let beside = folder.join(format!("{program}.new"));
     let log = folder.join(format!("{program}.log"));
     let command = go_build(module, places, (folder, program), (&beside, &log)).map_err(at(&log))?;
@@ -196,35 +228,34 @@ fn go_build(
     (to, log): (&Path, &Path),
 ) -> io::Result<Command> {
     let output = std::fs::File::create(log)?;
+    let mut command = go(places, &folder.join("src"));
+    command
+        .args(["build", "-v", "-trimpath", "-tags", module.tags])
+        .args(["-ldflags", module.linker_flags, "-o"])
+        .arg(to);
+    if module.unpaged.is_some() {
+        command.arg(format!("-modfile={}", paged::MODFILE));
+    }
+    command.arg(format!("{}{program}", module.packages)).stdout(output.try_clone()?).stderr(output);
+    Ok(command)
+}
+
+/// Go in a folder; what it makes does not depend on this machine's habits.
+fn go(places: &Places, folder: &Path) -> Command {
     let go = find_program(&places.path, Path::new("go")).unwrap_or_else(|| "go".into());
     let mut command = Command::new(go);
     command
-        .args([
-            "build",
-            "-v",
-            "-trimpath",
-            "-tags",
-            module.tags,
-            "-ldflags",
-            module.linker_flags,
-            "-o",
-        ])
-        .arg(to)
-        .arg(format!("{}{program}", module.packages))
-        .current_dir(folder.join("src"))
-        // The build must not depend on this machine's habits.
+        .current_dir(folder)
         .env("CGO_ENABLED", "0")
         .env("GOWORK", "off")
         .env_remove("GOFLAGS")
-        .stdin(std::process::Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output);
+        .stdin(std::process::Stdio::null());
     if std::env::var_os("HOME").is_none_or(|home| home.is_empty()) {
         // Go keeps its caches under HOME; without one they go beside ours.
         command.env("GOPATH", places.cache.join("go"));
         command.env("GOCACHE", places.cache.join("go-build"));
     }
-    Ok(command)
+    command
 }
 
 #[cfg(test)]
@@ -243,6 +274,8 @@ mod tests {
         // Prometheus 3.15.0 is v0.315.0 among Go's modules
         assert!(OBSERVERS.linker_flags.ends_with("=3.15.0"));
         assert!(go_mod.contains("github.com/prometheus/prometheus v0.315.0\n"));
+        assert!(ALERTS.linker_flags.ends_with("=0.34.2"));
+        assert!(ALERTS.sources[0].1.contains("github.com/prometheus/alertmanager v0.34.2\n"));
     }
 
     #[test]
