@@ -76,8 +76,23 @@ impl KafkaConsumer {
     pub(crate) fn make(
         properties: Vec<Property>,
         topic: &Arc<str>,
-        (kind, whose): (TopicRole, Whose),
+        role: (TopicRole, Whose),
     ) -> Result<Arc<KafkaConsumer>, KafkaTrouble> {
+        let (consumer, sleeper) = KafkaConsumer::unserved(properties, topic, role)?;
+        let served = Arc::clone(&consumer);
+        let spawned = thread::Builder::new()
+            .name("kafka-consumer".to_owned())
+            .spawn(move || serve(&served, &sleeper));
+        spawned.map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })?;
+        Ok(consumer)
+    }
+
+    /// Without its thread; and what wakes that.
+    fn unserved(
+        properties: Vec<Property>,
+        topic: &Arc<str>,
+        (kind, whose): (TopicRole, Whose),
+    ) -> Result<(Arc<KafkaConsumer>, Sleeper), KafkaTrouble> {
         let (pulse, counted) = (Arc::<Pulse>::default(), Counts::default());
         let context = ConsumerCallbacks {
             pulse: Arc::clone(&pulse),
@@ -103,12 +118,7 @@ impl KafkaConsumer {
             refused: Mutex::default(),
             retired: AtomicBool::new(false),
         });
-        let served = Arc::clone(&consumer);
-        let spawned = thread::Builder::new()
-            .name("kafka-consumer".to_owned())
-            .spawn(move || serve(&served, &sleeper));
-        spawned.map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })?;
-        Ok(consumer)
+        Ok((consumer, sleeper))
     }
 
     /// Blocking.
@@ -239,7 +249,7 @@ impl KafkaConsumer {
     /// Hands over what came for each partition, as far as its reader has room. Whether there may be
     /// more of which nobody will tell.
     fn fill(&self) -> bool {
-        let lanes: Vec<Lane> = self.lanes().values().cloned().collect();
+        let lanes: Vec<Lane> = self.lanes().values().filter(|lane| lane.stirs()).cloned().collect();
         let filled = lanes.iter().map(|lane| {
             let failed = |error| self.fail(&error, &lane.buffer);
             let taken = || {
@@ -302,7 +312,8 @@ impl KafkaConsumer {
     fn look_after(&self) {
         let now = Instant::now();
         let wish = |(partition, lane): (&i32, &Lane)| (*partition, lane.buffer.wish(now));
-        let wishes: Vec<(i32, Wish)> = self.lanes().iter().map(wish).collect();
+        let something = |(_, wish): &(i32, Wish)| *wish != Wish::Nothing;
+        let wishes: Vec<(i32, Wish)> = self.lanes().iter().map(wish).filter(something).collect();
         for (partition, wish) in wishes {
             let done = self.list(partition, Place::Invalid).and_then(|list| match wish {
                 Wish::Nothing => Ok(()),

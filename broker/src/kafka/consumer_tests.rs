@@ -9,6 +9,7 @@ use super::super::settings::ClientSettings;
 use super::*;
 
 const TOPIC: &str = "numbers";
+const ROLE: (TopicRole, Whose) = (TopicRole::Snapshots, Whose::Owner);
 const RECORDS: u64 = 20_000;
 const RECORD_BYTES: usize = 100;
 /// Records of one batch, which brokers give away as a whole.
@@ -43,13 +44,15 @@ fn cluster() -> MockCluster<'static, DefaultProducerContext> {
 }
 
 fn consumer(cluster: &MockCluster<'_, DefaultProducerContext>) -> Arc<KafkaConsumer> {
+    KafkaConsumer::make(properties(cluster), &Arc::from(TOPIC), ROLE).unwrap()
+}
+
+fn properties(cluster: &MockCluster<'_, DefaultProducerContext>) -> Vec<Property> {
     let connection = Connection::plain(cluster.bootstrap_servers().parse().unwrap());
     let mut settings = ClientSettings::default();
     settings.consumer.queued_bytes = QUEUED_BYTES;
     settings.consumer.partition_bytes_max = SHARE_BYTES;
-    let properties = settings.consumer_properties(&connection, "test", Duration::from_millis(10));
-    let topic = Arc::from(TOPIC);
-    KafkaConsumer::make(properties, &topic, (TopicRole::Snapshots, Whose::Owner)).unwrap()
+    settings.consumer_properties(&connection, "test", Duration::from_millis(10))
 }
 
 /// Reads a partition from there on.
@@ -143,4 +146,29 @@ async fn a_place_that_is_not_there_is_news_to_its_own_reader_only() {
     read_all(&other, 0).await;
     assert_eq!(next(&other).await, Err(Flow::AtEnd));
     consumer.retire();
+}
+
+/// As when readers go over to a new client, which gets for all of them at once.
+#[tokio::test]
+async fn nobody_waits_for_all_that_has_come_to_another() {
+    let cluster = cluster();
+    let (consumer, _sleeper) =
+        KafkaConsumer::unserved(properties(&cluster), &Arc::from(TOPIC), ROLE).unwrap();
+    let place = |partition| consumer.reserve((partition, 0), 1 << 20).unwrap();
+    let fetched = [place(0), place(1)];
+    (0..2).for_each(|partition| consumer.assign(partition, 0).unwrap());
+    let come = async {
+        let has_many = |places: &BTreeMap<i32, Places>| {
+            (0..2).all(|it| places.get(&it).is_some_and(|places| places.fetchq_cnt >= 800))
+        };
+        while !has_many(&consumer.places.lock().unwrap()) {
+            consumer.hear();
+            consumer.pass_on_ends();
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, come).await.unwrap();
+    assert!(consumer.fill(), "more is there");
+    let given = fetched.each_ref().map(|it| it.0.take(1 << 20).records.len());
+    assert!(given.iter().all(|count| (1..200).contains(count)), "{given:?}");
 }

@@ -19,10 +19,9 @@ use super::bell::Bell;
 use super::buffer::{Buffer, Raw};
 use super::callbacks::ConsumerCallbacks;
 
-/// Records that are handed over at once.
-const BATCH_MAX: usize = 128;
-/// Most news of one partition before the others have their turn.
-const TURN_MAX: usize = 4_096;
+/// Most news of one partition before the others have their turn: what has come for all of them at
+/// once, as to a new client, would keep the last of them waiting for all that has come to the others.
+const TURN_MAX: usize = 128;
 
 /// One partition that is read.
 #[derive(Clone)]
@@ -63,8 +62,14 @@ impl Lane {
         true
     }
 
-    /// Puts what there is into the buffer, as far as there is room. Whether it has to be called
-    /// again although nobody rings: when a reader makes room, or more comes, somebody does.
+    /// Whether there may be something to put into the buffer.
+    pub(super) fn stirs(&self) -> bool {
+        self.stirs.load(Ordering::Acquire)
+    }
+
+    /// Puts a turn's worth of what there is into the buffer, as far as there is room. Whether it has
+    /// to be called again although nobody rings: when a reader makes room, or more comes, somebody
+    /// does.
     pub(super) fn fill(
         &self,
         raw: impl Fn(&BorrowedMessage<'_>) -> Raw,
@@ -76,6 +81,11 @@ impl Lane {
             return false;
         }
         let (mut room, mut batch) = (self.buffer.room(), Vec::new());
+        let mut hand_over = |batch: &mut Vec<Raw>| {
+            if !batch.is_empty() && self.buffer.put_all(batch.drain(..)) {
+                taken();
+            }
+        };
         for _ in 0..TURN_MAX {
             if room == 0 {
                 break;
@@ -85,24 +95,18 @@ impl Lane {
                     let raw = raw(&message);
                     room = room.saturating_sub(raw.size());
                     batch.push(raw);
-                    if batch.len() == BATCH_MAX && self.buffer.put_all(batch.drain(..)) {
-                        taken();
-                    }
                 }
-                other => {
-                    if !batch.is_empty() && self.buffer.put_all(batch.drain(..)) {
-                        taken();
-                    }
-                    match other {
-                        Some(Err(error)) => failed(error),
-                        _ => return false,
-                    }
+                Some(Err(error)) => {
+                    hand_over(&mut batch);
+                    failed(error);
+                }
+                None => {
+                    hand_over(&mut batch);
+                    return false;
                 }
             }
         }
-        if !batch.is_empty() && self.buffer.put_all(batch.drain(..)) {
-            taken();
-        }
+        hand_over(&mut batch);
         self.stirs.store(true, Ordering::Release);
         self.buffer.room() > 0
     }
