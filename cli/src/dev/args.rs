@@ -1,9 +1,12 @@
 //! What `hunt dev` can be asked. In: arguments. Out: typed commands.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use config_schemas::FieldPath;
 
+use crate::args::field_path;
 use crate::load::args::LoadFlags;
 
 /// Everything on this machine.
@@ -15,6 +18,8 @@ pub enum DevCommand {
     Status,
     /// The guided tour, in an environment of its own; exit code 1 when a step was not seen.
     Demo(DemoArgs),
+    /// Draw the boards as they are now, after `up --observe`.
+    Pictures(PicturesArgs),
     /// The figures, by the bench program of the tests.
     Bench {
         /// Handed over as they are.
@@ -51,6 +56,23 @@ pub struct UpArgs {
     /// Where events are kept; what the environment has already, else embedded.
     #[arg(long, value_enum)]
     pub broker: Option<Broker>,
+    /// Also Prometheus with the alerts, which scrapes what runs, and Alertmanager.
+    #[arg(long)]
+    pub observe: bool,
+}
+
+/// `hunt dev pictures`.
+#[derive(Debug, Clone, Args)]
+pub struct PicturesArgs {
+    /// Where they are written; `pictures` in the state folder by default.
+    #[arg(long, value_name = "FOLDER")]
+    pub to: Option<PathBuf>,
+    /// How far back they reach, in minutes.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1440))]
+    pub minutes: u16,
+    /// The setting that board "Config rollout" draws.
+    #[arg(long, default_value = "heartbeat.interval", value_parser = field_path)]
+    pub field: FieldPath,
 }
 
 /// Where events are kept.
@@ -84,4 +106,7 @@ pub struct DemoArgs {
     /// Where events are kept: the tour of Kafka has steps of its own.
     #[arg(long, value_enum, default_value = "embedded")]
     pub broker: Broker,
+    /// Without Prometheus, and without pictures of the boards at the end.
+    #[arg(long)]
+    pub no_pictures: bool,
 }

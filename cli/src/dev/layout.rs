@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use servers::{EtcdOptions, KubeOptions, Launch, free_port};
 
 use super::kafka::KafkaLayout;
+use super::observe::ObserverPorts;
 use super::place::Place;
 use crate::failure::Failure;
 
@@ -25,6 +26,9 @@ pub(super) struct Layout {
     /// The cluster that keeps events; none where agents do that themselves.
     #[serde(default)]
     pub(super) kafka: Option<KafkaLayout>,
+    /// Prometheus and Alertmanager, where they were ever asked for.
+    #[serde(default)]
+    pub(super) observers: Option<ObserverPorts>,
     /// The operator's admin port.
     pub(super) operator: u16,
     /// The agents, by number from 1.
@@ -60,6 +64,7 @@ impl Layout {
             etcd: EtcdPorts::fresh()?,
             kubernetes,
             kafka: None,
+            observers: None,
             operator: port()?,
             agents: Vec::new(),
         };
@@ -107,6 +112,9 @@ impl Layout {
             if !runs("kube-apiserver") && taken(kube.api) {
                 kube.api = port()?;
             }
+        }
+        if let Some(observers) = &mut self.observers {
+            observers.give_way(&runs, &taken)?;
         }
         if !runs("operator") && taken(self.operator) {
             self.operator = port()?;
@@ -222,7 +230,8 @@ impl KubePorts {
     }
 }
 
-fn log(state: &Path, name: &str) -> PathBuf {
+/// Where a process writes.
+pub(super) fn log(state: &Path, name: &str) -> PathBuf {
     state.join("logs").join(format!("{name}.log"))
 }
 

@@ -11,13 +11,14 @@ use super::args::Broker;
 use super::kafka::{self, KafkaLayout};
 use super::kube::{Source, shown};
 use super::layout::{Layout, write};
+use super::observe::{ObserverPorts, Observers};
 use super::place::Place;
 use super::tell::Teller;
 use super::world::{self, World};
 use crate::failure::Failure;
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Wanted {
     /// Hunts come from a directory.
     pub(super) no_kubernetes: bool,
@@ -25,6 +26,8 @@ pub(super) struct Wanted {
     pub(super) agents: u16,
     /// As remembered, or embedded, when nothing is asked for.
     pub(super) broker: Option<Broker>,
+    /// What watches it, if it is to be watched.
+    pub(super) observers: Option<Observers>,
 }
 
 /// Starts whatever is missing.
@@ -48,6 +51,9 @@ pub(super) async fn raise(place: &Place, wanted: Wanted, tell: Teller) -> Result
         }
     };
     layout.grow(wanted.agents)?;
+    if wanted.observers.is_some() && layout.observers.is_none() {
+        layout.observers = Some(ObserverPorts::fresh()?);
+    }
     let running: Vec<_> = world::list(&place.state)?
         .into_iter()
         .filter(Detached::is_running)
@@ -69,6 +75,7 @@ pub(super) async fn raise(place: &Place, wanted: Wanted, tell: Teller) -> Result
         etcd_programs: programs.etcd,
         kube_programs: kube,
         kafka_programs,
+        observers: wanted.observers,
         http: crate::http::Http::new(),
         tell,
     };
@@ -154,6 +161,9 @@ fn write_environment(world: &World) -> Result<(), Failure> {
     {
         link(&kubectl, &bin.join("kubectl"))?;
         text += &format!("export KUBECONFIG=\"{}\"\n", kubeconfig.display());
+    }
+    for (name, program) in world.observers.iter().flat_map(Observers::tools) {
+        link(program, &bin.join(name))?;
     }
     if let Some((options, programs)) = world.kafka() {
         kafka::write_tools(&bin, &options, programs)?;

@@ -103,10 +103,11 @@ fn url(layout: &Layout, agents: &[(String, String)], name: &str) -> String {
         ("kube-apiserver", Some(ports)) => local("https", ports.api),
         ("operator", _) => local("http", layout.operator),
         _ => {
+            let observer = layout.observers.and_then(|observers| observers.url(name));
             let mut brokers = layout.kafka.iter().flat_map(KafkaLayout::brokers);
             let broker = brokers.find(|(broker, ..)| broker == name).map(|(.., address)| address);
             let agent = agents.iter().find(|(agent, _)| agent == name);
-            broker.or(agent.map(|(_, at)| format!("http://{at}"))).unwrap_or_default()
+            observer.or(broker).or(agent.map(|(_, at)| format!("http://{at}"))).unwrap_or_default()
         }
     }
 }

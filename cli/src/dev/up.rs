@@ -13,6 +13,7 @@ use super::game::Game;
 use super::kafka;
 use super::kube::shown;
 use super::layout::Layout;
+use super::observe::{self, Observers};
 use super::place::Place;
 use super::raise::{Wanted, raise};
 use super::tell::Teller;
@@ -35,12 +36,19 @@ const EVENTS: usize = 200;
 pub(super) async fn run(args: &UpArgs, out: Out) -> Result<(), Failure> {
     let tell = Teller::new(out);
     let place = Place::find()?;
-    let UpArgs { no_kubernetes, agents, broker } = *args;
-    let world = raise(&place, Wanted { no_kubernetes, agents, broker }, tell).await?;
+    let UpArgs { no_kubernetes, agents, broker, observe } = *args;
+    let observers = if observe { Some(observers(tell).await?) } else { None };
+    let world = raise(&place, Wanted { no_kubernetes, agents, broker, observers }, tell).await?;
     apply_example(&world).await?;
     play(&world).await?;
     retune(&world).await?;
     what_next(&world)
+}
+
+async fn observers(tell: Teller) -> Result<Observers, Failure> {
+    Observers::ensure(tell).await?.map_err(|left_out| {
+        Failure::failed(left_out.reason).hint("install that, or leave out `--observe`")
+    })
 }
 
 /// Applies the example unless the hunt is there, and waits until all agents run it.
@@ -247,6 +255,9 @@ fn what_next(world: &World) -> Result<(), Failure> {
     ];
     if world.layout.kafka.is_some() {
         lines.extend(kafka::commands(&world.layout));
+    }
+    if let (Some(ports), Some(_)) = (world.layout.observers, &world.observers) {
+        lines.extend(observe::commands(ports));
     }
     if world.layout.kubernetes.is_some() {
         let example = shown(&world.place.example);

@@ -12,6 +12,7 @@ use store::StoreOptions;
 use super::kafka;
 use super::kube::{CRD, Source};
 use super::layout::Layout;
+use super::observe::Observers;
 use super::place::Place;
 use super::tell::Teller;
 use crate::failure::{Code, Failure};
@@ -35,6 +36,7 @@ pub(super) struct World {
     pub(super) etcd_programs: EtcdPrograms,
     pub(super) kube_programs: Option<KubePrograms>,
     pub(super) kafka_programs: Option<KafkaPrograms>,
+    pub(super) observers: Option<Observers>,
     pub(super) http: Http,
     pub(super) tell: Teller,
 }
@@ -85,7 +87,8 @@ impl World {
             let url = format!("http://{address}");
             self.ready(&name, &url, started, || self.answers(&address, "/readyz")).await?;
         }
-        Ok(())
+        self.write_targets()?;
+        self.start_observers().await
     }
 
     pub(super) async fn start_etcd(&self) -> Result<(), Failure> {
@@ -206,7 +209,16 @@ pub(super) fn list(state: &Path) -> Result<Vec<Detached>, Failure> {
 }
 
 fn rank(name: &str) -> (usize, usize) {
-    let order = ["etcd", "kube-etcd", "kube-apiserver", "kafka", "operator", "agent"];
+    let order = [
+        "etcd",
+        "kube-etcd",
+        "kube-apiserver",
+        "kafka",
+        "operator",
+        "agent",
+        "alertmanager",
+        "prometheus",
+    ];
     let (kind, number) = match name.rsplit_once('-') {
         Some((kind, number)) => (kind, number.parse().ok()),
         None => (name, None),
@@ -293,6 +305,8 @@ mod tests {
             "operator",
             "agent-2",
             "agent-10",
+            "alertmanager",
+            "prometheus",
         ];
         let mut names = expected;
         names.sort_unstable();

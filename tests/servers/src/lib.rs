@@ -41,8 +41,9 @@ pub use process::launch::{Launch, ProcessError};
 pub use process::server::ServerProcess;
 pub use process::stat::{ProcessStat, ProcessState};
 pub use programs::{
-    AlertmanagerPrograms, EtcdPrograms, KafkaPrograms, KubePrograms, Places, Programs,
-    ProgramsError, Progress, PrometheusPrograms, PythonPrograms, Step, Unavailable, Version,
+    AlertmanagerPrograms, EtcdPrograms, KafkaPrograms, KubePrograms, PicturePrograms, Places,
+    Programs, ProgramsError, Progress, PrometheusPrograms, PythonPrograms, Step, Unavailable,
+    Version,
 };
 pub use prometheus::{AlertmanagerOptions, Prometheus, PrometheusOptions};
 pub use proxy::{Direction, FaultProxy};

@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod debian;
 mod kafka;
+mod pictures;
 mod prometheus;
 mod python;
 mod steps;
@@ -22,6 +23,7 @@ use crate::poll::ServerError;
 use crate::process::launch::find_program;
 
 pub use kafka::KafkaPrograms;
+pub use pictures::PicturePrograms;
 pub use prometheus::{AlertmanagerPrograms, PrometheusPrograms};
 pub use python::PythonPrograms;
 pub use version::Version;

@@ -4,7 +4,7 @@
 //! `tour` keeps the score, `config` holds the steps about settings, `faults` those about servers
 //! and agents that die, `moves` those about agents that come and go as planned, `loads` those about
 //! load and health, `burst` the one about twenty times the load, `kafka` those about a cluster, which
-//! are a tour of their own. They use `stream`, the players who
+//! are a tour of their own, `painted` the last one: the boards, drawn. They use `stream`, the players who
 //! play meanwhile, `verdict`, which has what became of their events judged, `slow`, an agent that
 //! is slowed, `examples`, which applies them, and `promised`, bounds on a loaded machine. I/O.
 
@@ -15,6 +15,7 @@ mod faults;
 mod kafka;
 mod loads;
 mod moves;
+mod painted;
 mod promised;
 mod slow;
 mod stream;
@@ -69,31 +70,43 @@ async fn clear(place: &Place, tell: Teller) -> Result<(), Failure> {
 }
 
 async fn tour(place: &Place, args: &DemoArgs, tell: Teller) -> Result<Tour, Failure> {
-    let DemoArgs { no_kubernetes, broker, .. } = *args;
-    let wanted = Wanted { no_kubernetes, agents: AGENTS, broker: Some(broker) };
+    let DemoArgs { no_kubernetes, broker, no_pictures, .. } = *args;
+    let painter = if no_pictures { None } else { painted::painter(tell).await? };
+    let (observers, painter) = painter.unzip();
+    let wanted = Wanted { no_kubernetes, agents: AGENTS, broker: Some(broker), observers };
     let mut world = raise(place, wanted, tell).await?;
+    let began = telemetry::clock::now();
     tell.head("the tour");
     let mut tour = Tour::new(tell, world.layout.kubernetes.is_some());
     if broker == Broker::Kafka {
         of_kafka(&mut world, &mut tour).await?;
-        return Ok(tour);
+    } else {
+        of_files(&mut world, &mut tour).await?;
     }
-    config::apply(&world, &mut tour).await?;
-    config::live_edit(&world, &mut tour).await;
-    config::node_override(&world, &mut tour).await;
-    config::refused_edit(&world, &mut tour).await;
-    config::edit_that_ends(&world, &mut tour).await;
-    config::explain(&world, &mut tour).await;
-    config::rollback(&world, &mut tour).await;
-    let etcd = faults::etcd_dies(&world, &mut tour).await;
-    let agent = faults::agent_dies(&world, &mut tour).await;
-    faults::nothing_lost(&world, &mut tour, &[etcd, agent]).await;
-    moves::node_joins(&mut world, &mut tour).await;
-    moves::rolling_restart(&world, &mut tour).await;
-    burst::twenty_times(&world, &mut tour).await;
-    loads::hot_key(&world, &mut tour).await;
-    loads::slowed(&world, &mut tour).await;
+    if let Some(painter) = &painter {
+        painted::boards(&world, painter, began, &mut tour).await;
+    }
     Ok(tour)
+}
+
+/// The tour where events are kept by the agents themselves.
+async fn of_files(world: &mut World, tour: &mut Tour) -> Result<(), Failure> {
+    config::apply(world, tour).await?;
+    config::live_edit(world, tour).await;
+    config::node_override(world, tour).await;
+    config::refused_edit(world, tour).await;
+    config::edit_that_ends(world, tour).await;
+    config::explain(world, tour).await;
+    config::rollback(world, tour).await;
+    let etcd = faults::etcd_dies(world, tour).await;
+    let agent = faults::agent_dies(world, tour).await;
+    faults::nothing_lost(world, tour, &[etcd, agent]).await;
+    moves::node_joins(world, tour).await;
+    moves::rolling_restart(world, tour).await;
+    burst::twenty_times(world, tour).await;
+    loads::hot_key(world, tour).await;
+    loads::slowed(world, tour).await;
+    Ok(())
 }
 
 /// The tour where events are kept by Kafka.

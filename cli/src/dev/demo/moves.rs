@@ -37,6 +37,7 @@ pub(super) async fn node_joins(world: &mut World, tour: &mut Tour) {
             u16::try_from(agents).map_err(|error| Failure::caused("counting agents", &error))?;
         world.layout.grow(agents)?;
         world.layout.remember(&world.place.state)?;
+        world.write_targets()?;
         let mut seen = joins(world, &name, &stream).await?;
         seen.what += &applied;
         seen.what += &format!("\n{}", judged(world, &stream.finish().await).await?);
