@@ -184,11 +184,14 @@ impl KafkaConsumer {
     /// Begins to fetch a partition that is kept for its reader. Blocking.
     pub(crate) fn assign(&self, partition: i32, from: u64) -> Result<(), KafkaTrouble> {
         let place = Place::Offset(i64::try_from(from).unwrap_or(i64::MAX));
-        let (at, bell) = ((&*self.topic, partition), self.bell.clone());
-        let split = self.lanes().get_mut(&partition).map(|it| it.split(&self.consumer, at, bell));
-        if split != Some(true) {
+        let (at, lane) = ((&*self.topic, partition), self.lanes().get(&partition).cloned());
+        // The client may take its time for it, and whoever asks for a place does not wait for that.
+        let split = lane.and_then(|lane| lane.split(&self.consumer, at, self.bell.clone()));
+        let Some(split) = split else {
             return Err(KafkaTrouble::NoClient { why: format!("no queue for {partition}") });
-        }
+        };
+        self.lanes().insert(partition, split);
+        self.bell.ring();
         let assigned =
             self.list(partition, place).and_then(|it| self.consumer.incremental_assign(&it));
         assigned.map_err(|error| KafkaTrouble::NoClient { why: error.to_string() })
@@ -330,13 +333,17 @@ impl KafkaConsumer {
             }
             match wish {
                 Wish::Nothing | Wish::Resume => {}
-                Wish::Pause => self.lanes().get(&partition).iter().for_each(|it| it.clear()),
-                // Gone before the place is free: the end of its queue ends what rings for it, and
-                // would end what rings for the next one of the same partition.
+                Wish::Pause => {
+                    let lane = self.lanes().get(&partition).cloned();
+                    lane.iter().for_each(Lane::clear);
+                }
                 Wish::Leave => {
-                    let mut lanes = self.lanes();
-                    lanes.get(&partition).iter().for_each(|it| it.clear());
-                    drop(lanes.remove(&partition));
+                    let ended = self.lanes().get_mut(&partition).map(Lane::end);
+                    ended.iter().for_each(Lane::clear);
+                    // Before the place is free: the end of a queue ends what rings for it, and would
+                    // end what rings for the next reader of the same partition.
+                    drop(ended);
+                    self.lanes().remove(&partition);
                 }
             }
         }

@@ -38,18 +38,16 @@ impl Lane {
         Lane { buffer, queue: None, stirs: Arc::default() }
     }
 
-    /// Gives the partition a queue of its own; before it is assigned, so that nothing of it comes
-    /// with what the client has for everybody. Whether the client knows such a partition.
+    /// With a queue of its own; before the partition is assigned, so that nothing of it comes with
+    /// what the client has for everybody. `None` if the client knows no such partition.
     pub(super) fn split(
-        &mut self,
+        self,
         consumer: &Arc<BaseConsumer<ConsumerCallbacks>>,
         (topic, partition): (&str, i32),
         bell: Bell,
-    ) -> bool {
-        let Some(mut queue) = consumer.split_partition_queue(topic, partition) else {
-            return false;
-        };
-        let (stirs, rung) = (Arc::clone(&self.stirs), bell.clone());
+    ) -> Option<Lane> {
+        let mut queue = consumer.split_partition_queue(topic, partition)?;
+        let (stirs, rung) = (Arc::clone(&self.stirs), bell);
         queue.set_nonempty_callback(move || {
             stirs.store(true, Ordering::Release);
             rung.ring();
@@ -57,9 +55,7 @@ impl Lane {
         // What lies there from before would keep it from being told of more: it is when the queue
         // was empty.
         self.stirs.store(true, Ordering::Release);
-        self.queue = Some(Arc::new(queue));
-        bell.ring();
-        true
+        Some(Lane { queue: Some(Arc::new(queue)), ..self })
     }
 
     /// Whether there may be something to put into the buffer.
@@ -117,5 +113,10 @@ impl Lane {
         while let Some(polled) = queue.poll(Duration::ZERO) {
             let _: KafkaResult<BorrowedMessage<'_>> = polled;
         }
+    }
+
+    /// The same without its queue, which is to end by itself.
+    pub(super) fn end(&mut self) -> Lane {
+        Lane { queue: self.queue.take(), ..self.clone() }
     }
 }
