@@ -1,7 +1,8 @@
 // node draw.mjs --prometheus URL --boards FOLDER --to FOLDER [--board UID ...] [--chromium PROGRAM]
 //   [--from MS] [--until MS] [--choose NAME=VALUE ...]
 // Draws boards of a folder, all of them unless some are named, as FOLDER/UID.png, and says as JSON what is on
-// them; `faults` are panels that are empty, cut or in error. Exit code 1: not all could be drawn.
+// them; `faults` are panels that are empty or in error, `cut` those whose
+// legend has to be scrolled. Exit code 1: not all could be drawn.
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -11,7 +12,8 @@ import { serve } from './serve.mjs';
 
 const HERE = import.meta.dirname;
 const WIDTH = 1280;
-const FIRST_HEIGHT = 2400;
+/// Less than any board has: it is drawn again at its own.
+const FIRST_HEIGHT = 600;
 const DRAWN_WITHIN = 60_000;
 /// After the last answer the graphs need some frames.
 const SETTLED_AFTER = 700;
@@ -66,9 +68,9 @@ async function draw(chromium, origin, board) {
   const faults = [
     ...found.queries.filter(({ error }) => error).map(({ query, error }) => `${query}: ${error}`),
     ...found.panels.filter((panel) => panel.error || !panel.drawn).map((panel) => `${panel.title}: ${panel.error ?? 'no data'}`),
-    ...found.panels.filter((panel) => panel.cut).map((panel) => `${panel.title}: cut`),
   ];
-  return { board, picture, panels: found.panels.length, queries: found.queries.length, markers: found.markers, faults };
+  const cut = found.panels.filter((panel) => panel.cut).map((panel) => panel.title);
+  return { board, picture, panels: found.panels.length, queries: found.queries.length, markers: found.markers, faults, cut };
 }
 
 async function main() {

@@ -196,7 +196,8 @@ async fn every_panel_has_data(observed: &Observed) {
                     let asked = chosen
                         .iter()
                         .fold(query.expr.clone(), |expr, chosen| expr.replace(chosen, ".*"))
-                        .replace("$__rate_interval", "30s");
+                        .replace("$__rate_interval", "30s")
+                        .replace("$__range", "30s");
                     if observed.found(&asked).await? == 0 {
                         bare.push(format!("{}: {}: {asked}", board.uid, panel.title));
                     }

@@ -42,8 +42,12 @@ function grid(panels) {
   return new scenes.SceneGridLayout({ isDraggable: false, isResizable: false, isLazy: false, children });
 }
 
+/// Milliseconds as a date; what is relative stays so.
+const moment = (text) => (/^\d+$/.test(text) ? new Date(Number(text)).toISOString() : text);
+
 export function scene(board, chosen) {
-  const range = { from: chosen.get('from') ?? board.time.from, to: chosen.get('to') ?? board.time.to, timeZone: 'utc' };
+  const [from, to] = ['from', 'to'].map((end) => moment(chosen.get(end) ?? board.time[end]));
+  const range = { from, to, timeZone: 'utc' };
   return new scenes.EmbeddedScene({
     $timeRange: new scenes.SceneTimeRange(range),
     $variables: new scenes.SceneVariableSet({ variables: variables(board, chosen) }),

@@ -42,7 +42,7 @@ function judge(root, markers) {
   const cut = (element) => [...element.querySelectorAll('*')].some((inner) => inner.scrollHeight > inner.clientHeight + 1 && getComputedStyle(inner).overflowY === 'auto');
   return () => ({
     done: panels.length > 0 && panels.every(done),
-    height: document.documentElement.scrollHeight,
+    height: Math.ceil(document.getElementById('root').getBoundingClientRect().height),
     markers: markers.length,
     queries: asked,
     panels: panels.map((panel) => {

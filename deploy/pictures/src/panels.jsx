@@ -2,7 +2,7 @@
 import {
   PanelPlugin, booleanOverrideProcessor, dataLinksOverrideProcessor, displayNameOverrideProcessor, getFieldDisplayValues,
   identityOverrideProcessor, numberOverrideProcessor, standardEditorsRegistry, standardFieldConfigEditorRegistry,
-  standardTransformersRegistry, stringOverrideProcessor, thresholdsOverrideProcessor, unitOverrideProcessor, valueMappingsOverrideProcessor,
+  standardTransformers, standardTransformersRegistry, stringOverrideProcessor, thresholdsOverrideProcessor, unitOverrideProcessor, valueMappingsOverrideProcessor,
 } from '@grafana/data';
 import * as scenes from '@grafana/scenes';
 import { BigValue, Table, TimeSeries, VizRepeater, useTheme2 } from '@grafana/ui';
@@ -31,7 +31,8 @@ function registerStandardOptions() {
     option('fieldMinMax', booleanOverrideProcessor),
   ]);
   standardEditorsRegistry.setInit(() => []);
-  standardTransformersRegistry.setInit(() => []);
+  const organize = standardTransformers.organizeFieldsTransformer;
+  standardTransformersRegistry.setInit(() => [{ id: organize.id, name: organize.name, transformation: organize }]);
 }
 
 const custom = (defaults) => (builder) =>

@@ -21,9 +21,9 @@ export function step(range, points, least = SCRAPE_SECONDS) {
   return Math.max(least, Math.ceil((range.to - range.from) / 1000 / (points || 500)));
 }
 
-export function interpolated(object, expr, step, scoped = {}) {
+export function interpolated(object, expr, range, step, scoped = {}) {
   const window = Math.max(step + SCRAPE_SECONDS, 4 * SCRAPE_SECONDS);
-  const variables = { ...scoped, __rate_interval: { value: `${window}s` }, __interval: { value: `${step}s` } };
+  const variables = { ...scoped, __rate_interval: { value: `${window}s` }, __interval: { value: `${step}s` }, __range: { value: `${Math.round((range.to - range.from) / 1000)}s` } };
   const many = (value) => (Array.isArray(value) ? `(${value.join('|')})` : value);
   return scenes.sceneGraph.interpolate(object, expr, variables, many);
 }
@@ -58,7 +58,7 @@ function table(target, found) {
 async function answer(request, target) {
   const seconds = step(request.range, request.maxDataPoints);
   const object = request.scopedVars.__sceneObject.value.valueOf();
-  const query = interpolated(object, target.expr, seconds, request.scopedVars);
+  const query = interpolated(object, target.expr, request.range, seconds, request.scopedVars);
   const entry = { query, found: 0 };
   asked.push(entry);
   const aligned = (at, round) => round(at / 1000 / seconds) * seconds;
@@ -86,7 +86,7 @@ export class Prometheus extends scenes.RuntimeDataSource {
     const text = typeof asked === 'string' ? asked : asked.query;
     const [, selector, label] = /label_values\((?:(.+),\s*)?(\w+)\)/.exec(text);
     const object = options?.scopedVars?.__sceneObject?.value.valueOf();
-    const match = object ? interpolated(object, selector, SCRAPE_SECONDS) : selector;
+    const match = object ? interpolated(object, selector, { from: 0, to: 0 }, SCRAPE_SECONDS) : selector;
     return (await get(`/api/v1/label/${label}/values`, { 'match[]': match })).map((text) => ({ text, value: text }));
   }
 }

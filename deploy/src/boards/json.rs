@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 use telemetry::catalogue::agent;
 
-use super::{Board, Choice, Kind, Panel, TAG, Told};
+use super::{Board, Choice, Kind, Panel, Row, TAG, Told};
 
 /// The schema of boards that this is written for: Grafana 11 and newer.
 const SCHEMA_VERSION: u32 = 39;
@@ -151,19 +151,28 @@ fn panels(board: &Board) -> Vec<Json> {
         }));
         top += 1;
         let (mut left, mut height) = (0, 0);
+        let number_width = number_width(row);
         for one in &row.panels {
-            if left + one.width > COLUMNS {
+            let is_number = one.kind == Kind::Number;
+            let width = if is_number { number_width } else { one.width };
+            if left + width > COLUMNS {
                 (top, left, height) = (top + height, 0, 0);
             }
-            let tall = if one.kind == Kind::Number { NUMBER_HEIGHT } else { HEIGHT };
-            let at = json!({"x": left, "y": top, "w": one.width, "h": tall});
+            let tall = if is_number { NUMBER_HEIGHT } else { HEIGHT };
+            let at = json!({"x": left, "y": top, "w": width, "h": tall});
             placed.push(panel(one, placed.len() + 1, at));
-            left += one.width;
+            left += width;
             height = height.max(tall);
         }
         top += height;
     }
     placed
+}
+
+/// The numbers of a row share one line.
+fn number_width(row: &Row) -> u32 {
+    let numbers = row.panels.iter().filter(|panel| panel.kind == Kind::Number).count();
+    COLUMNS / u32::try_from(numbers).unwrap_or(COLUMNS).clamp(1, COLUMNS)
 }
 
 fn panel(panel: &Panel, id: usize, at: Json) -> Json {
@@ -184,7 +193,7 @@ fn panel(panel: &Panel, id: usize, at: Json) -> Json {
             "format": if panel.kind == Kind::Table { "table" } else { "time_series" },
         })
     });
-    json!({
+    let mut shown = json!({
         "id": id,
         "type": kind,
         "title": panel.title,
@@ -194,7 +203,15 @@ fn panel(panel: &Panel, id: usize, at: Json) -> Json {
         "targets": targets.collect::<Vec<_>>(),
         "fieldConfig": {"defaults": defaults(panel), "overrides": []},
         "options": options(panel),
-    })
+    });
+    if panel.kind == Kind::Table {
+        shown["transformations"] = json!([{"id": "organize", "options": {
+            "excludeByName": {"Time": true},
+            "indexByName": {"hunt": 0, "node": 1, "hash": 2, "Value": 3},
+            "renameByName": {"Value": panel.queries.first().map(|query| &query.legend)},
+        }}]);
+    }
+    shown
 }
 
 fn defaults(panel: &Panel) -> Json {
@@ -236,12 +253,17 @@ fn defaults(panel: &Panel) -> Json {
     defaults
 }
 
+/// Below a graph there is room for three; beside it for all.
+fn has_many_series(panel: &Panel) -> bool {
+    panel.queries.len() > 2 || panel.queries.iter().any(|query| query.legend.contains("{{"))
+}
+
 fn options(panel: &Panel) -> Json {
     match panel.kind {
         Kind::Lines | Kind::Steps => json!({
             "legend": {
                 "displayMode": "table",
-                "placement": "bottom",
+                "placement": if has_many_series(panel) { "right" } else { "bottom" },
                 "showLegend": true,
                 "calcs": ["lastNotNull", "max"],
             },

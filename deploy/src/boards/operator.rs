@@ -27,9 +27,9 @@ fn control() -> Vec<Panel> {
             .asks(format!("max({}{{known_from=\"any\"}})", operator::HUNTS_KNOWN.name()), "hunts"),
         Panel::number(Scale::Plain, "Orphans", "Hunts with keys in etcd and no resource.")
             .asks(format!("max({})", operator::ORPHANS.name()), "orphans"),
-        Panel::number(Scale::Plain, "Changes of leadership", "Times within the chosen interval that an operator began or ceased to lead.")
+        Panel::number(Scale::Plain, "Changes of leadership", "Times within the chosen range of time that an operator began or ceased to lead.")
             .asks(
-                format!("sum(increase({}[$__rate_interval]))", operator::LEADER_CHANGES.name()),
+                format!("sum(increase({}[$__range]))", operator::LEADER_CHANGES.name()),
                 "changes",
             ),
         Panel::lines(Scale::PerSecond, "Reconciles", "Looks at hunts, by result; requeues were overtaken by another writer.")

@@ -52,7 +52,7 @@ fn health() -> Vec<Panel> {
         .told_above(0.0),
         number(
             Scale::Plain,
-            "Ownerless partitions",
+            "Ownerless",
             "Partitions that nobody serves: their events are refused.",
         )
         .asks(

@@ -77,7 +77,7 @@ pub struct Panel {
     pub kind: Kind,
     /// What the numbers are.
     pub scale: Scale,
-    /// Of 24 columns.
+    /// Of 24 columns; numbers share a line instead.
     pub width: u32,
     /// What it asks.
     pub queries: Vec<Query>,
@@ -92,8 +92,7 @@ impl Panel {
         title: &'static str,
         description: &'static str,
     ) -> Panel {
-        let width = if kind == Kind::Number { 4 } else { 12 };
-        Panel { title, description, kind, scale, width, queries: Vec::new(), told: None }
+        Panel { title, description, kind, scale, width: 12, queries: Vec::new(), told: None }
     }
 
     pub(super) fn lines(scale: Scale, title: &'static str, description: &'static str) -> Panel {

@@ -36,7 +36,7 @@ fn who() -> Vec<Panel> {
                      max by (hunt, node) ({}{{{HUNTS}}})",
                     agent::CONFIG_GENERATION.name()
                 ),
-                "",
+                "generation",
             ),
     ]
 }
