@@ -74,6 +74,13 @@ async fn raised(world: &mut World, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     rows.push(Row::new("64 partitions, 1 copy to 3, under load: took", took.as_secs_f64(), "s"));
     rows.push(Row::new("events meanwhile", report.total.due as f64, ""));
     rows.push(Row::new("of them refused or unanswered", refused as f64, "").at_most(0.0));
+    let told = report.total.refused.iter().chain(&report.total.unanswered);
+    for (why, count) in told.filter(|(_, count)| **count > 0) {
+        rows.push(Row::new(format!("of those {why}"), *count as f64, ""));
+    }
+    let answers = report.total.answers.as_ref().context("no answers")?;
+    rows.push(Row::new("acknowledgement of an event meanwhile, p50", answers.p50, "ms"));
+    rows.push(Row::new("the same, p99", answers.p99, "ms"));
     rows.push(Row::new("different words of progress seen in the status", words as f64, ""));
     judged(&report, rows)
 }
