@@ -13,6 +13,7 @@ use store::{
     FollowOptions, FollowStatus, KeyRange, Session, SessionError, SessionOptions, Store, follow,
 };
 use telemetry::tasks::Tasks;
+use telemetry::traces::Traces;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -73,6 +74,21 @@ impl From<RetuneLog> for Logs {
     }
 }
 
+/// Where an agent tells of itself.
+pub struct Telling<'a> {
+    /// Its figures.
+    pub registry: &'a Registry,
+    /// What it follows.
+    pub traces: Traces,
+}
+
+impl<'a> From<&'a Registry> for Telling<'a> {
+    /// Follows nothing.
+    fn from(registry: &'a Registry) -> Telling<'a> {
+        Telling { registry, traces: Traces::default() }
+    }
+}
+
 /// What others need of a running core.
 pub struct Core {
     /// The configuration to work by.
@@ -105,13 +121,14 @@ pub struct Core {
 }
 
 /// Starts following, registering and acking.
-pub fn start(
+pub fn start<'a>(
     options: CoreOptions,
     store: &Store,
     logs: impl Into<Logs>,
-    registry: &Registry,
+    telling: impl Into<Telling<'a>>,
     tasks: &Tasks,
 ) -> Result<Core, MetricsError> {
+    let Telling { registry, traces } = telling.into();
     let Logs { embedded: log, kafka, given_up, secrets } = logs.into();
     let keys = HuntKeys::new(&options.hunt);
     let start =
@@ -130,7 +147,7 @@ pub fn start(
     let (clients, keeper) = clients(config, &options.hunt, node, secrets, (kafka, given_up));
     tasks.spawn("kafka", keeper.run(tasks.stopping()));
     let (publisher, live) = channel(config.clone());
-    let meters = Meters::default();
+    let meters = Meters::following(traces.clone());
     let (figures_tx, figures) =
         watch::channel(Arc::new(reporter::first(&options.me.incarnation, &live)));
     let troubles = meters.troubles().clone();
@@ -157,7 +174,7 @@ pub fn start(
         log,
         clients,
     };
-    let metrics = RoadMetrics::register(registry)?;
+    let metrics = RoadMetrics::register(registry)?.following(traces, node);
     let road = Road::new(start, first, store.clone(), components, outlets, metrics);
     tasks.spawn("road", road.run(follower, tasks.stopping()));
     if let Some(directory) = options.directory.clone() {

@@ -1,6 +1,6 @@
 //! The agent: one node of a hunt. Settings come in by `config` (watch, view, wanted, live, ack),
 //! events by `gateway`, and `partitions` plays them; `capacity` bounds both, `hotkeys` and `load` see
-//! what is too much. `core` is an agent without its ports.
+//! what is too much. `core` is an agent without its ports; `traced` tells of events that are followed.
 
 pub mod admin;
 pub mod capacity;
@@ -19,3 +19,4 @@ pub mod run;
 pub mod secrets;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod traced;

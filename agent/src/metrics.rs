@@ -13,6 +13,7 @@ mod session;
 pub use clients::ClientMetrics;
 pub use load::LoadMetrics;
 pub use plane::PlaneMetrics;
+pub(crate) use road::Passed;
 pub use road::RoadMetrics;
 pub use session::SessionMetrics;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use config_schemas::{HuntName, NodeName};
 use store::EtcdFlags;
+use telemetry::traces::TraceFlags;
 
 /// A node of a treasure hunt: takes events in, plays them by the rules, and takes every setting
 /// over from etcd while it runs.
@@ -40,4 +41,7 @@ pub struct Options {
     #[arg(long, env = "TREASUREHUNT_CONNECTIONS", default_value_t = 12_288,
         value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     pub connections: u32,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceFlags,
 }

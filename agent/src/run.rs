@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use config_schemas::NodeName;
 use config_schemas::documents::NodeMode;
 use events::{HuntGame, Machine};
@@ -12,13 +13,14 @@ use prometheus::Registry;
 use store::{Store, StoreError, StoreOptions};
 use telemetry::admin::{self, Readiness};
 use telemetry::tasks::Tasks;
+use telemetry::traces::{TraceError, Traces, exporter};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::config::road::chain;
 use crate::config::view::View;
-use crate::core::{self, Core, CoreOptions, Logs, Standing};
+use crate::core::{self, Core, CoreOptions, Logs, Standing, Telling};
 use crate::gateway::listen::{Port, Speech};
 use crate::gateway::{self, Connections, Gateway, GatewayMetrics};
 use crate::identity::{self, IdentityError};
@@ -47,6 +49,9 @@ pub enum RunError {
     /// Metrics clash.
     #[error("setting up metrics")]
     Metrics(#[from] MetricsError),
+    /// Traces cannot go where they are to.
+    #[error("setting up traces")]
+    Traces(#[from] TraceError),
     /// Signals cannot be heard.
     #[error("listening for signals")]
     Signals(#[source] std::io::Error),
@@ -105,7 +110,9 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     log.count_by(ClientMetrics::register(&registry)?);
     let (embedded, kafka) = (log.retune(), log.retune_kafka());
     let logs = Logs { embedded, kafka, given_up: log.given_up(), secrets: options.secrets.clone() };
-    let core = core::start(core_options, &store, logs, &registry, &tasks)?;
+    let traces = traces(&options, &tasks)?;
+    let telling = Telling { registry: &registry, traces: traces.clone() };
+    let core = core::start(core_options, &store, logs, telling, &tasks)?;
     tracing::info!(
         node = %options.node,
         hunt = %options.hunt,
@@ -134,7 +141,8 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     // Their requests may wait for partitions on their way to other nodes: whatever follows the
     // routes goes on until they have ended.
     let open_ports = tasks.child();
-    serve(&core, &gateway, &identity.me, ports, registry, &open_ports);
+    let common = |readiness| admin::routes(registry, &traces, readiness);
+    serve(&core, &gateway, &identity.me, ports, common, &open_ports);
     let ended = until_end(&core, &open_ports).await;
     if ended.is_ok() {
         hand_over(&core, &plane, &identity.me.node).await;
@@ -147,6 +155,16 @@ pub async fn run_with<M: Machine>(options: Options) -> Result<(), RunError> {
     ended
 }
 
+/// Where this node tells of what it follows.
+fn traces(options: &Options, tasks: &Tasks) -> Result<Traces, RunError> {
+    let (traces, exporter) =
+        exporter(&options.traces, "treasurehunt-agent", options.node.as_str())?;
+    if let Some(exporter) = exporter {
+        tasks.spawn("traces", exporter.run(tasks.stopping()));
+    }
+    Ok(traces.of_hunt(&options.hunt))
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
     TcpListener::bind(address).await.map_err(|source| RunError::Listen { address, source })
 }
@@ -156,7 +174,7 @@ fn serve(
     gateway: &Gateway,
     me: &config_schemas::documents::Owner,
     [http, grpc]: [Port; 2],
-    registry: Registry,
+    common: impl FnOnce(Readiness) -> Router,
     tasks: &Tasks,
 ) {
     let standing = core.standing.clone();
@@ -181,7 +199,7 @@ fn serve(
         troubles: core.meters.troubles().clone(),
         hot: gateway.hot().clone(),
     };
-    let router = admin::routes(registry, readiness)
+    let router = common(readiness)
         .merge(crate::admin::routes(shown))
         .merge(gateway::http::routes(gateway.clone(), tasks.stopping()));
     tasks.spawn("http", gateway::listen::serve(http, router, tasks.stopping()));

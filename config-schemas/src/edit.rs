@@ -122,6 +122,18 @@ pub fn target(rest: &str) -> Result<Target, Refused> {
     Ok(Target::Setting { node, path: field.path })
 }
 
+/// Whether what stands at such a key may be a secret that somebody put in the wrong place: below a
+/// setting that names one, whoever may have it, or below one that is not there beside such.
+pub(crate) fn may_be_secret(rest: &str) -> bool {
+    let mut parts = rest.rsplit('/');
+    let (name, section_name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    match field(section_name, name) {
+        Some(field) => field.kind.is_secret(),
+        None => section(section_name)
+            .is_some_and(|section| section.fields.iter().any(|field| field.kind.is_secret())),
+    }
+}
+
 /// Reads the edit of a setting.
 pub fn setting(path: FieldPath, bytes: &[u8]) -> Result<Edit<Value>, Refused> {
     let (written, signature) = parse(bytes, is_bare(path.field().kind))?;
@@ -221,6 +233,16 @@ mod tests {
 
     fn path(text: &str) -> FieldPath {
         FieldPath::parse(text).unwrap()
+    }
+
+    #[test]
+    fn what_may_be_a_secret_is_known_also_where_it_does_not_belong() {
+        for rest in ["hunt/kafka/password", "node/a/kafka/password", "hunt/kafka/pasword"] {
+            assert!(may_be_secret(rest), "{rest}");
+        }
+        for rest in ["hunt/buffers/events", "hunt/buffers/evnts", "hunt/generation", "", "x/y/z/w"] {
+            assert!(!may_be_secret(rest), "{rest}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use operator::{CLEAN_UP_WITHIN, From, Fuse, Options, start};
 use store::EtcdFlags;
+use telemetry::traces::TraceFlags;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings TreasureHunts into etcd, places partitions, reports what agents run.
@@ -37,6 +38,8 @@ struct Flags {
     /// Who this operator is, for people; host and process by default.
     #[arg(long, env = "TREASUREHUNT_IDENTITY")]
     identity: Option<String>,
+    #[command(flatten)]
+    traces: TraceFlags,
 }
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,7 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
         listen: flags.listen,
         identity: format!("{identity}/{}", uuid::Uuid::new_v4().simple()),
         fuse: Fuse::default(),
+        traces: flags.traces,
         clean_up_within: CLEAN_UP_WITHIN,
         secrets: flags.secrets,
     })

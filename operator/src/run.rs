@@ -10,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use store::{FollowStatus, Store, StoreError, StoreOptions};
 use telemetry::admin::{self, Readiness};
 use telemetry::tasks::Tasks;
+use telemetry::traces::{TraceError, TraceFlags, exporter};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -55,6 +56,8 @@ pub struct Options {
     pub identity: String,
     /// Ends it between two writes, in tests.
     pub fuse: Fuse,
+    /// Where traces go.
+    pub traces: TraceFlags,
     /// How long a deleted resource waits for its keys to be removed; see
     /// [`crate::hunt::CLEAN_UP_WITHIN`].
     pub clean_up_within: Duration,
@@ -81,6 +84,8 @@ pub enum RunError {
         #[source]
         source: std::io::Error,
     },
+    #[error("setting up traces")]
+    Traces(#[source] TraceError),
     #[error("registering metrics")]
     Metrics(#[source] prometheus::Error),
 }
@@ -114,6 +119,11 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
     let (to, events) = mpsc::channel(EVENTS_WAITING_MAX);
     let (ask, queries) = mpsc::channel(QUERIES_WAITING_MAX);
     let tasks = Tasks::default();
+    let (traces, exporter) = exporter(&options.traces, "treasurehunt-operator", &options.identity)
+        .map_err(RunError::Traces)?;
+    if let Some(exporter) = exporter {
+        tasks.spawn("traces", exporter.run(tasks.stopping()));
+    }
     let (outlet, secrets) = source(&options, &store, &metrics, to, &tasks).await?;
     let secrets = options.secrets.clone().map_or(secrets, SecretStore::Directory);
     let topics = Keeper::new(store.clone(), secrets, metrics.clone());
@@ -133,8 +143,8 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
     let address = listener
         .local_addr()
         .map_err(|source| RunError::Listen { address: options.listen, source })?;
-    let router = admin::routes(metrics.registry.clone(), readiness(controller.follow_status()))
-        .merge(routes(ask));
+    let readiness = readiness(controller.follow_status());
+    let router = admin::routes(metrics.registry.clone(), &traces, readiness).merge(routes(ask));
     let (fuse, stop) = (options.fuse, tasks.stopping());
     tasks.spawn("controller", async move {
         tokio::select! {

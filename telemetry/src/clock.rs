@@ -14,6 +14,11 @@ pub fn now_millis() -> u64 {
     u64::try_from(read().as_millisecond()).unwrap_or(0)
 }
 
+/// Now, in nanoseconds since 1970, as traces want it.
+pub(crate) fn now_nanos() -> u64 {
+    u64::try_from(read().as_nanosecond()).unwrap_or(0)
+}
+
 #[cfg(not(feature = "sim"))]
 fn read() -> Timestamp {
     Timestamp::now()

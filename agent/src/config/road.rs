@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::ack::{Rejections, ack, unreadable, worker_components};
 use super::clients::Decision;
 use super::components::{Components, Taken};
+use super::journal::{self, Change};
 use super::live::Version;
 use super::report::Report;
 use super::shared::ViewWriter;
@@ -249,7 +250,9 @@ impl Road {
             return;
         }
         let plan = diff(&self.running.values, &effective.values);
-        crate::config::journal::record(&self.running, &effective, &plan);
+        let revision = self.outlets.view.read().config_revision;
+        let (old, new) = (&*self.running, &effective);
+        journal::record(&Change { old, new, plan: &plan, news: &news, revision });
         self.in_effect = next.in_effect;
         self.rollback = next.rollback;
         self.running = Arc::new(effective);
@@ -327,7 +330,8 @@ impl Road {
     fn acknowledge(&mut self) {
         let decision = self.decisions.borrow_and_update().clone();
         if let Some(settled) = self.undecided.take(&decision) {
-            self.timing.in_effect(self.undecided.is_empty() && self.pending.is_none());
+            let all = self.undecided.is_empty() && self.pending.is_none();
+            self.timing.in_effect(settled.revision, all);
             self.settled = settled;
         }
         if self.pending.as_ref().is_some_and(|pending| pending.stuck) {

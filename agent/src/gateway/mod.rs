@@ -47,3 +47,5 @@ mod room_tests;
 mod server_tests;
 #[cfg(test)]
 mod spread_tests;
+#[cfg(test)]
+mod traced_tests;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use config_schemas::{HuntName, PartitionId};
 use events::{Event, EventId, ParseContext, Problem, Vocabulary, partition_of};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use super::admissible;
 use super::admission::{Admission, Admitted};
@@ -23,6 +24,7 @@ use crate::config::live::Live;
 use crate::hotkeys::HotKeys;
 use crate::partitions::outbox::Forward;
 use crate::partitions::plane::Plane;
+use crate::traced;
 
 /// The gateway of a node. Cheap to clone.
 #[derive(Clone)]
@@ -65,6 +67,7 @@ impl Gateway {
     /// Delivers events of producers, in their order within each partition. Out: one answer for
     /// each, in the order given. No partition's trouble is another's.
     pub(crate) async fn publish(&self, admitted: &Admitted, parsed: Vec<Parsed>) -> Vec<Answer> {
+        let arrived = Instant::now();
         let config = self.0.live.snapshot().config.clone();
         let now = telemetry::clock::now_millis();
         let mut sorted = Sorted::new(parsed.into_iter().map(|parsed| {
@@ -76,6 +79,7 @@ impl Gateway {
         let results = self.0.carrier.carry(sorted.take_events(), cargo).await;
         let answers = sorted.answered(results);
         self.count(&answers);
+        traced::answered(self.0.plane.metrics().meters.traces(), arrived, &answers);
         answers
     }
 

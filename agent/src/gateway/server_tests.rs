@@ -20,6 +20,7 @@ use prometheus::Registry;
 use store::sim::SimEtcd;
 use store::{Store, StoreOptions};
 use telemetry::tasks::Tasks;
+use telemetry::traces::Traces;
 use tokio::net::TcpListener;
 use tonic::Code;
 use tower::ServiceExt as _;
@@ -28,7 +29,7 @@ use super::bounds::{MAP_REVISION, OWNER_EPOCH};
 use super::listen::{Port, Speech};
 use super::peers::pass::PASS;
 use super::{Connections, Gateway, GatewayMetrics, grpc, http};
-use crate::core::{self, Core, CoreOptions};
+use crate::core::{self, Core, CoreOptions, Telling};
 use crate::metrics::PlaneMetrics;
 use crate::partitions::log::Log;
 use crate::partitions::plane::{self, Plane, PlaneOptions};
@@ -59,7 +60,7 @@ pub(super) fn hunt() -> HuntName {
     HuntName::new("default", "harbour").unwrap()
 }
 
-async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
+async fn agent(name: &str, etcd: SocketAddr, data: &Path, traces: Traces) -> Agent {
     let me = Owner { node: NodeName::new(name).unwrap(), incarnation: format!("{name}-1") };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -74,7 +75,8 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
         http: address.to_string(),
         grpc: address.to_string(),
     };
-    let core = core::start(options, &store, log.retune(), &registry, &tasks).unwrap();
+    let telling = Telling { registry: &registry, traces };
+    let core = core::start(options, &store, log.retune(), telling, &tasks).unwrap();
     let options = PlaneOptions { hunt: hunt(), me: me.clone() };
     let metrics = PlaneMetrics::register(&registry, core.meters.clone()).unwrap();
     let plane = plane::new::<events::HuntGame>(options, &core, log.clone(), metrics);
@@ -89,18 +91,23 @@ async fn agent(name: &str, etcd: SocketAddr, data: &Path) -> Agent {
 }
 
 impl World {
-    /// Two agents, and no hunt yet.
-    pub(super) async fn new() -> World {
+    /// Two agents that tell of events at `traces`, and no hunt yet.
+    pub(super) async fn following(traces: &Traces) -> World {
         let etcd = SimEtcd::new();
         let (at, _) = etcd.serve_tcp().await.unwrap();
         let data = tempfile::tempdir().unwrap();
-        let (a, b) = (agent("a", at, data.path()).await, agent("b", at, data.path()).await);
+        let a = agent("a", at, data.path(), traces.clone()).await;
+        let b = agent("b", at, data.path(), traces.clone()).await;
         World { etcd, keys: HuntKeys::new(&hunt()), a, b, data }
     }
 
     /// The same with a hunt, whose even partitions are A's and the odd ones B's.
     pub(super) async fn placed() -> World {
-        let world = World::new().await;
+        World::placed_following(&Traces::default()).await
+    }
+
+    pub(super) async fn placed_following(traces: &Traces) -> World {
+        let world = World::following(traces).await;
         world.found();
         for number in 0..PARTITIONS {
             let owner = if number % 2 == 0 { &world.a } else { &world.b };
@@ -355,7 +362,7 @@ async fn only_who_knows_the_hunt_s_pass_hands_events_over() {
 
 #[tokio::test]
 async fn before_the_hunt_is_known_everybody_is_told_to_come_back() {
-    let world = World::new().await;
+    let world = World::following(&Traces::default()).await;
     let status = hunts(&world.a).await.publish(request(joins(1))).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     let (status, text) = post(&world.a, r#"{"kind": "join", "player": "ana"}"#).await;

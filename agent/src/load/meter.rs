@@ -9,6 +9,7 @@ use std::time::Duration;
 use config_schemas::PartitionId;
 use telemetry::catalogue::agent::EVENT_STAGES;
 use telemetry::metrics::Durations;
+use telemetry::traces::{TraceId, Traces};
 use tokio::time::Instant;
 
 use super::latency::{Counts, Latencies};
@@ -28,6 +29,7 @@ struct Inner {
     stages: Stages,
     longest_batch: AtomicU64,
     troubles: Troubles,
+    traces: Traces,
 }
 
 /// Where the time of events goes.
@@ -95,6 +97,13 @@ pub struct Tally {
 
 impl Default for Meters {
     fn default() -> Meters {
+        Meters::following(Traces::default())
+    }
+}
+
+impl Meters {
+    /// Counters for a node that tells of some events at `traces`.
+    pub fn following(traces: Traces) -> Meters {
         let tally = || Arc::new(Durations::new(EVENT_STAGES.metric()));
         Meters(Arc::new(Inner {
             start: Instant::now(),
@@ -103,11 +112,15 @@ impl Default for Meters {
             stages: Stages { accept: tally(), decide: tally(), whole: tally() },
             longest_batch: AtomicU64::new(0),
             troubles: Troubles::default(),
+            traces,
         }))
     }
-}
 
-impl Meters {
+    /// Where events are told of that are followed.
+    pub fn traces(&self) -> &Traces {
+        &self.0.traces
+    }
+
     /// New counters for `partition`, at 0.
     pub fn join(&self, partition: PartitionId) -> Meter {
         let counters = Arc::new(Counters {
@@ -193,15 +206,23 @@ impl Meter {
         self.counters.shed.fetch_add(events, Ordering::Relaxed);
     }
 
-    /// `events` are durable in the log, so long after they arrived.
-    pub fn accepted(&self, events: u64, took: Duration) {
+    /// `events` are durable in the log, so long after they arrived; `trace` is of one of them.
+    pub fn accepted(&self, events: u64, took: Duration, trace: Option<TraceId>) {
+        self.followed("accept", took, trace);
         self.meters.0.stages.accept.add(took, events);
     }
 
-    /// `events` have their outcome, so long after they arrived.
-    pub fn answered(&self, events: u64, took: Duration) {
+    /// `events` have their outcome, so long after they arrived; `trace` is of one of them.
+    pub fn answered(&self, events: u64, took: Duration, trace: Option<TraceId>) {
+        self.followed("whole", took, trace);
         self.meters.0.stages.whole.add(took, events);
         self.meters.0.latency.add(took, events);
+    }
+
+    fn followed(&self, stage: &str, took: Duration, trace: Option<TraceId>) {
+        if let (Some(trace), Some(exemplars)) = (trace, self.meters.traces().exemplars()) {
+            exemplars.keep(EVENT_STAGES.metric(), &[stage], took.as_secs_f64(), trace);
+        }
     }
 
     /// So many events of the log have no outcome yet.
@@ -247,7 +268,7 @@ mod tests {
         tokio::time::advance(40 * MS).await;
         meter.played(64, 3 * MS, 5 * MS);
         meter.played(1, MS, 9 * MS);
-        meter.answered(65, 2 * MS);
+        meter.answered(65, 2 * MS, None);
         meter.shed(7);
         meter.behind(9);
         let counted = meters.take();

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use config_schemas::documents::{Ack, Outcome};
 use config_schemas::layers::{Claim, Effective, Layer};
+use config_schemas::{NodeName, Revision};
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry};
 use telemetry::catalogue::agent as catalogue;
 use telemetry::metrics::{Counters, Gauges, Histograms, Wholes};
+use telemetry::traces::{Role, Stage, Traces};
 use tokio::time::Instant;
 
 use super::MetricsError;
@@ -20,7 +22,7 @@ pub struct RoadMetrics {
     /// Changes of what runs.
     pub changes: IntCounter,
     /// From the store's message to the last worker's switch.
-    pub effect_seconds: Histogram,
+    effect_seconds: Histogram,
     stages: Histograms<1>,
     /// Since when the oldest edit waits that is not in effect yet.
     pending: Arc<Mutex<Option<Instant>>>,
@@ -33,7 +35,16 @@ pub struct RoadMetrics {
     setting: Gauges<1>,
     hash: Wholes<1>,
     edits: Counters<1>,
+    traces: Traces,
+    /// Who tells.
+    node: String,
 }
+
+/// The stage that all others are parts of.
+const EFFECT: &str = "effect";
+
+/// A stage, and when it began and ended.
+pub(crate) type Passed = (&'static str, (Instant, Instant));
 
 impl RoadMetrics {
     /// Registers them.
@@ -58,7 +69,15 @@ impl RoadMetrics {
             setting: catalogue::SETTING.register(registry)?,
             hash: catalogue::CONFIG_HASH.register(registry)?,
             edits: catalogue::EDITS.register(registry)?,
+            traces: Traces::default(),
+            node: String::new(),
         })
+    }
+
+    /// The same for `node`, which tells of its edits at `traces`.
+    #[must_use]
+    pub fn following(self, traces: Traces, node: &NodeName) -> RoadMetrics {
+        RoadMetrics { traces, node: node.to_string(), ..self }
     }
 
     /// Accounts for each edit of `news`: the newest of a key by what became of it, those before
@@ -89,6 +108,27 @@ impl RoadMetrics {
     /// A stage on the way of edits is over that took so long.
     pub(crate) fn stage(&self, stage: &str, took: Duration) {
         self.stages.with_label_values(&[stage]).observe(took.as_secs_f64());
+    }
+
+    /// Everything up to `revision` is in effect; the newest of it arrived then, and went through these
+    /// stages.
+    pub(crate) fn effect(&self, revision: Option<Revision>, arrived: Instant, stages: &[Passed]) {
+        let now = Instant::now();
+        let took = (now - arrived).as_secs_f64();
+        self.effect_seconds.observe(took);
+        let revision = revision.map_or(0, Revision::get);
+        let Some(trace) = self.traces.edit(revision, &self.node) else { return };
+        if let Some(exemplars) = self.traces.exemplars() {
+            exemplars.keep(catalogue::EFFECT.metric(), &[], took, trace.id);
+        }
+        let about: [(_, &dyn std::fmt::Display); 2] =
+            [("node", &self.node), ("revision", &revision)];
+        let stage =
+            |name, within| Stage { name, role: Role::Works, within, about: &about, failed: None };
+        trace.tell(&stage(EFFECT, (arrived, now)));
+        for (name, within) in stages {
+            trace.tell_part(EFFECT, &stage(name, *within));
+        }
     }
 
     /// An edit waits; the oldest counts, until all are in effect or refused.

@@ -10,6 +10,7 @@ use events::Event;
 use tokio::sync::oneshot;
 
 use crate::config::live::Version;
+use crate::traced::Decided;
 
 /// A batch between its decision and the disk.
 pub(crate) struct Flight {
@@ -21,6 +22,8 @@ pub(crate) struct Flight {
     pub(crate) outcomes: u64,
     /// May go out when it is durable.
     pub(crate) forwards: Vec<Event>,
+    /// Those of its outcomes whose events are followed.
+    pub(crate) decided: Vec<Decided>,
     /// Whoever has a copy of the state after it, and wants to know its place.
     pub(crate) copies: Vec<oneshot::Sender<Offset>>,
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use broker::{AnyOwned, AnySubmitted, LogKind, Owned as _, Records};
 use config_schemas::{Cuts, Offset};
 use events::{Event, Vocabulary, partition_of};
+use telemetry::traces::TraceId;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::config::live::Live;
 use crate::config::road::chain;
 use crate::load::meter::Meter;
 use crate::metrics::PlaneMetrics;
+use crate::traced::Followed;
 
 /// Told to producers when a queue is full and nothing is known of its speed yet, and the least
 /// when it is not full but takes too long.
@@ -82,6 +84,8 @@ struct Waiting {
     last: Offset,
     permit: Permit,
     arrived: Instant,
+    /// One of them that is followed, if any is.
+    trace: Option<TraceId>,
 }
 
 /// Events of one append that are being written.
@@ -218,6 +222,7 @@ impl Intake {
             return Err(not_mine);
         }
         let mut records = Records::new();
+        let followed = Followed::of(self.0.metrics.meters.traces(), &events);
         let count = events.len();
         for event in events {
             let key = self.0.vocabulary.key(&event).unwrap_or_default().to_owned();
@@ -250,12 +255,13 @@ impl Intake {
             Err(_) => return Err(self.in_trouble(format!("not durable within {limit:?}"))),
         };
         self.out_of_trouble();
+        let (partition, trace) = (self.0.owned.partition(), followed.first());
+        followed.accepted(arrived, (partition, epoch), &offsets);
         if let (Some(last), Some(permit)) = (offsets.last(), permit) {
-            self.wait_for_worker(Waiting { last: *last, permit, arrived });
+            self.wait_for_worker(Waiting { last: *last, permit, arrived, trace });
         }
         self.0.metrics.accepted.inc_by(count as u64);
-        self.0.meter.accepted(count as u64, arrived.elapsed());
-        let partition = self.0.owned.partition();
+        self.0.meter.accepted(count as u64, arrived.elapsed(), trace);
         let accepted = |offset| Accepted { partition, offset, epoch };
         Ok(offsets.into_iter().map(accepted).collect())
     }
@@ -283,7 +289,7 @@ impl Intake {
         }
         for (arrived, answer, permit) in answered {
             if let Some(last) = answer.ok().and_then(|offsets| offsets.last().copied()) {
-                self.wait_for_worker(Waiting { last, permit, arrived });
+                self.wait_for_worker(Waiting { last, permit, arrived, trace: None });
             }
         }
     }
@@ -306,7 +312,7 @@ impl Intake {
         let (now, mut events) = (Instant::now(), 0);
         while let Some(first) = queue.appends.front().filter(|first| first.last < next) {
             let (count, waited) = (first.permit.size().events, now - first.arrived);
-            self.0.meter.answered(count, waited);
+            self.0.meter.answered(count, waited, first.trace);
             events += count;
             queue.appends.pop_front();
         }
@@ -324,7 +330,7 @@ impl Intake {
     fn wait_for_worker(&self, new: Waiting) {
         let mut queue = self.queue();
         if *self.0.played.borrow() > new.last {
-            self.0.meter.answered(new.permit.size().events, new.arrived.elapsed());
+            self.0.meter.answered(new.permit.size().events, new.arrived.elapsed(), new.trace);
             return;
         }
         // Appends end nearly in the order of their places; the list is kept in that order.

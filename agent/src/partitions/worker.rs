@@ -26,6 +26,7 @@ use crate::capacity::turns::{Turn, Turns, until_it_waits};
 use crate::config::live::{Live, Running, Version};
 use crate::config::switched::Line;
 use crate::metrics::PlaneMetrics;
+use crate::traced::Decided;
 
 /// Bytes read at once: a few hundred small events, or a few large ones.
 const READ_BYTES: usize = 256 << 10;
@@ -177,6 +178,7 @@ impl<M: Machine> Worker<M> {
                 // whoever keeps snapshots may have ended
                 let _ = copy.send(self.durable);
             }
+            flight.decided.into_iter().for_each(Decided::durable);
             self.metrics.outcomes.inc_by(flight.outcomes);
             self.outbox.send(flight.forwards);
             next = Some(flight.next);
@@ -238,8 +240,7 @@ impl<M: Machine> Worker<M> {
         self.events.read(next, READ_BYTES).await.map(Some)
     }
 
-    /// Decides on a batch under one configuration and puts its outcomes in line. Out: the time
-    /// spent on deciding.
+    /// Decides on a batch under one configuration, puts its outcomes in line. Out: time of deciding.
     async fn play(
         &mut self,
         batch: &[Record],
@@ -259,6 +260,7 @@ impl<M: Machine> Worker<M> {
         };
         let mut records = Records::new();
         let (mut forwards, mut dead, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        let mut traced = Vec::new();
         for record in batch {
             let Some(mut outcome) = deciding.outcome(record, &self.state) else { continue };
             if let Err(panicked) = self.fold(&mut outcome, stamp) {
@@ -272,6 +274,7 @@ impl<M: Machine> Worker<M> {
                 dead.push((record, why.clone()));
             }
             forwards.extend(outcome.forwards.iter().cloned());
+            traced.extend(Decided::of(self.metrics.meters.traces(), &outcome, started));
             let before = records.bytes();
             records.push_with(|into| outcome.encode(into));
             places.push((record.offset, records.bytes() - before));
@@ -286,6 +289,7 @@ impl<M: Machine> Worker<M> {
                 .map_or(WorkerEnd::Failed(broker::Error::TooLarge { bytes }), WorkerEnd::Poisoned),
             end => end,
         })?;
+        self.flights.back_mut().into_iter().for_each(|last| last.decided.append(&mut traced));
         Ok(decided)
     }
 
@@ -361,8 +365,9 @@ impl<M: Machine> Worker<M> {
         if outcomes > 0 {
             let answer = self.owned.submit(LogKind::Outcomes, records).await?;
             let next = self.next();
-            let copies = Vec::new();
-            self.flights.push_back(Flight { answer, next, version, outcomes, forwards, copies });
+            let (copies, decided) = Default::default();
+            let flight = Flight { answer, next, version, outcomes, forwards, decided, copies };
+            self.flights.push_back(flight);
         }
         Ok(())
     }

@@ -83,6 +83,7 @@ pub fn options(etcd: &Etcd, identity: &str, from: From) -> Options {
         from,
         listen: "127.0.0.1:0".parse().unwrap(),
         identity: identity.to_owned(),
+        traces: telemetry::traces::TraceFlags::off(),
         fuse: Fuse::default(),
         clean_up_within: operator::CLEAN_UP_WITHIN,
         secrets: None,

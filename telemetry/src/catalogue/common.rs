@@ -6,6 +6,8 @@ use super::{Counter, Gauge, Label, Metric, Unit, counter, gauge};
 const INCIDENT: Label =
     Label::one_of("kind", &["reconnects", "relists", "compactions", "losses", "audit_repairs"]);
 
+const SPAN_RESULT: Label = Label::one_of("result", &["sent", "refused", "no_room"]);
+
 table! {
     WATCH_STALENESS: Gauge<0> = gauge(
         "treasurehunt_watch_staleness_seconds",
@@ -44,4 +46,10 @@ table! {
         Unit::Time,
         "When the process began to serve its metrics.",
     );
+    TRACE_SPANS: Counter<1> = counter(
+        "treasurehunt_trace_spans_total",
+        Unit::Count,
+        "Stages of traces: sent to the collector, refused by it or lost on the way, or left out for \
+         want of room while it did not answer.",
+    ).by(&[SPAN_RESULT]);
 }

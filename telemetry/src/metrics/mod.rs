@@ -4,6 +4,8 @@
 
 mod check;
 mod durations;
+mod exemplars;
+mod openmetrics;
 pub mod process;
 mod sampled;
 
@@ -18,6 +20,8 @@ use crate::catalogue::{self, Metric, Values};
 
 pub use check::{faults, unregistered};
 pub use durations::Durations;
+pub use exemplars::Exemplars;
+pub use openmetrics::{OPENMETRICS_FORMAT, openmetrics};
 pub use sampled::Samples;
 
 /// A metric with `N` labels, to be fed.

@@ -1,9 +1,10 @@
-//! How long edits are on their way, stage by stage, for figures. In: that a stage is over. Out:
-//! observations. No I/O.
+//! How long edits are on their way, stage by stage, for figures and traces. In: that a stage is over.
+//! Out: observations. No I/O.
 
+use config_schemas::Revision;
 use tokio::time::Instant;
 
-use crate::metrics::RoadMetrics;
+use crate::metrics::{Passed, RoadMetrics};
 
 /// The way of the newest edits.
 pub(super) struct Timing {
@@ -14,11 +15,14 @@ pub(super) struct Timing {
     stage_ended: Instant,
     /// Since when clients are being proven for what every worker runs.
     proving: Option<Instant>,
+    /// What the newest edits have been through.
+    passed: Vec<Passed>,
 }
 
 impl Timing {
     pub(super) fn new(metrics: RoadMetrics) -> Timing {
-        Timing { metrics, arrived: None, stage_ended: Instant::now(), proving: None }
+        let (stage_ended, passed) = (Instant::now(), Vec::new());
+        Timing { metrics, arrived: None, stage_ended, proving: None, passed }
     }
 
     /// News of settings came then.
@@ -35,10 +39,11 @@ impl Timing {
 
     /// What is wanted is known.
     pub(super) fn decided(&mut self) {
-        if let Some(arrived) = self.arrived {
-            self.metrics.stage("decide", arrived.elapsed());
-        }
+        self.passed.clear();
         self.stage_ended = Instant::now();
+        if let Some(arrived) = self.arrived {
+            self.pass("decide", arrived, self.stage_ended);
+        }
     }
 
     /// The components have it.
@@ -52,22 +57,29 @@ impl Timing {
         self.proving.get_or_insert(self.stage_ended);
     }
 
-    /// What every worker runs is decided, `all` of it or what came before an edit that still waits.
-    pub(super) fn in_effect(&mut self, all: bool) {
+    /// What every worker runs is decided up to `revision`: `all` of it, or what came before an edit
+    /// that still waits.
+    pub(super) fn in_effect(&mut self, revision: Option<Revision>, all: bool) {
         if let Some(since) = self.proving.take() {
-            self.metrics.stage("prove", since.elapsed());
+            self.pass("prove", since, Instant::now());
         }
         if let Some(arrived) = self.arrived.take() {
-            self.metrics.effect_seconds.observe(arrived.elapsed().as_secs_f64());
+            self.metrics.effect(revision, arrived, &self.passed);
         }
         if all {
             self.metrics.waits_no_more();
         }
     }
 
-    fn end(&mut self, stage: &str) {
-        let now = Instant::now();
-        self.metrics.stage(stage, now - self.stage_ended);
-        self.stage_ended = now;
+    fn end(&mut self, stage: &'static str) {
+        let since = std::mem::replace(&mut self.stage_ended, Instant::now());
+        self.pass(stage, since, self.stage_ended);
+    }
+
+    /// Stages may come again while clients are proven for the edits before: the last of each counts.
+    fn pass(&mut self, stage: &'static str, since: Instant, until: Instant) {
+        self.metrics.stage(stage, until - since);
+        self.passed.retain(|(passed, _)| *passed != stage);
+        self.passed.push((stage, (since, until)));
     }
 }
