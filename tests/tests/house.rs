@@ -1,4 +1,5 @@
-//! Rules of the house that no compiler checks: who may depend on whom, and how files begin and end.
+//! Rules of the house that no compiler checks: who may depend on whom, how files begin and end, and
+//! that the documentation holds together.
 
 #![allow(clippy::unwrap_used, reason = "a failed step fails the test, also in its shared steps")]
 
@@ -7,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value as Json;
+
+#[path = "house/book.rs"]
+mod book;
 
 /// Longest source file, tests aside.
 const LINES_MAX: usize = 400;
@@ -194,6 +198,13 @@ fn only_simulations_can_be_sabotaged() {
 
 /// Every Rust file of the workspace, with its text, by its path from the root.
 fn sources() -> Vec<(PathBuf, String)> {
+    let found = files(".rs");
+    assert!(found.len() > 100, "only {} files found", found.len());
+    found
+}
+
+/// Every file of the workspace whose name ends so, with its text, by its path from the root.
+fn files(ending: &str) -> Vec<(PathBuf, String)> {
     let root = root();
     let mut waiting = vec![root.clone()];
     let mut found = Vec::new();
@@ -201,16 +212,16 @@ fn sources() -> Vec<(PathBuf, String)> {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
+            let elsewhere = ["target", "node_modules"].contains(&name.as_str());
+            if path.is_dir() && !elsewhere && !name.starts_with('.') {
                 waiting.push(path);
-            } else if name.ends_with(".rs") {
+            } else if name.ends_with(ending) {
                 // A file that goes away while we look is nobody's mistake.
                 let Ok(text) = std::fs::read_to_string(&path) else { continue };
                 found.push((path.strip_prefix(&root).unwrap().to_owned(), text));
             }
         }
     }
-    assert!(found.len() > 100, "only {} files found", found.len());
     found
 }
 

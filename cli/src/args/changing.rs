@@ -84,6 +84,9 @@ pub struct PromoteArgs {
     /// Print the changed file, and change nothing.
     #[arg(long, requires = "file")]
     pub print: bool,
+    /// The kubeconfig file; what the environment says when not given.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    pub kubeconfig: Option<PathBuf>,
     /// Which context of the kubeconfig.
     #[arg(long, value_name = "NAME", conflicts_with = "file")]
     pub context: Option<String>,

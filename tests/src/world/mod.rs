@@ -1,6 +1,7 @@
 //! A whole TreasureHunt on the real servers: etcd, perhaps the Kubernetes API, operators, agents;
 //! on loopback, and gone with the test. In: a setup. Out: a world to act in and to look at. I/O.
 
+mod install;
 mod node;
 mod place;
 mod sight;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{Config, HuntName, read_sections};
 use serde_json::{Value as Json, json};
@@ -18,6 +19,7 @@ use store::{Store, StoreOptions, Txn, Verdict, Write};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use install::OPERATOR;
 pub use node::{AgentSetup, Node};
 pub use place::{BINARIES, Place, place, root};
 pub use sight::Status;
@@ -127,6 +129,7 @@ pub struct World {
     pub spec: Json,
     place: Place,
     folder: TempDir,
+    as_operator: Option<PathBuf>,
     _permit: SemaphorePermit<'static>,
 }
 
@@ -187,8 +190,9 @@ impl World {
         let endpoints = members.endpoints();
         let api = match setup.source {
             Source::Directory => None,
-            Source::Kubernetes => Some(api(&endpoints[0]).await?),
+            Source::Kubernetes => Some(install::api(&endpoints[0]).await?),
         };
+        let (api, as_operator) = api.unzip();
         let hunt = HuntName::new("default", "harbour")?;
         Ok(World {
             agents: Vec::new(),
@@ -202,6 +206,7 @@ impl World {
             spec: setup.spec.clone(),
             place,
             folder,
+            as_operator,
             _permit: permit,
         })
     }
@@ -215,8 +220,8 @@ impl World {
     /// The same with another way to etcd.
     pub fn start_operator_on(&mut self, name: &str, endpoints: &str) -> Result<()> {
         let path = |rest: &str| self.folder.path().join(rest);
-        let source = match &self.api {
-            Some(api) => ["--kubeconfig".to_owned(), text(&api.kubeconfig())].to_vec(),
+        let source = match &self.as_operator {
+            Some(config) => ["--kubeconfig".to_owned(), text(config)].to_vec(),
             None => [("directory", "hunts"), ("secrets", "secrets")]
                 .map(|(flag, folder)| format!("--{flag}={}", text(&path(folder))))
                 .into_iter()
@@ -375,20 +380,6 @@ impl Members {
             Members::Three(cluster) => cluster.endpoints(),
         }
     }
-}
-
-async fn api(etcd: &str) -> Result<KubeApi> {
-    let programs = match KubePrograms::shared().await {
-        Ok(programs) => programs,
-        Err(unavailable) => bail!("{unavailable}"),
-    };
-    let api = KubeApi::temporary(programs, etcd).await?;
-    let crd = std::fs::read_to_string(root().join("crds/treasurehunts.yaml"))
-        .context("reading the resource definition")?;
-    api.apply(&crd).await?;
-    let wait = ["wait", "--for=condition=Established", "crd/treasurehunts.treasurehunt.dev"];
-    api.kubectl(&wait).await?;
-    Ok(api)
 }
 
 fn text(path: &std::path::Path) -> String {

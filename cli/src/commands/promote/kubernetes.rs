@@ -2,12 +2,13 @@
 //! stays theirs. In: hunt, setting, value. Out: what stood there. I/O, with an answer within three
 //! seconds.
 
+use std::path::Path;
 use std::time::Duration;
 
 use config_schemas::{FieldPath, HuntName};
 use crds::TreasureHunt;
 use kube::api::{Patch, PatchParams};
-use kube::config::KubeConfigOptions;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::{Value as Json, json};
 
@@ -18,16 +19,23 @@ const MANAGER: &str = "hunt";
 /// A person waits no longer than three seconds to hear that the API is not there.
 const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
 
+/// Which cluster, and as whom: a kubeconfig file and a context of it, else what the environment says.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Whose<'a> {
+    pub(super) file: Option<&'a Path>,
+    pub(super) context: Option<&'a str>,
+}
+
 /// Writes the setting; what stood there, and what the resource is called.
 pub(super) async fn apply(
     hunt: &HuntName,
     path: FieldPath,
     value: &Json,
-    context: Option<&str>,
+    whose: Whose<'_>,
 ) -> Result<(Option<Json>, String), Failure> {
     let place = format!("th/{} in namespace {}", hunt.name, hunt.namespace);
     let act = async {
-        let client = client(context).await?;
+        let client = client(whose).await?;
         let hunts: Api<TreasureHunt> = Api::namespaced(client, hunt.namespace.as_str());
         let name = hunt.name.as_str();
         let found = hunts.get_opt(name).await.map_err(|error| failure(&place, &error))?;
@@ -58,15 +66,20 @@ pub(super) async fn apply(
     }
 }
 
-async fn client(context: Option<&str>) -> Result<Client, Failure> {
-    let config = match context {
-        None => Config::infer().await.map_err(|error| unreachable(chain(&error)))?,
-        Some(context) => {
-            let options =
-                KubeConfigOptions { context: Some(context.to_owned()), ..Default::default() };
-            Config::from_kubeconfig(&options)
-                .await
-                .map_err(|error| Failure::bad_input(chain(&error)))?
+async fn client(whose: Whose<'_>) -> Result<Client, Failure> {
+    let options =
+        KubeConfigOptions { context: whose.context.map(str::to_owned), ..Default::default() };
+    let wrong = |error| Failure::bad_input(chain(&error));
+    let config = match whose {
+        Whose { file: Some(file), .. } => {
+            let read = Kubeconfig::read_from(file).map_err(wrong)?;
+            Config::from_custom_kubeconfig(read, &options).await.map_err(wrong)?
+        }
+        Whose { file: None, context: Some(_) } => {
+            Config::from_kubeconfig(&options).await.map_err(wrong)?
+        }
+        Whose { file: None, context: None } => {
+            Config::infer().await.map_err(|error| unreachable(chain(&error)))?
         }
     };
     Client::try_from(config).map_err(|error| unreachable(chain(&error)))

@@ -14,6 +14,7 @@ use config_schemas::{FieldPath, NodeName, Revision, Value};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use self::kubernetes::Whose;
 use super::change::{self, Changed};
 use super::edit::scalar;
 use super::set::planned;
@@ -63,9 +64,9 @@ pub async fn run(etcd: &Etcd, out: Out, args: &PromoteArgs) -> Result<(), Failur
             (before, file.display().to_string())
         }
         None => {
-            let (before, place) =
-                kubernetes::apply(&args.hunt, args.field, &to, args.context.as_deref()).await?;
-            (before, place)
+            let whose =
+                Whose { file: args.kubeconfig.as_deref(), context: args.context.as_deref() };
+            kubernetes::apply(&args.hunt, args.field, &to, whose).await?
         }
     };
     let was = from.as_ref().map_or("nothing".to_owned(), scalar);
