@@ -28,7 +28,8 @@ export function interpolated(object, expr, range, step, scoped = {}) {
   return scenes.sceneGraph.interpolate(object, expr, variables, many);
 }
 
-const number = (text) => parseFloat(text.replace('Inf', 'Infinity'));
+/// What is no number leaves a gap, as it does in Grafana.
+const number = (text) => (text === 'NaN' ? null : parseFloat(text.replace('Inf', 'Infinity')));
 
 function legend(format, labels) {
   if (format) return format.replace(/\{\{\s*(.+?)\s*\}\}/g, (_, label) => labels[label] ?? '');

@@ -12,10 +12,10 @@ pub(super) fn board() -> Board {
         description: "What comes in, where its time goes, what is full, what moves?",
         chosen: &[Choice::Node],
         rows: vec![
-            Row { title: "Events", panels: events() },
-            Row { title: "What is full", panels: full() },
-            Row { title: "Partitions and their moves", panels: moves() },
-            Row { title: "Gateway and process", panels: process() },
+            Row::of("Events", events()),
+            Row::of("What is full", full()),
+            Row::of("Partitions and their moves", moves()),
+            Row::of("Gateway and process", process()),
         ],
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 use telemetry::catalogue::agent;
 
-use super::{Board, Choice, Kind, Panel, Row, TAG, Told};
+use super::{Board, Choice, Kind, Panel, Query, Row, TAG, Told};
 
 /// The schema of boards that this is written for: Grafana 11 and newer.
 const SCHEMA_VERSION: u32 = 39;
@@ -12,6 +12,8 @@ const SCHEMA_VERSION: u32 = 39;
 const JUST_ABOVE: f64 = 1e-6;
 const NUMBER_HEIGHT: u32 = 4;
 const HEIGHT: u32 = 8;
+/// Room for a legend of sixteen lines.
+const TALL: u32 = 13;
 const COLUMNS: u32 = 24;
 /// Two edits within a minute are two markers.
 const MARKER_STEP: &str = "5s";
@@ -158,7 +160,11 @@ fn panels(board: &Board) -> Vec<Json> {
             if left + width > COLUMNS {
                 (top, left, height) = (top + height, 0, 0);
             }
-            let tall = if is_number { NUMBER_HEIGHT } else { HEIGHT };
+            let tall = match (is_number, row.tall) {
+                (true, _) => NUMBER_HEIGHT,
+                (false, true) => TALL,
+                (false, false) => HEIGHT,
+            };
             let at = json!({"x": left, "y": top, "w": width, "h": tall});
             placed.push(panel(one, placed.len() + 1, at));
             left += width;
@@ -238,7 +244,7 @@ fn defaults(panel: &Panel) -> Json {
             "lineInterpolation": if steps { "stepAfter" } else { "linear" },
             "lineWidth": 1,
             "fillOpacity": 10,
-            "showPoints": "never",
+            "showPoints": "auto",
             "thresholdsStyle": {"mode": shown},
         });
         if !steps {
@@ -253,9 +259,10 @@ fn defaults(panel: &Panel) -> Json {
     defaults
 }
 
-/// Below a graph there is room for three; beside it for all.
+/// Below a graph there is room for three lines; beside it for more.
 fn has_many_series(panel: &Panel) -> bool {
-    panel.queries.len() > 2 || panel.queries.iter().any(|query| query.legend.contains("{{"))
+    let labelled = |query: &Query| query.legend.replace("{{hunt}}", "").contains("{{");
+    panel.queries.len() > 2 || panel.queries.iter().any(labelled)
 }
 
 fn options(panel: &Panel) -> Json {
@@ -266,6 +273,8 @@ fn options(panel: &Panel) -> Json {
                 "placement": if has_many_series(panel) { "right" } else { "bottom" },
                 "showLegend": true,
                 "calcs": ["lastNotNull", "max"],
+                "sortBy": "Max",
+                "sortDesc": true,
             },
             "tooltip": {"mode": "multi", "sort": "desc"},
         }),

@@ -37,6 +37,8 @@ pub struct Row {
     pub title: &'static str,
     /// From left to right, as many in a line as there is room for.
     pub panels: Vec<Panel>,
+    /// Whether graphs have room for a long legend.
+    pub tall: bool,
 }
 
 /// Something that can be chosen on a board.
@@ -51,6 +53,16 @@ pub enum Choice {
 /// All of them, the first one to look at first.
 pub fn all() -> Vec<Board> {
     vec![overview::board(), rollout::board(), agent::board(), operator::board(), broker::board()]
+}
+
+impl Row {
+    fn of(title: &'static str, panels: Vec<Panel>) -> Row {
+        Row { title, panels, tall: false }
+    }
+
+    fn tall(self) -> Row {
+        Row { tall: true, ..self }
+    }
 }
 
 impl Board {

@@ -12,9 +12,9 @@ pub(super) fn board() -> Board {
         description: "Does it lead, does it keep up, does what it writes arrive?",
         chosen: &[],
         rows: vec![
-            Row { title: "The loop", panels: control() },
-            Row { title: "What it writes", panels: writes() },
-            Row { title: "Placement", panels: placement() },
+            Row::of("The loop", control()),
+            Row::of("What it writes", writes()).tall(),
+            Row::of("Placement", placement()).tall(),
         ],
     }
 }

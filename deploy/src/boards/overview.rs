@@ -12,9 +12,9 @@ pub(super) fn board() -> Board {
         description: "Is it healthy, does every agent run what was asked for, did the last edit help?",
         chosen: &[],
         rows: vec![
-            Row { title: "Is it well?", panels: health() },
-            Row { title: "Events", panels: events() },
-            Row { title: "Partitions and nodes", panels: partitions() },
+            Row::of("Is it well?", health()),
+            Row::of("Events", events()),
+            Row::of("Partitions and nodes", partitions()),
         ],
     }
 }

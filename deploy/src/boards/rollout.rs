@@ -12,9 +12,9 @@ pub(super) fn board() -> Board {
         description: "Does every agent run what was asked for, and what did the change do?",
         chosen: &[Choice::Field],
         rows: vec![
-            Row { title: "Who runs what", panels: who() },
-            Row { title: "What a setting does", panels: effect() },
-            Row { title: "How edits come", panels: edits() },
+            Row::of("Who runs what", who()),
+            Row::of("What a setting does", effect()),
+            Row::of("How edits come", edits()),
         ],
     }
 }
