@@ -45,3 +45,25 @@ pub struct Options {
     #[command(flatten)]
     pub traces: TraceFlags,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_option_is_described() {
+        let mut command = Options::command();
+        command.build();
+        assert!(command.get_about().is_some());
+        for arg in command.get_arguments() {
+            assert!(arg.get_help().is_some(), "{}", arg.get_id());
+            for value in
+                arg.get_possible_values().iter().filter(|_| arg.get_action().takes_values())
+            {
+                assert!(value.get_help().is_some(), "{}", value.get_name());
+            }
+        }
+    }
+}

@@ -8,7 +8,7 @@ use config_schemas::convergence::{Asked, NodeState, judge};
 use config_schemas::documents::{Ack, NodeRecord, Refusal, RefusalCode};
 use config_schemas::edit::{self, Target};
 use config_schemas::generation::{Choice, choose};
-use config_schemas::layers::{Effective, Held, Layer, resolve};
+use config_schemas::layers::{Effective, Held, HeldEdit, Layer, resolve};
 use config_schemas::{Generation, NodeName, Resource, Value, drained, excerpt};
 use crds::{OVERRIDES_MAX, OverrideInEffect};
 use jiff::Timestamp;
@@ -20,6 +20,14 @@ use crate::state::{HuntView, Memory};
 pub struct HeldEdits {
     hunt: Held,
     nodes: BTreeMap<NodeName, Held>,
+}
+
+impl HeldEdits {
+    /// Each, by what follows `override/`. Those of the whole hunt come once for every node that has
+    /// edits of its own, too.
+    pub fn edits(&self) -> impl Iterator<Item = (&String, &HeldEdit)> {
+        self.hunt.iter().chain(self.nodes.values().flatten())
+    }
 }
 
 /// What became of a hunt.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use self::topics::topics_within;
 use crate::desire::{Desire, desire};
 use crate::evaluate::{Evaluation, HeldEdits, evaluate};
+use crate::journal::{Journal, Line};
 use crate::metrics::Stands;
 use crate::placement::{Extent, Standing, StepCause, Violation, place};
 use crate::plan::raise::placeable;
@@ -65,6 +66,8 @@ pub struct Hunt {
     pub topics: Option<(Asked, TopicsStanding)>,
     /// How the hunt stood at the last look, for the gauges.
     pub stands: Option<Stands>,
+    /// What was said of edits, for the log.
+    pub journal: Journal,
     /// Refused edits at the last look, for the gauge.
     pub refused: Vec<config_schemas::documents::RefusalCode>,
 }
@@ -112,6 +115,8 @@ pub struct Look {
     pub wake_at: Option<Timestamp>,
     /// Nothing is left to know of this hunt.
     pub forget: bool,
+    /// Edits that began to hold, ended or were refused.
+    pub edits: Vec<Line>,
     /// Every node has the resource's newest generation.
     pub converged: bool,
     /// Steps of placement in `txns`, by cause.
@@ -131,7 +136,8 @@ impl Hunt {
         self.held = judged.held.clone();
         self.refused = judged.refused.values().map(|refused| refused.refusal.code).collect();
         let desire = self.resource.as_ref().map(|observed| desire(observed, view));
-        let mut look = Look { wake_at: judged.next_expiry, ..Look::default() };
+        let edits = self.journal.see(&judged);
+        let mut look = Look { wake_at: judged.next_expiry, edits, ..Look::default() };
         if !matches!(desire, Some(Desire::Remove { .. })) {
             self.deleting_since = None;
         }

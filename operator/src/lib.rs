@@ -16,6 +16,7 @@ pub mod evaluate;
 pub mod fuse;
 pub mod hands;
 pub mod hunt;
+pub mod journal;
 pub mod lead;
 pub mod metrics;
 pub mod placement;

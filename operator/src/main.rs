@@ -44,7 +44,9 @@ struct Flags {
 
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
+    /// The Kubernetes API.
     Kubernetes,
+    /// A directory of YAML files.
     Directory,
 }
 
@@ -85,4 +87,26 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
         clean_up_within: CLEAN_UP_WITHIN,
         secrets: flags.secrets,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_option_is_described() {
+        let mut command = Flags::command();
+        command.build();
+        assert!(command.get_about().is_some());
+        for arg in command.get_arguments() {
+            assert!(arg.get_help().is_some(), "{}", arg.get_id());
+            for value in
+                arg.get_possible_values().iter().filter(|_| arg.get_action().takes_values())
+            {
+                assert!(value.get_help().is_some(), "{}", value.get_name());
+            }
+        }
+    }
 }

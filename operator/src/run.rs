@@ -134,6 +134,7 @@ pub async fn start(options: Options) -> Result<Running, RunError> {
         queries,
         outlet,
         metrics: metrics.clone(),
+        traces: traces.clone(),
         fuse: options.fuse.clone(),
         clean_up_within: options.clean_up_within,
         topics: Some(topics),

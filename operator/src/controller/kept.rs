@@ -4,10 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use config_schemas::HuntName;
+use config_schemas::keys::Key;
+use config_schemas::{HuntName, Revision};
 use crds::TreasureHuntStatus;
+use store::Entry;
 use tokio::time::Instant;
 
+use super::traced::OnTheirWay;
 use crate::hands::Hands;
 use crate::hunt::{Deleted, Hunt};
 use crate::source::Report;
@@ -18,6 +21,7 @@ use crate::state::Observed;
 pub(super) struct Kept {
     pub(super) hunt: Hunt,
     pub(super) hands: Hands,
+    pub(super) on_their_way: OnTheirWay,
     pub(super) committing: bool,
     pub(super) reporting: bool,
     /// It stands among those that wait for a free place.
@@ -38,6 +42,13 @@ impl Kept {
         if !std::mem::replace(&mut self.waits, true) {
             waiting.push_back(name.clone());
         }
+    }
+
+    /// Follows what was changed until all nodes run by it.
+    pub(super) fn follow(&mut self, key: &Key, entry: Option<&Entry>, revision: Revision) {
+        let revision = entry.map_or(revision, |entry| entry.mod_revision);
+        let resource = self.hunt.changed_at.map(|(_, since)| since);
+        self.on_their_way.see(key, revision, resource);
     }
 
     pub(super) fn is_deleting(&self) -> bool {

@@ -3,17 +3,19 @@
 //! for one hunt at a time. I/O; the decisions are in `hunt`.
 
 mod act;
+mod count;
 mod kept;
 mod silence;
 mod topics;
+mod traced;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use config_schemas::documents::RefusalCode;
 use config_schemas::keys::{self, Key, ROOT};
 use config_schemas::{HuntName, Revision};
 use store::{Cause, FollowOptions, FollowStatus, Follower, KeyRange, Store, Update, follow};
+use telemetry::traces::Traces;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -82,6 +84,8 @@ pub struct Parts {
     pub outlet: Outlet,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where edits are told of.
+    pub traces: Traces,
     /// Ends the operator between two writes, in tests.
     pub fuse: Fuse,
     /// How long a deleted resource waits for its keys to be removed.
@@ -99,6 +103,7 @@ pub struct Controller {
     queries: mpsc::Receiver<Query>,
     outlet: Outlet,
     metrics: Metrics,
+    traces: Traces,
     fuse: Fuse,
     clean_up_within: Duration,
     lead: Lead,
@@ -130,6 +135,7 @@ impl Controller {
             queries: parts.queries,
             outlet: parts.outlet,
             metrics: parts.metrics,
+            traces: parts.traces,
             fuse: parts.fuse,
             clean_up_within: parts.clean_up_within,
             lead: Lead::new(&parts.store, &parts.identity),
@@ -208,6 +214,7 @@ impl Controller {
         for change in update.changes {
             let Some((name, key)) = keys::parse(&change.key) else { continue };
             let kept = self.hunts.entry(name.clone()).or_default();
+            kept.follow(&key, change.entry.as_ref(), update.revision);
             let troubles = kept.hunt.memory.troubles.len();
             kept.hunt.memory.fold(&key, change.entry.as_ref(), after, now);
             if let Some(note) = kept.hands.see(&name, &key, change.entry.as_ref())
@@ -330,10 +337,14 @@ impl Controller {
             tracing::error!(hunt = %name, %violation, "a plan of placement is not committed");
         }
         self.metrics.plans_refused.inc_by(u64::from(broken));
-        if look.converged
-            && let Some((_, since)) = kept.hunt.changed_at.take()
-        {
-            self.metrics.converge_seconds.observe(since.elapsed().as_secs_f64());
+        if self.lead.guard().is_some() {
+            crate::journal::write(name, &look.edits, self.revision);
+        }
+        if look.converged {
+            kept.on_their_way.converged(&self.traces, name, self.revision);
+            if let Some((_, since)) = kept.hunt.changed_at.take() {
+                self.metrics.converge_seconds.observe(since.elapsed().as_secs_f64());
+            }
         }
         self.assign_topics(name, look.topics.take());
         let Some(kept) = self.hunts.get(name) else { return };
@@ -350,35 +361,6 @@ impl Controller {
             self.queue.mark(name, now + until(around.now, at));
         }
         self.act(name, look, now);
-    }
-
-    /// Counts what is counted over all hunts.
-    fn count(&self) {
-        let mut refused: BTreeMap<RefusalCode, i64> = BTreeMap::new();
-        let (mut resources, mut orphans) = (0, 0);
-        self.metrics.forget_standings();
-        for (name, kept) in &self.hunts {
-            if let Some(standing) = &kept.hunt.standing {
-                self.metrics.set_standing(name, standing, kept.hunt.unwell.len());
-                self.metrics.set_hot(name, &kept.hunt.memory.rounds.hot());
-            }
-            if let (Some(stands), Some(_)) = (&kept.hunt.stands, &kept.hunt.resource) {
-                self.metrics.stands.set(name, stands);
-            }
-            for code in &kept.hunt.refused {
-                *refused.entry(*code).or_default() += 1;
-            }
-            match (&kept.hunt.resource, &kept.hunt.memory.meta) {
-                (Some(_), _) => resources += 1,
-                (None, Some(_)) => orphans += 1,
-                (None, None) => {}
-            }
-        }
-        self.metrics.set_refused(&refused);
-        self.metrics.orphans.set(orphans);
-        let all = i64::try_from(self.hunts.len()).unwrap_or(i64::MAX);
-        self.metrics.hunts.with_label_values(&["any"]).set(all);
-        self.metrics.hunts.with_label_values(&["source"]).set(resources);
     }
 
     fn query(&self, query: Query) {

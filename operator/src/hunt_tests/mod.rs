@@ -3,6 +3,7 @@
 
 mod cutting;
 mod drained;
+mod edits;
 mod ending;
 mod lost;
 mod told;

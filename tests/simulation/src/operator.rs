@@ -57,6 +57,7 @@ impl Operator {
             queries,
             outlet: Outlet::Directory(outlet),
             metrics,
+            traces: Default::default(),
             fuse: Fuse::default(),
             clean_up_within: CLEAN_UP_WITHIN,
             topics: None,
