@@ -1,5 +1,6 @@
 //! The documentation holds together: every link of every page leads somewhere, every page of `docs/`
-//! is in the book's summary, and pages of the book lead to pages of the book.
+//! is in the book's summary, pages of the book lead to pages of the book, and settings and metrics that
+//! they name are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -16,6 +17,8 @@ const SUMMARY: &str = "docs/SUMMARY.md";
 struct Page {
     /// As written, without the angle brackets.
     links: Vec<String>,
+    /// What stands between backticks.
+    codes: Vec<String>,
     /// What `#...` may name.
     anchors: BTreeSet<String>,
     /// Headlines of the first level.
@@ -41,9 +44,12 @@ fn read(text: &str) -> Page {
                 let free = std::iter::once(name.clone()).chain(next).find(|name| !taken(name));
                 page.anchors.extend(free);
             }
-            Event::Text(words) | Event::Code(words) => {
+            Event::Text(ref words) | Event::Code(ref words) => {
                 if let Some(heading) = &mut heading {
-                    heading.push_str(&words);
+                    heading.push_str(words);
+                }
+                if matches!(event, Event::Code(_)) {
+                    page.codes.push(words.to_string());
                 }
             }
             _ => {}
@@ -149,6 +155,53 @@ fn pages_of_the_book_lead_to_pages_of_the_book() {
         .filter(|(path, link)| leaves(path, link))
         .collect();
     assert!(wrong.is_empty(), "links out of the book: {wrong:#?}");
+}
+
+/// By the two pages that are generated: of settings as `section.field`, of metrics by name.
+fn known() -> BTreeSet<String> {
+    let text = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let mut known = BTreeSet::new();
+    let mut section = String::new();
+    for line in text("docs/reference/settings.md").lines() {
+        if let Some(name) = line.strip_prefix("## ") {
+            name.clone_into(&mut section);
+        } else if let Some((field, _)) = line.strip_prefix("| `").and_then(|it| it.split_once('`'))
+        {
+            known.insert(format!("{section}.{field}"));
+        }
+    }
+    let metrics = text("docs/metrics.md");
+    let rows = metrics.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    known.extend(rows.map(|(name, _)| name.to_owned()));
+    assert!(known.len() > 150, "only {} settings and metrics found", known.len());
+    known
+}
+
+#[test]
+fn settings_and_metrics_that_pages_name_are_there() {
+    let known = known();
+    let sections: BTreeSet<&str> =
+        known.iter().filter_map(|name| name.split_once('.')).map(|(section, _)| section).collect();
+    let is_wrong = |code: &str| {
+        let name = code.split('{').next().unwrap_or(code);
+        let is_word = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let is_field = |(section, field): (&str, &str)| {
+            sections.contains(section)
+                && is_word(field)
+                && !["md", "rs", "yaml", "FIELD"].contains(&field)
+        };
+        let is_name = (name.starts_with("treasurehunt_") && is_word(name))
+            || name.split_once('.').is_some_and(is_field);
+        is_name && !known.contains(name)
+    };
+    assert!(is_wrong("buffers.evnts") && is_wrong("treasurehunt_none{a}") && !is_wrong("a.b"));
+    let pages = pages();
+    let wrong: Vec<_> = pages
+        .iter()
+        .flat_map(|(path, page)| page.codes.iter().map(move |code| (path, code)))
+        .filter(|(_, code)| is_wrong(code))
+        .collect();
+    assert!(wrong.is_empty(), "no such setting or metric: {wrong:#?}");
 }
 
 #[test]
