@@ -63,8 +63,12 @@ impl Failure {
         match error {
             StoreError::Unreachable { .. }
             | StoreError::Timeout
-            | StoreError::NoLeader
-            | StoreError::Broken { .. } => unreachable(&message, &at),
+            | StoreError::NoLeader => unreachable(&message, &at),
+            StoreError::Broken { .. } => Failure::new(Code::Unreachable, message).hint(format!(
+                "something else than etcd may answer at {at}, or it may ask for TLS: --etcd-ca, and \
+                 --etcd-cert with --etcd-key. Its endpoints are given with --etcd; `hunt dev up` \
+                 starts one on this machine"
+            )),
             StoreError::Options { .. } => Failure::bad_input(message)
                 .hint("give etcd's endpoints with --etcd http://HOST:PORT[,...]"),
             StoreError::Ambiguous { .. } => Failure::failed(message)
@@ -129,6 +133,9 @@ mod tests {
         check(StoreError::Timeout, Code::Unreachable, "http://a:1");
         check(StoreError::NoLeader, Code::Unreachable, "--etcd");
         check(StoreError::PermissionDenied, Code::Failed, "--etcd-user");
+        let broken =
+            StoreError::Broken { source: std::sync::Arc::new(std::io::Error::other("cut")) };
+        check(broken, Code::Unreachable, "--etcd-ca");
         check(StoreError::NoSpace, Code::Failed, "defragment");
         check(StoreError::Options { what: "x".into(), source: None }, Code::BadInput, "--etcd");
         let lost: store::ErrorCause = std::sync::Arc::new(std::io::Error::other("cut"));

@@ -36,6 +36,9 @@ pub struct Page {
     pub wide: bool,
 }
 
+/// What [`Page::tint`] writes around a text.
+const PAINTS: [&str; 5] = ["\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[1m", "\x1b[0m"];
+
 /// How good or bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -75,7 +78,7 @@ impl Out {
     /// Shows the whole answer.
     pub fn show(&self, view: &impl View) -> Result<(), Failure> {
         let text = match self.format {
-            Format::Table | Format::Wide => view.text(self.page),
+            Format::Table | Format::Wide => self.page.safe(&view.text(self.page)),
             Format::Json => json(view)? + "\n",
             Format::Yaml => yaml(view)?,
         };
@@ -103,6 +106,23 @@ impl Page {
             Tone::Strong => "1",
         };
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// The text with nothing in it that drives a terminal but these colours, whatever a view forgot to
+    /// escape of what strangers wrote.
+    pub fn safe(self, text: &str) -> String {
+        if !self.colour {
+            return harmless(text);
+        }
+        let (mut safe, mut rest) = (String::with_capacity(text.len()), text);
+        while let Some(at) = rest.find('\x1b') {
+            let (before, after) = rest.split_at(at);
+            let paint = PAINTS.iter().find(|paint| after.starts_with(**paint));
+            safe += &harmless(before);
+            safe += paint.copied().unwrap_or("\u{fffd}");
+            rest = &after[paint.map_or(1, |paint| paint.len())..];
+        }
+        safe + &harmless(rest)
     }
 }
 
@@ -216,6 +236,20 @@ mod tests {
         assert_eq!(Page::default().tint(Tone::Bad, "x"), "x");
         let page = Page { colour: true, wide: false };
         assert_eq!(page.tint(Tone::Bad, "x"), "\u{1b}[31mx\u{1b}[0m");
+    }
+
+    #[test]
+    fn what_a_view_forgot_to_escape_drives_no_terminal() {
+        let nasty = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}1m\u{202e}\u{1b}";
+        for colour in [false, true] {
+            let page = Page { colour, wide: false };
+            for tone in [Tone::Good, Tone::Odd, Tone::Bad, Tone::Strong] {
+                let ours = page.tint(tone, "x");
+                let safe = page.safe(&format!("{ours}{nasty}\n"));
+                let rest = safe.strip_prefix(&ours).expect("what is ours stays");
+                assert!(!rest.chars().any(drives_a_terminal), "{rest:?}");
+            }
+        }
     }
 
     #[test]

@@ -101,6 +101,8 @@ pub struct Metrics {
     pub source_errors: Counters<1>,
     /// Time from a resource's change to all nodes converged.
     pub converge_seconds: Histogram,
+    /// The same from the store's word of a live edit.
+    pub edit_converge_seconds: Histogram,
 }
 
 impl Metrics {
@@ -144,6 +146,7 @@ impl Metrics {
             orphans: catalogue::ORPHANS.register(registry)?,
             source_errors: catalogue::SOURCE_ERRORS.register(registry)?,
             converge_seconds: catalogue::CONVERGE_SECONDS.register(registry)?,
+            edit_converge_seconds: catalogue::EDIT_CONVERGE_SECONDS.register(registry)?,
         })
     }
 

@@ -233,7 +233,12 @@ pub(crate) fn classify_status(status: tonic::Status, intent: Intent, endpoint: &
         Code::Unavailable if never_sent(&status) => {
             StoreError::Unreachable { endpoint: endpoint.to_owned(), source: Arc::new(status) }
         }
-        Code::DeadlineExceeded | Code::Cancelled if intent == Intent::Read => StoreError::Timeout,
+        Code::DeadlineExceeded if intent == Intent::Read => StoreError::Timeout,
+        // Tonic's own limit. A connection that ends, as with TLS on one side alone, is told as
+        // cancelled too, and nobody waited for that.
+        Code::Cancelled if intent == Intent::Read && status.message() == "Timeout expired" => {
+            StoreError::Timeout
+        }
         // OutOfRange is tonic's "message larger than the decode limit": the answer was lost.
         Code::DeadlineExceeded
         | Code::Cancelled
@@ -302,6 +307,7 @@ mod tests {
         check(Code::Unavailable, "etcdserver: leader changed", "broken", "ambiguous");
         check(Code::Unknown, "h2 protocol error: broken pipe", "broken", "ambiguous");
         check(Code::Cancelled, "Timeout expired", "timeout", "ambiguous");
+        check(Code::Cancelled, "operation was canceled", "broken", "ambiguous");
         check(Code::DeadlineExceeded, "context deadline exceeded", "timeout", "ambiguous");
         check(Code::OutOfRange, "Error, decoded message length too large", "broken", "ambiguous");
         check(Code::Internal, "", "broken", "ambiguous");

@@ -101,7 +101,31 @@ async fn each_command_tells_in_time_that_etcd_is_not_there() {
         let answer = harbour::run(&closed, line).await;
         assert_eq!(answer.code, 4, "{line}: {answer:?}");
         assert!(answer.err.contains(&closed), "{line}: {answer:?}");
+        assert!(answer.err.contains("Connection refused"), "{line}: {answer:?}");
     }
+}
+
+/// What answers wants TLS, speaks another protocol, or ends each connection: that is a reason, and no
+/// matter of patience.
+#[tokio::test(flavor = "multi_thread")]
+async fn something_that_is_no_etcd_is_told_from_an_etcd_that_is_slow() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("http://{}", listener.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        loop {
+            let (mut taken, _) = listener.accept().await.unwrap();
+            let alert = [0x15, 3, 1, 0, 2, 2, 70];
+            // whoever asked may be gone
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut taken, &alert).await;
+        }
+    });
+    for line in ["status", "explain a buffers.events", "status a --watch"] {
+        let answer = harbour::run(&at, line).await;
+        assert_eq!(answer.code, 4, "{line}: {answer:?}");
+        assert!(answer.err.contains("--etcd-ca"), "{line}: {answer:?}");
+        assert!(!answer.err.contains("in time"), "{line}: {answer:?}");
+    }
+    answering.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -214,7 +214,10 @@ impl Controller {
         for change in update.changes {
             let Some((name, key)) = keys::parse(&change.key) else { continue };
             let kept = self.hunts.entry(name.clone()).or_default();
-            kept.follow(&key, change.entry.as_ref(), update.revision);
+            // what stood before this operator looked was followed by whoever did
+            if update.cause != Cause::First {
+                kept.follow(&key, change.entry.as_ref(), update.revision);
+            }
             let troubles = kept.hunt.memory.troubles.len();
             kept.hunt.memory.fold(&key, change.entry.as_ref(), after, now);
             if let Some(note) = kept.hands.see(&name, &key, change.entry.as_ref())
@@ -337,11 +340,15 @@ impl Controller {
             tracing::error!(hunt = %name, %violation, "a plan of placement is not committed");
         }
         self.metrics.plans_refused.inc_by(u64::from(broken));
-        if self.lead.guard().is_some() {
+        let leads = self.lead.guard().is_some();
+        if leads {
             crate::journal::write(name, &look.edits, self.revision);
         }
         if look.converged {
-            kept.on_their_way.converged(&self.traces, name, self.revision);
+            let over = kept.on_their_way.over(self.revision);
+            if leads {
+                over.tell(name, &self.traces, &self.metrics.edit_converge_seconds);
+            }
             if let Some((_, since)) = kept.hunt.changed_at.take() {
                 self.metrics.converge_seconds.observe(since.elapsed().as_secs_f64());
             }

@@ -176,6 +176,12 @@ table! {
         Unit::Seconds,
         "Time from a resource's change reaching the operator to all its nodes converged.",
     ).classes(SECONDS);
+    EDIT_CONVERGE_SECONDS: Histogram<0> = histogram(
+        "treasurehunt_operator_edit_to_converged_seconds",
+        Unit::Seconds,
+        "Time from the store's word of a live edit to all nodes of its hunt converged, by the operator's \
+         clock alone: etcd stamps no time on what is written.",
+    ).classes(SECONDS);
     NODES: Whole<2> = whole(
         "treasurehunt_nodes",
         Unit::Count,

@@ -18,8 +18,9 @@ use crate::reach::Etcd;
 use crate::screen::{self, Key, Screen, Size, fit, last_start};
 use crate::shown::{self, Format, Out, Page, Tone, View, count};
 
-/// Longest wait for the first picture.
-const PICTURE_WITHIN: Duration = Duration::from_millis(2_500);
+/// Longest wait for the first picture, and then for the reason why there is none.
+const PICTURE_WITHIN: Duration = Duration::from_millis(2_000);
+const REASON_WITHIN: Duration = Duration::from_millis(500);
 /// A screen is drawn anew at most so often: faster than a person reads.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 /// And at least so often, for ages and ends of edits.
@@ -46,6 +47,10 @@ pub(super) async fn run(etcd: &Etcd, out: Out, hunt: Option<&HuntName>) -> Resul
         Err(_) => {
             let within = PICTURE_WITHIN.as_secs_f64();
             let message = format!("following the hunt: no answer within {within} s");
+            // Whoever follows goes on trying; a single question has a reason.
+            if let Ok(Err(failure)) = timeout(REASON_WITHIN, etcd.list(&prefix)).await {
+                return Err(failure);
+            }
             return Err(unreachable(&message, &etcd.endpoints().join(", ")));
         }
     }
@@ -186,10 +191,10 @@ fn foot(lines: usize, from: usize, size: Size) -> String {
 
 /// What stands between head and foot.
 fn body(views: &[Status], one: bool, page: Page) -> String {
-    match (one, views) {
+    page.safe(&match (one, views) {
         (true, [status]) => format!("{}\n{}", load(status), status.text(page)),
         _ => Hunts::table(views, page),
-    }
+    })
 }
 
 /// What the whole hunt does now.
