@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::seen::{BrokerId, Seen, Spot};
 use super::super::wanted::TopicsWanted;
-use super::{Progress, Trouble, said};
+use super::{MOVES_EVERY, Progress, Trouble, said};
 
 /// What was refused is tried again after this, then after twice as long, and so on: a person may
 /// have given a permission or added a broker meanwhile.
@@ -66,6 +66,8 @@ pub struct Memory {
     astray: BTreeMap<Spot, Instant>,
     /// Since when brokers are away that partitions move to.
     awaited: BTreeMap<BrokerId, Instant>,
+    /// When the cluster took the last move.
+    moved: Option<Instant>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +122,9 @@ impl Memory {
     /// The cluster took it.
     pub fn taken(&mut self, what: What, tried: String, now: Instant) {
         self.refused.remove(&what);
+        if matches!(what, What::Move(_)) {
+            self.moved = Some(now);
+        }
         self.taken.insert(what, (tried, now));
     }
 
@@ -190,6 +195,11 @@ impl Memory {
     /// Since when a broker is away that partitions move to.
     pub(super) fn since_awaited(&self, broker: BrokerId) -> Option<Instant> {
         self.awaited.get(&broker).copied()
+    }
+
+    /// Whether moves have begun so lately that others wait.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.moved.is_some_and(|moved| now.saturating_duration_since(moved) < MOVES_EVERY)
     }
 
     /// What is refused and still wanted.

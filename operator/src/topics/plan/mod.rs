@@ -10,6 +10,7 @@ mod memory;
 mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -21,7 +22,12 @@ pub(crate) use replicas::said;
 
 /// Partitions of a hunt that are copied at the same time: each copy takes bandwidth and disk from
 /// the events that go on.
-pub const MOVES_MAX: usize = 8;
+pub const MOVES_MAX: usize = 4;
+/// And no more are begun for so long after some were, to bring partitions to another number of
+/// replicas. The controller answers to brokers that they are alive behind all that it has to write
+/// down of moves: where small partitions followed each other as fast as they arrived, those answers
+/// came late by more than a second, and a broker that gets none counts as dead, whose partitions stop.
+pub const MOVES_EVERY: Duration = Duration::from_secs(1);
 /// Leaders elected in one step: each makes its producers wait for some milliseconds.
 pub const ELECTIONS_MAX: usize = 64;
 /// Partitions that one step adds: a controller writes them in one batch.

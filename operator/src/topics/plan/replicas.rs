@@ -1,5 +1,5 @@
 //! Who is to have each partition: as many replicas as wanted, on as many racks as there are, evenly.
-//! A few partitions at a time; who leads a partition keeps it; and nobody is taken away whose going
+//! A few partitions at a time, with a rest after they began; who leads a partition keeps it; and nobody is taken away whose going
 //! would leave fewer in sync than an append asks for. Pure.
 
 use std::cmp::Ordering;
@@ -29,13 +29,15 @@ pub(super) fn moves<'a>(
     loads: Loads<'a>,
     plan: &mut Plan,
 ) -> Moves {
-    let mut draft = Draft { seen, memory, now, loads, moves: Moves::new() };
+    let moves = Moves::new();
+    let mut draft =
+        Draft { seen, memory, now, loads, moves, rests: memory.rests(now), held: false };
     for topic in &wanted.topics {
         if let Some(found) = seen.topics.get(&topic.name) {
             draft.resize(topic, found, plan);
         }
     }
-    if seen.moving.is_empty() && draft.moves.is_empty() {
+    if seen.moving.is_empty() && draft.moves.is_empty() && !draft.held {
         for topic in &wanted.topics {
             draft.spread(topic, plan);
         }
@@ -62,6 +64,10 @@ struct Draft<'a> {
     now: Instant,
     loads: Loads<'a>,
     moves: Moves,
+    /// Some have begun just now.
+    rests: bool,
+    /// Others would begin, but for that.
+    held: bool,
 }
 
 impl Draft<'_> {
@@ -83,6 +89,10 @@ impl Draft<'_> {
             let short = partition.replicas.len() < wanted;
             done += usize::from(partition.replicas.len() == wanted);
             if !self.is_calm(partition) || (short && brokers < wanted) || !self.has_room() {
+                continue;
+            }
+            if self.rests && partition.replicas.len() != wanted {
+                self.held = true;
                 continue;
             }
             let target = match partition.replicas.len().cmp(&wanted) {

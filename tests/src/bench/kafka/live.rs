@@ -23,6 +23,8 @@ const TOPIC_EDITS: usize = 20;
 /// Events per second meanwhile: enough on every partition to be missed, and little beside all else
 /// that runs on these cores.
 const RATE: u64 = 200;
+/// Longer than 256 partitions, a few a second, take to get their copies.
+const RAISING_SECONDS: u64 = 100;
 const LOOK: Duration = Duration::from_millis(2);
 const LIMIT: Duration = Duration::from_secs(300);
 const EDIT_GOAL_MILLIS: f64 = 300.0;
@@ -49,7 +51,7 @@ async fn played(world: &World, seconds: u64) -> anyhow::Result<Report> {
 async fn raised(world: &mut World, rows: &mut Vec<Row>) -> anyhow::Result<()> {
     world.spec["topics"]["replicationFactor"] = 3.into();
     let world = &*world;
-    let playing = played(world, 40);
+    let playing = played(world, RAISING_SECONDS);
     let raising = async {
         sleep(Duration::from_secs(3)).await;
         world.apply().await?;

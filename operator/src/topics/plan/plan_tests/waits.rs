@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::super::super::seen::{BrokerId, Spot};
 use super::super::super::wanted::TopicsWanted;
 use super::super::replicas::AWAITED_MAX;
-use super::super::{MOVES_MAX, Memory, Plan, Progress, Refusal, Step, Trouble, What, plan};
+use super::super::{
+    MOVES_EVERY, MOVES_MAX, Memory, Plan, Progress, Refusal, Step, Trouble, What, plan,
+};
 use super::model::{Model, topic};
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -69,7 +71,7 @@ fn moves_to_a_broker_that_stays_away_are_given_up_and_all_partitions_get_their_r
         if !plan.steps.is_empty() {
             break plan;
         }
-        let away = Trouble::BrokerAway { broker: BrokerId(4), topic: "t".to_owned(), replicas: 8 };
+        let away = Trouble::BrokerAway { broker: BrokerId(4), topic: "t".to_owned(), replicas: MOVES_MAX };
         assert!(plan.troubles.contains(&away), "{plan:?}");
         assert!(scene.now < gone_since + 2 * AWAITED_MAX, "nothing is done: {plan:?}");
     };
@@ -153,4 +155,26 @@ fn one_partition_that_waits_does_not_hold_up_the_others() {
     scene.memory.busy(What::Elect(spot(0)), refusal, scene.now);
     scene.now -= LOOK_EVERY / 2;
     assert_eq!(scene.look().steps, [Step::Elect([spot(1)].into())]);
+}
+
+#[test]
+fn replicas_are_added_in_batches_with_a_rest_after_each_however_soon_they_arrive() {
+    let mut model = Model::new(&[(1, "a"), (2, "b"), (3, "c")]);
+    model.put("t", &[[1].as_slice(); 3 * MOVES_MAX]);
+    let wanted = TopicsWanted { topics: vec![topic("t", 3 * MOVES_MAX as u32, 3, &[])] };
+    let mut scene = Scene::new(model, wanted);
+    for batch in 1..=2 {
+        let plan = scene.look();
+        let Some(Step::Move(moves)) = plan.steps.first() else { panic!("{plan:?}") };
+        assert_eq!(moves.len(), MOVES_MAX, "{batch}");
+        scene.carry_out(&plan);
+        assert!(scene.model.seen.moving.is_empty(), "all have arrived");
+        let soon = scene.now + MOVES_EVERY - Duration::from_millis(1);
+        scene.memory.see(&scene.wanted, &scene.model.seen, soon);
+        let resting = super::plan(&scene.wanted, &scene.model.seen, &scene.memory, soon);
+        assert_eq!(resting.steps, [], "{batch}");
+        let (done, of, under_way) = (batch * MOVES_MAX, 3 * MOVES_MAX, 0);
+        let told = Progress::Replicas { topic: "t".to_owned(), wanted: 3, done, of, under_way };
+        assert_eq!(resting.progress, [told], "{batch}");
+    }
 }
