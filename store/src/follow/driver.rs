@@ -39,6 +39,8 @@ pub fn follow(store: &Store, options: FollowOptions) -> Follower {
         machine,
         lists: None,
         audits: None,
+        marker: options.marker,
+        looks: None,
         opening: None,
         stream: None,
         status,
@@ -54,6 +56,8 @@ pub struct Follower {
     machine: Machine,
     lists: Option<Lists>,
     audits: Option<Lists>,
+    marker: Option<String>,
+    looks: Option<BoxFuture<'static, Result<Option<Entry>, StoreError>>>,
     opening: Option<BoxFuture<'static, (usize, Result<WatchStream, StoreError>)>>,
     stream: Option<Live>,
     timer: Pin<Box<Sleep>>,
@@ -167,6 +171,11 @@ impl Follower {
             self.machine.audited(answer, Instant::now());
             moved = true;
         }
+        if let Some(Poll::Ready(answer)) = self.looks.as_mut().map(|call| call.poll_unpin(cx)) {
+            self.looks = None;
+            self.machine.recognised(answer, Instant::now());
+            moved = true;
+        }
         if let Some(Poll::Ready((at, answer))) =
             self.opening.as_mut().map(|call| call.poll_unpin(cx))
         {
@@ -199,14 +208,17 @@ impl Follower {
         match action {
             Action::List => self.lists = Some(self.list()),
             Action::Audit => self.audits = Some(self.list()),
+            Action::Recognise => self.looks = self.marker.clone().map(|key| self.look(key)),
             Action::Open(start) => {
                 self.stream = None;
+                self.looks = None;
                 self.opening = Some(self.store.clone().watch(self.range.clone(), start).boxed());
             }
             Action::Close => {
                 self.stream = None;
                 self.opening = None;
                 self.audits = None;
+                self.looks = None;
             }
             Action::RequestProgress => {
                 if let Some(live) = &mut self.stream {
@@ -222,6 +234,11 @@ impl Follower {
     /// The endpoint that the watch runs on.
     fn at(&self) -> usize {
         self.stream.as_ref().map_or_else(|| self.store.current(), |live| live.at)
+    }
+
+    fn look(&self, key: String) -> BoxFuture<'static, Result<Option<Entry>, StoreError>> {
+        let store = self.store.clone();
+        async move { store.read(&key).await }.boxed()
     }
 
     fn list(&self) -> Lists {

@@ -4,7 +4,8 @@
 //!
 //! `List at R, adopt the difference, watch from R on (R itself again: etcd does not answer
 //! progress requests of a watch that starts in the future), apply whole revisions, prove freshness by
-//! progress answers; on any end resume after the last complete revision; on compaction, a store
+//! progress answers; on any end resume after the last complete revision, and look whether the marker
+//! is still the same: a store that was wiped may be past that revision by then; on compaction, a store
 //! that went back or another store: list again.`
 
 mod live;
@@ -42,6 +43,8 @@ pub(crate) enum Action {
     List,
     /// Read the range beside the watch; answer with `audited`.
     Audit,
+    /// Read the marker; answer with `recognised`.
+    Recognise,
     /// Open a watch from here; answer with its messages, or with `ended`.
     Open(Revision),
     /// Drop the stream, or the attempt to open one.
@@ -108,6 +111,8 @@ pub(crate) struct Machine {
     settled: Option<Revision>,
     lineage: Lineage,
     lost: Option<&'static str>,
+    /// The next watch goes on where one ended, rather than where a list did.
+    resumes: bool,
     backoff: Backoff,
     silences_in_row: u32,
     counts: FollowCounts,
@@ -129,6 +134,7 @@ impl Machine {
             settled: None,
             lineage: Lineage::default(),
             lost: None,
+            resumes: false,
             backoff: Backoff::default(),
             silences_in_row: 0,
             counts: FollowCounts::default(),
@@ -237,6 +243,20 @@ impl Machine {
                 self.finish_audit(now);
             }
             Err(error) => tracing::debug!(%error, "an audit's list failed"),
+        }
+    }
+
+    /// The answer to `Action::Recognise`. A marker that is not the one held was written meanwhile, or
+    /// is of another store, as young a one as the first was: only a list tells what else is.
+    pub(crate) fn recognised(&mut self, answer: Result<Option<Entry>, StoreError>, now: Instant) {
+        if !matches!(self.state, State::Watching(_)) {
+            return;
+        }
+        let held = self.marker.as_ref().and_then(|marker| self.held.entries().get(marker));
+        match answer {
+            Ok(found) if found.as_ref() == held => {}
+            Ok(_) => self.rewound(now),
+            Err(error) => self.reopen(error.kind(), now),
         }
     }
 
@@ -374,6 +394,7 @@ impl Machine {
         }
         self.note_marker();
         self.lost = None;
+        self.resumes = false;
         self.lineage = listing.lineage;
         self.complete = Some(listing.revision);
         self.settled = None;

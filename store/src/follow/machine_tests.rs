@@ -111,6 +111,7 @@ struct Bench {
     now: Instant,
     listing: bool,
     auditing: bool,
+    looking: bool,
     opening: Option<u64>,
     /// The next event of the stream, as an index into the history.
     stream: Option<usize>,
@@ -122,16 +123,21 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let now = Instant::now();
         let mut options = FollowOptions::new("model", KeyRange::prefix("/h/")).with_marker(MARKER);
         options.audit_period = Duration::from_secs(4);
+        Self::with(&options)
+    }
+
+    fn with(options: &FollowOptions) -> Self {
+        let now = Instant::now();
         Self {
-            machine: Machine::new(&options, SmallRng::seed_from_u64(1), now),
+            machine: Machine::new(options, SmallRng::seed_from_u64(1), now),
             model: Model::new(),
             saved: None,
             now,
             listing: false,
             auditing: false,
+            looking: false,
             opening: None,
             stream: None,
             progress_asked: false,
@@ -146,10 +152,11 @@ impl Bench {
             match action {
                 Action::List => self.listing = true,
                 Action::Audit => self.auditing = true,
+                Action::Recognise => self.looking = true,
                 Action::Open(start) => (self.opening, self.stream) = (Some(start.get()), None),
                 Action::Close => {
                     (self.opening, self.stream) = (None, None);
-                    (self.auditing, self.progress_asked) = (false, false);
+                    (self.auditing, self.looking, self.progress_asked) = (false, false, false);
                 }
                 Action::RequestProgress => self.progress_asked = true,
                 Action::ForgetToken | Action::Rotate => {}
@@ -207,6 +214,8 @@ impl Bench {
             self.machine.listed(Ok(self.model.listing()), self.now);
         } else if std::mem::take(&mut self.auditing) {
             self.machine.audited(Ok(self.model.listing()), self.now);
+        } else if std::mem::take(&mut self.looking) {
+            self.machine.recognised(Ok(self.model.entries.get(MARKER).cloned()), self.now);
         } else if let Some(start) = self.opening.take() {
             let created = Message {
                 revision: i64::try_from(self.model.revision).expect("small"),
@@ -288,6 +297,45 @@ impl Bench {
             }
             Step::Wait(millis) => self.pass(u64::from(millis)),
         }
+    }
+}
+
+/// All is answered for two seconds.
+fn serve_all(bench: &mut Bench) {
+    for _ in 0..40 {
+        bench.pass(50);
+        for _ in 0..4 {
+            bench.serve();
+            bench.deliver(usize::MAX / 2);
+            bench.progress();
+        }
+    }
+}
+
+#[test]
+fn a_store_that_was_wiped_and_has_caught_up_is_another_one() {
+    let plain = FollowOptions::new("model", KeyRange::prefix("/h/"));
+    let marked = plain.clone().with_marker(MARKER);
+    for (options, rewritten) in [(&marked, false), (&marked, true), (&plain, false), (&plain, true)]
+    {
+        let mut bench = Bench::with(options);
+        bench.settle();
+        bench.run(Step::Bootstrap);
+        for key in 0..4 {
+            bench.run(Step::Write(vec![(key, true)]));
+        }
+        serve_all(&mut bench);
+        bench.run(Step::Wipe);
+        bench.run(Step::Bootstrap);
+        // as many revisions as before and more
+        for _ in 0..6 {
+            bench.run(Step::Write(vec![(4, true)]));
+        }
+        if rewritten {
+            bench.run(Step::Bootstrap);
+        }
+        serve_all(&mut bench);
+        assert_eq!(bench.seen, bench.model.entries, "{:?}", options.marker);
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Action, Audit, Machine, PROGRESS_EVERY, State, Watching, jitter};
 use crate::error::{StoreError, classify_text};
 use crate::follow::Cause;
 use crate::follow::wire::{Event, Message};
+use crate::keys::Entry;
 
 impl Machine {
     pub(super) fn created(&mut self, message: &Message, now: Instant) {
@@ -21,7 +22,14 @@ impl Machine {
         self.lineage = message.lineage;
         self.backoff.works(now);
         let next_request = now + jitter(PROGRESS_EVERY / 2, &mut self.rng);
-        let audit = Audit::Due(now + jitter(self.audit_period, &mut self.rng));
+        let resumed = std::mem::replace(&mut self.resumes, true);
+        if resumed && self.marker.is_some() {
+            self.actions.push_back(Action::Recognise);
+        }
+        // without a marker there is nothing less to look at
+        let rest = jitter(self.audit_period, &mut self.rng);
+        let unmarked = resumed && self.marker.is_none();
+        let audit = Audit::Due(if unmarked { now } else { now + rest });
         let fragments = Vec::new();
         let watching = Watching { start, next_request, unanswered: None, fragments, audit };
         self.state = State::Watching(watching);
@@ -70,6 +78,9 @@ impl Machine {
         }
         let from =
             self.complete.map_or(watching.start, |complete| complete.next().max(watching.start));
+        if !follow_on(self.held.entries(), events.iter().filter(|event| event.revision >= from)) {
+            return self.rewound(now);
+        }
         for event in events {
             if event.revision < from {
                 self.counts.repeated += u64::from(event.revision != watching.start);
@@ -120,4 +131,26 @@ impl Machine {
             tracing::warn!(repaired, "an audit repaired what the watch had missed");
         }
     }
+}
+
+/// Whether each of these is the next version of what is held of its key. Otherwise something was
+/// missed, as after a store was wiped and is past our revision again.
+fn follow_on<'a>(held: &BTreeMap<String, Entry>, events: impl Iterator<Item = &'a Event>) -> bool {
+    let mut newest: BTreeMap<&str, Option<&Entry>> = BTreeMap::new();
+    for event in events {
+        let now = event.entry.as_ref();
+        let before = newest.insert(&event.key, now);
+        let before = before.unwrap_or_else(|| held.get(&event.key));
+        let next = match (before, now) {
+            (Some(before), Some(now)) => {
+                (before.create_revision, before.version + 1) == (now.create_revision, now.version)
+            }
+            (None, Some(now)) => now.version == 1,
+            (_, None) => true,
+        };
+        if !next {
+            return false;
+        }
+    }
+    true
 }
