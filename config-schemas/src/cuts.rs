@@ -6,6 +6,13 @@ use crate::documents::Meta;
 use crate::names::PartitionId;
 use crate::problem::Problem;
 
+/// How many of one partition are made at once, itself among them, where the wanted number can be reached
+/// so: each new one holds all of its state until it has what is its own.
+const STEP: u32 = 4;
+/// Largest prime factor of what a number may be multiplied by: cutting by that is one step, and a node
+/// follows one partition from eight places at most.
+const FACTOR_MAX: u64 = 7;
+
 /// What a hunt is cut into.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cuts {
@@ -45,6 +52,11 @@ impl Cuts {
         &self.counts
     }
 
+    /// Whether this is `before`, or was cut further from there.
+    pub fn extends(&self, before: &Cuts) -> bool {
+        self.counts.starts_with(&before.counts)
+    }
+
     /// What a partition was cut from, if it was.
     pub fn origin(&self, id: PartitionId) -> Option<Origin> {
         let all = self.counts.iter().copied().chain(self.next);
@@ -64,7 +76,7 @@ impl Cuts {
 /// its default, asks for nothing.
 pub fn cannot_become(before: u64, now: u64, named: bool) -> Option<Problem> {
     let finer = named && now > before && before > 0 && now.is_multiple_of(before);
-    let holds = now == before || finer;
+    let holds = now == before || (finer && rest(now / before) == 1);
     (!holds).then(|| Problem {
         field: "partitions.count".to_owned(),
         value: now.to_string(),
@@ -72,9 +84,29 @@ pub fn cannot_become(before: u64, now: u64, named: bool) -> Option<Problem> {
     })
 }
 
+/// What is left of a factor without the primes that a cut may go by.
+fn rest(times: u64) -> u64 {
+    (2..=FACTOR_MAX).fold(times, |mut left, factor| {
+        while left.is_multiple_of(factor) {
+            left /= factor;
+        }
+        left
+    })
+}
+
+/// The next number on the way from `from` to `to`, one of its multiples: as far as one step goes.
+pub fn step(from: u32, to: u32) -> u32 {
+    let times = to / from.max(1);
+    let divides = |factor: &u32| times.is_multiple_of(*factor);
+    let factor = (2..=STEP).rev().find(divides).or_else(|| (STEP + 1..=times).find(divides));
+    from * factor.unwrap_or(1)
+}
+
 /// In words, what number of partitions may follow.
 pub fn allowed(before: impl std::fmt::Display) -> String {
-    format!("{before}, or a whole multiple of it: the hunt can only be cut finer")
+    format!(
+        "{before}, or that times 2, 3, 5 and 7 as often as you like: the hunt can only be cut finer"
+    )
 }
 
 #[cfg(test)]
@@ -129,5 +161,35 @@ mod tests {
         check(16, 24, false);
         check(16, 8, false);
         check(1, 4096, true);
+        check(16, 16 * 2 * 3 * 5 * 7, true);
+        check(16, 16 * 11, false);
+        check(16, 16 * 22, false);
+    }
+
+    #[test]
+    fn a_large_multiple_is_reached_in_small_steps() {
+        let check = |from, to, expected: &[u32]| {
+            let way = std::iter::successors(Some(from), |at| (*at < to).then(|| step(*at, to)));
+            assert_eq!(way.collect::<Vec<_>>(), expected, "{from} {to}");
+        };
+        check(16, 16, &[16]);
+        check(16, 32, &[16, 32]);
+        check(16, 48, &[16, 48]);
+        check(16, 256, &[16, 64, 256]);
+        check(1, 4096, &[1, 4, 16, 64, 256, 1024, 4096]);
+        check(4, 4 * 6, &[4, 12, 24]);
+        check(4, 4 * 35, &[4, 20, 140]);
+    }
+
+    #[test]
+    fn only_a_further_cut_extends_what_is_known() {
+        let check = |counts: &[u32], known: &[u32], expected| {
+            assert_eq!(cuts(counts, None).extends(&cuts(known, None)), expected, "{counts:?}");
+        };
+        check(&[16], &[], true);
+        check(&[16], &[16], true);
+        check(&[16, 32, 64], &[16], true);
+        check(&[16], &[16, 32], false);
+        check(&[32], &[16], false);
     }
 }

@@ -17,8 +17,8 @@ pub use hunt::{
     TreasureHunt, TreasureHuntSpec,
 };
 pub use status::{
-    Applied, CONDITIONS_MAX, Condition, ConditionKind, EVENTS_MAX, HOT_MAX, HotPartition, Kept,
-    MESSAGE_CHARS_MAX, Nodes, OVERRIDES_MAX, OverrideInEffect, PartitionCounts, REFUSED_MAX,
+    Applied, CONDITIONS_MAX, Condition, ConditionKind, CutState, EVENTS_MAX, HOT_MAX, HotPartition,
+    Kept, MESSAGE_CHARS_MAX, Nodes, OVERRIDES_MAX, OverrideInEffect, PartitionCounts, REFUSED_MAX,
     RefusedEdit, Rollback, StatusEvent, TreasureHuntStatus, Truth,
 };
 pub use written::{Document, DocumentFault, asks, changed_fixed, documents};

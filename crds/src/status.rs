@@ -49,6 +49,9 @@ pub struct TreasureHuntStatus {
     /// Partitions, counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionCounts>,
+    /// How the hunt was cut into more partitions, if it was or is about to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<CutState>,
     /// Partitions that one key fills whose events have to stay in order, the heaviest first: such a
     /// key is never split, and sets what balance can reach.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -186,6 +189,23 @@ pub struct PartitionCounts {
     /// Partitions that nobody serves on purpose.
     #[schemars(range(min = 0))]
     pub parked: i32,
+}
+
+/// How a hunt was cut into more partitions.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+pub struct CutState {
+    /// How many partitions it had before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub before: Vec<i32>,
+    /// How many it is about to have; no key goes to the new ones yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub next: Option<i32>,
+    /// Of the new ones, how many have loaded what they are cut from: keys go once all have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 4096))]
+    pub loaded: Option<i32>,
 }
 
 /// A partition that one ordered key fills.

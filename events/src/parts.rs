@@ -12,8 +12,8 @@ use siphasher::sip128::SipHasher13;
 use crate::machine::Machine;
 use crate::partition::PartitionState;
 
-/// Pieces of one game's part at most: at half a megabyte each far more than a partition can hold.
-const PIECES_MAX: u32 = 1 << 14;
+/// How often a game's part is halved at most: a million pieces are far more than a partition can hold.
+const HALVED_MAX: u32 = 20;
 /// What one id that was handled takes, at most: three numbers in MessagePack.
 const ID_BYTES: usize = 28;
 /// What a piece has around what is in it, at most.
@@ -62,7 +62,7 @@ impl<M: Machine> PartitionState<M> {
         let at_once = (bytes_max.saturating_sub(FRAME_BYTES) / ID_BYTES).max(1);
         let ids = ids.chunks(at_once).map(|ids| encode::<M::State>(&Written { ids, game: None }));
         let mut pieces = ids.collect::<Result<Vec<_>, _>>()?;
-        pieces.extend(game_pieces::<M>(&M::part(&self.game, goes), bytes_max)?);
+        pieces.extend(game_pieces::<M>(M::part(&self.game, goes), bytes_max)?);
         Ok(pieces)
     }
 
@@ -77,31 +77,38 @@ impl<M: Machine> PartitionState<M> {
     }
 }
 
-fn game_pieces<M: Machine>(game: &M::State, bytes_max: usize) -> Result<Vec<Vec<u8>>, PartsError> {
-    let whole = encode(&Written { ids: &[], game: Some(game) })?;
-    let mut bytes = whole.len();
-    if bytes <= bytes_max {
-        return Ok(vec![whole]);
-    }
-    let about = u32::try_from(bytes / bytes_max.max(1)).unwrap_or(PIECES_MAX) + 1;
-    let mut pieces = about.next_power_of_two();
-    while pieces <= PIECES_MAX {
-        let piece = |number| M::part(game, &|key| piece_of(key, pieces) == number);
-        let encoded = |number| encode(&Written { ids: &[], game: Some(&piece(number)) });
-        let all = (0..pieces).map(encoded).collect::<Result<Vec<_>, _>>()?;
-        bytes = all.iter().map(Vec::len).max().unwrap_or_default();
-        if bytes <= bytes_max {
-            return Ok(all);
+/// Cut in halves until each fits. What is looked at costs its bytes, so those halves are not looked at
+/// that cannot fit yet; all in all each key is copied once for each time that it is halved.
+fn game_pieces<M: Machine>(game: M::State, bytes_max: usize) -> Result<Vec<Vec<u8>>, PartsError> {
+    let nothing = encode(&Written { ids: &[], game: Some(&M::State::default()) })?;
+    let mut pieces = Vec::new();
+    let mut waiting = vec![(game, 0, 0)];
+    while let Some((game, halved, look_at)) = waiting.pop() {
+        let mut look_at: u32 = look_at;
+        if halved >= look_at {
+            let piece = encode(&Written { ids: &[], game: Some(&game) })?;
+            let bytes = piece.len();
+            if bytes <= bytes_max {
+                pieces.extend((piece != nothing || pieces.is_empty()).then_some(piece));
+                continue;
+            }
+            if halved >= HALVED_MAX {
+                return Err(PartsError::KeyTooLarge { bytes, bytes_max });
+            }
+            let about = (bytes / bytes_max.max(1)).max(1).ilog2();
+            look_at = (halved + about.max(1)).min(HALVED_MAX);
         }
-        pieces *= 2;
+        for half in [0, 1] {
+            let part = M::part(&game, &|key| half_of(key, halved) == half);
+            waiting.push((part, halved + 1, look_at));
+        }
     }
-    Err(PartsError::KeyTooLarge { bytes, bytes_max })
+    Ok(pieces)
 }
 
 /// By another hash than the one that says whose a key is: all that go agree in that one's remainder.
-fn piece_of(key: &str, pieces: u32) -> u32 {
-    let hash = SipHasher13::new().hash(key.as_bytes()).h1;
-    u32::try_from(hash % u64::from(pieces)).unwrap_or_default()
+fn half_of(key: &str, halved: u32) -> u64 {
+    SipHasher13::new().hash(key.as_bytes()).h1 >> halved & 1
 }
 
 fn encode<S: Serialize>(written: &Written<'_, S>) -> Result<Vec<u8>, PartsError> {

@@ -22,7 +22,7 @@ use crate::plan::raise::placeable;
 use crate::plan::{Fresh, Note, Plan, clean_up, configure};
 use crate::report;
 use crate::source::{Report, Target};
-use crate::state::{HuntView, Memory, Observed};
+use crate::state::{Cutting, HuntView, Memory, Observed};
 use crate::topics::{Asked, Standing as TopicsStanding};
 
 /// How long a deleted resource waits for its keys to be removed. Past it the resource goes, and
@@ -176,7 +176,9 @@ impl Hunt {
 
     fn fresh(&self, around: &Surroundings) -> Fresh {
         let cluster = self.topics.as_ref().and_then(|(_, standing)| standing.cluster.clone());
-        Fresh { store_epoch: around.store_epoch.clone(), now: around.now, cluster }
+        let unknown = |observed: &&Observed| self.memory.cutting_of(&observed.uid).is_none();
+        let cut = self.resource.as_ref().filter(unknown).and_then(Cutting::told);
+        Fresh { store_epoch: around.store_epoch.clone(), now: around.now, cluster, cut }
     }
 
     fn is_held(&self) -> bool {

@@ -13,15 +13,15 @@ use config_schemas::convergence::NodeState;
 use config_schemas::documents::{PartitionRecord, RefusalCode};
 use config_schemas::{Generation, NodeName, PartitionId, Problem, Troubles};
 use crds::{
-    Applied, Condition, ConditionKind, MESSAGE_CHARS_MAX, Nodes, PartitionCounts, REFUSED_MAX,
-    RefusedEdit, TreasureHuntStatus, Truth,
+    Applied, Condition, ConditionKind, CutState, MESSAGE_CHARS_MAX, Nodes, PartitionCounts,
+    REFUSED_MAX, RefusedEdit, TreasureHuntStatus, Truth,
 };
 use jiff::Timestamp;
 
 use crate::desire::Desire;
 use crate::evaluate::{Evaluation, list};
 use crate::placement::Hot;
-use crate::plan::Note;
+use crate::plan::{Note, raise};
 use crate::state::HuntView;
 use crate::topics::Standing;
 
@@ -62,6 +62,7 @@ pub fn status(findings: &Findings<'_>, before: &TreasureHuntStatus) -> TreasureH
         converged: Some(format!("{}/{}", nodes.acked, nodes.desired)),
         nodes: Some(nodes),
         partitions: Some(partitions),
+        cut: cut(findings.view),
         hot: hot::status(findings.hot),
         effective: Some(applied(judged, partitions)),
         refused: refused(judged, before, findings.now),
@@ -270,6 +271,17 @@ fn partitions(view: &HuntView<'_>) -> PartitionCounts {
         moving: small(records().filter(|r| matches!(r, PartitionRecord::Mov { .. })).count()),
         parked: small(records().filter(|r| matches!(r, PartitionRecord::Parked { .. })).count()),
     }
+}
+
+/// `None` for a hunt that has the partitions that it began with.
+fn cut(view: &HuntView<'_>) -> Option<CutState> {
+    let meta = view.meta.value().filter(|meta| meta.next.is_some() || !meta.before.is_empty())?;
+    let number = |count: u32| small(count as usize);
+    Some(CutState {
+        before: meta.before.iter().copied().map(number).collect(),
+        next: meta.next.map(number),
+        loaded: meta.next.map(|next| number(raise::loaded(meta.partitions, next, view))),
+    })
 }
 
 fn applied(judged: &Evaluation, partitions: PartitionCounts) -> Applied {

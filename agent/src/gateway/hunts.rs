@@ -169,6 +169,7 @@ fn watched(placed: Placed) -> v1::WatchResponse {
 }
 
 fn wanted(request: v1::WatchRequest, count: u32) -> Result<Wanted, Status> {
+    let cursor = !request.cursor.is_empty();
     let from = if request.cursor.is_empty() {
         let place = |at: v1::Position| (PartitionId(at.partition), Offset(at.offset));
         Cursor(request.from.into_iter().map(place).collect())
@@ -185,7 +186,9 @@ fn wanted(request: v1::WatchRequest, count: u32) -> Result<Wanted, Status> {
     let named = partitions.iter().copied().chain(from.0.keys().map(|partition| partition.0));
     if let Some(number) = named.max().filter(|number| *number >= count) {
         let message = format!("partition {number}; the hunt has {count}, counted from 0");
-        return Err(Status::invalid_argument(message));
+        // a cursor is one of ours: its agent has heard of more partitions before this one
+        let refused = if cursor { Status::unavailable } else { Status::invalid_argument };
+        return Err(refused(message));
     }
     Ok(Wanted { partitions: partitions.into_iter().map(PartitionId).collect(), from })
 }

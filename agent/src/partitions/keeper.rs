@@ -197,14 +197,16 @@ impl<M: Machine> Keeper<M> {
     ) -> Result<(), Duration> {
         match self.open(loaded, epoch).await {
             Ok((log, owned, mut rebuilt)) => {
-                self.troubles().end(self.partition);
-                let whole =
-                    self.inherit(&log, &owned, &mut rebuilt, given_up.clone(), orders).await;
+                let taken = (&log, &owned, revision);
+                let whole = self.inherit(taken, &mut rebuilt, given_up.clone(), orders).await;
                 if whole != Ok(true) {
                     return whole.map(drop);
                 }
                 self.troubles().end(self.partition);
-                self.serve(owned, rebuilt, given_up, orders).await
+                tokio::select! {
+                    ended = self.serve(owned, rebuilt, given_up, orders) => ended,
+                    () = self.say_loaded(epoch, revision) => Err(RETRY),
+                }
             }
             Err(OpenError::Take(broker::Error::Superseded { holds, owner }))
                 if holds.is_last() || !holds.is_believable(Some(epoch)) =>

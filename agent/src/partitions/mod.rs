@@ -5,6 +5,7 @@
 mod abandoned;
 pub mod answer;
 mod backlog;
+mod believed;
 mod cutting;
 mod dead_letters;
 mod deciding;

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 pub use super::answer::{Accepted, NotTaken, Source};
+use super::believed::Believed;
 use super::log::Log;
 use super::outbox::Forward;
 use super::ownership::{Order, orders};
@@ -56,7 +57,10 @@ struct Inner {
     view: ViewReader,
     routes: watch::Sender<Arc<Routes>>,
     log: Log,
+    /// As this node goes by.
     cuts: watch::Sender<Arc<Cuts>>,
+    /// As the marker says.
+    marker: watch::Sender<Arc<Cuts>>,
     seats: Mutex<BTreeMap<PartitionId, Arc<Seat>>>,
     metrics: PlaneMetrics,
     vocabulary: Vocabulary,
@@ -79,6 +83,7 @@ pub fn new<M: Machine>(
         routes: watch::Sender::new(Arc::default()),
         log,
         cuts: watch::Sender::new(Arc::default()),
+        marker: watch::Sender::new(Arc::default()),
         seats: Mutex::default(),
         metrics,
         vocabulary: M::vocabulary(),
@@ -145,6 +150,7 @@ impl Plane {
             queues: core.queues.clone(),
             log: self.0.log.clone(),
             cuts: self.0.cuts.subscribe(),
+            marker: self.0.marker.subscribe(),
             forward,
             metrics: self.0.metrics.clone(),
             tasks: tasks.clone(),
@@ -195,34 +201,26 @@ impl Plane {
 
     async fn follow(&self, context: Arc<SeatContext>) {
         let mut view = self.0.view.clone();
+        let mut believed = Believed::default();
         loop {
             let me = &self.0.options.me;
             let (meta, routes, orders) = {
                 let view = view.read();
                 let meta = view.meta.as_ref().map(|meta| meta.record.clone());
+                let cuts = meta.as_ref().map_or(Arc::default(), |meta| believed.of(meta));
                 let before = self.0.routes.borrow().clone();
-                (meta, routes(&view, me, &before), orders(&view.partitions, &view.warm, me))
+                let routes = routes(&view, me, cuts.partitions(), &before);
+                (meta.map(|meta| (meta, cuts)), routes, orders(&view.partitions, &view.warm, me))
             };
-            if let Some(cuts) = meta.as_ref().map(Cuts::of) {
-                self.0.cuts.send_if_modified(|held| {
-                    let changed = **held != cuts;
-                    if changed {
-                        *held = Arc::new(cuts);
-                    }
-                    changed
-                });
+            if let Some((meta, cuts)) = &meta {
+                tell(&self.0.cuts, cuts.clone());
+                tell(&self.0.marker, Arc::new(Cuts::of(meta)));
             }
             let now = Instant::now();
-            let again = meta.and_then(|meta| self.0.log.know(&meta, now));
+            let again = meta.and_then(|(meta, _)| self.0.log.know(&meta, now));
             // first whose each key is, then who takes events in, then where they go
             self.order(&context, &orders);
-            self.0.routes.send_if_modified(|held| {
-                let changed = **held != routes;
-                if changed {
-                    *held = Arc::new(routes);
-                }
-                changed
-            });
+            tell(&self.0.routes, Arc::new(routes));
             tokio::select! {
                 more = view.changed() => if !more { return },
                 () = until(again) => {}
@@ -271,6 +269,17 @@ impl Plane {
     fn seats(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionId, Arc<Seat>>> {
         self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Wakes nobody for the same again.
+fn tell<T: PartialEq>(to: &watch::Sender<Arc<T>>, now: Arc<T>) {
+    to.send_if_modified(|held| {
+        let changed = *held != now;
+        if changed {
+            *held = now;
+        }
+        changed
+    });
 }
 
 async fn until(time: Option<Instant>) {

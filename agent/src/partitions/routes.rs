@@ -69,8 +69,7 @@ impl Routes {
 /// The routes by `view`. A partition whose owner is not alive in that very incarnation has none.
 /// What stands in `before` by the same record and the same nodes is taken from there: each move of
 /// one partition is news to every node, and there are thousands of partitions.
-pub fn routes(view: &View, me: &Owner, before: &Routes) -> Routes {
-    let count = view.meta.as_ref().map_or(0, |meta| meta.record.partitions);
+pub fn routes(view: &View, me: &Owner, count: u32, before: &Routes) -> Routes {
     let marker = view.meta.as_ref().map(|meta| meta.revision);
     let peers = peers(view);
     let same = *before.peers == peers;
@@ -161,8 +160,9 @@ mod tests {
         /// What stands is what would stand if it were made anew.
         fn check(&mut self, expected: &[Option<&str>]) {
             let me = owner("a", "1");
-            self.routes = routes(&self.view, &me, &self.routes);
-            assert_eq!(self.routes, routes(&self.view, &me, &Routes::default()));
+            let count = self.view.meta.as_ref().map_or(0, |meta| meta.record.partitions);
+            self.routes = routes(&self.view, &me, count, &self.routes);
+            assert_eq!(self.routes, routes(&self.view, &me, count, &Routes::default()));
             let grpc = |route: &Option<Route>| route.as_ref().map(|route| route.grpc.to_string());
             let found: Vec<_> = self.routes.partitions.iter().map(grpc).collect();
             assert_eq!(found.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);

@@ -36,8 +36,10 @@ pub(crate) struct SeatContext {
     pub(crate) turns: Turns,
     pub(crate) queues: Queues,
     pub(crate) log: Log,
-    /// Into what the hunt is cut, as last known.
+    /// Into what the hunt is cut; never taken back.
     pub(crate) cuts: watch::Receiver<Arc<Cuts>>,
+    /// Into what it is cut by the marker in etcd, which may be an older one.
+    pub(crate) marker: watch::Receiver<Arc<Cuts>>,
     pub(crate) forward: Arc<dyn Forward>,
     pub(crate) metrics: PlaneMetrics,
     pub(crate) tasks: Tasks,

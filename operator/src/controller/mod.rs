@@ -227,7 +227,8 @@ impl Controller {
             }
             let soonest = kept.looked_at.map_or(instant, |at| at + kept.pause).max(instant);
             match key {
-                Key::Warm(_) => {}
+                // what an agent says of a move concerns agents alone; of a new partition, us
+                Key::Warm(id) if !kept.hunt.memory.awaits(id) => {}
                 // Reports are taken together, once a round, but for what somebody has to mend.
                 Key::Load(_) if kept.hunt.memory.troubles.len() == troubles => {
                     let due = kept.hunt.memory.rounds.report_due();

@@ -11,10 +11,10 @@ use config_schemas::{Generation, edit, generation};
 use jiff::Timestamp;
 use store::{Guard, KeyRange, Txn, Write};
 
-use super::raise::{self, Cutting};
+use super::raise;
 use super::{Note, Plan};
 use crate::desire::Wanted;
-use crate::state::{HuntView, Memory, Slot};
+use crate::state::{Cutting, HuntView, Memory, Slot};
 
 /// What a plan needs besides what is known: randomness and time, as arguments.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Fresh {
     pub now: Timestamp,
     /// The Kafka cluster that was found where the hunt says, if it is to be in one.
     pub cluster: Option<String>,
+    /// Into how many partitions the resource's status says that the hunt is cut, where nobody remembers.
+    pub cut: Option<Cutting>,
 }
 
 /// The transaction that is missing, if any.
@@ -108,9 +110,10 @@ impl<'a> Draft<'a> {
         let store_epoch = original.as_ref().or(found).map(|meta| meta.store_epoch.clone());
         let bound = found.and_then(|meta| meta.cluster.clone());
         let bound = bound.or_else(|| memory.cluster_of(&wanted.uid).map(str::to_owned));
-        let known = memory.cutting_of(&wanted.uid).cloned().or_else(|| found.map(Cutting::of));
+        let known = memory.cutting_of(&wanted.uid).cloned();
+        let known = known.or_else(|| Cutting::found(found.map(Cutting::of), fresh.cut.clone()));
         let cutting = match known {
-            Some(known) => known.towards(wanted.partitions, self.view),
+            Some(known) => raise::towards(known, wanted.partitions, self.view),
             None => Cutting::first(wanted.partitions),
         };
         let expected = Meta {

@@ -1,66 +1,25 @@
-//! Cutting a hunt finer, step by step: topics get their new partitions, those are placed, and only then
-//! do keys go to them. In: what the marker says, what the resource wants, what is there. Out: what the
+//! Cutting a hunt finer, step by step: topics get their new partitions, those are placed and load what
+//! they are cut from, and only then do keys go to them. In: what the marker says, what the resource wants, what is there. Out: what the
 //! marker is to say. Level, not edge. Pure.
 
 use config_schemas::documents::{Meta, PartitionRecord};
-use config_schemas::{Cuts, PartitionId};
+use config_schemas::{Cuts, PartitionId, cuts};
 
 use super::Note;
-use crate::state::HuntView;
+use crate::state::{Cutting, HuntView};
 
-/// What of the marker is about partitions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cutting {
-    /// As [`Meta::partitions`].
-    pub partitions: u32,
-    /// As [`Meta::before`].
-    pub before: Vec<u32>,
-    /// As [`Meta::next`].
-    pub next: Option<u32>,
-}
-
-impl Cutting {
-    /// A hunt that never was cut finer.
-    pub fn first(partitions: u32) -> Cutting {
-        Cutting { partitions, before: Vec::new(), next: None }
-    }
-
-    /// What the marker says.
-    pub fn of(meta: &Meta) -> Cutting {
-        Cutting { partitions: meta.partitions, before: meta.before.clone(), next: meta.next }
-    }
-
-    /// Whether this is further than `before` on the same way, by however many steps: who was away has
-    /// seen none of those between.
-    pub fn follows(&self, before: &Cutting) -> bool {
-        let (known, counts) = (before.counts(), self.counts());
-        let all: Vec<u32> = counts.iter().copied().chain(self.next).collect();
-        let finer = all.windows(2).all(|pair| {
-            let [less, more] = *pair else { return false };
-            more > less && more.is_multiple_of(less.max(1))
-        });
-        let further = counts.len() > known.len() || (before.next.is_none() && self.next.is_some());
-        let promised = before.next.is_none_or(|next| all.contains(&next));
-        finer && further && promised && counts.starts_with(&known)
-    }
-
-    fn counts(&self) -> Vec<u32> {
-        self.before.iter().copied().chain([self.partitions]).collect()
-    }
-
-    /// What it is to say next, one step at a time.
-    pub fn towards(self, wanted: u32, view: &HuntView<'_>) -> Cutting {
-        match self.next {
-            Some(next) if all_placed(self.partitions, next, view) => {
-                let before = self.before.into_iter().chain([self.partitions]).collect();
-                Cutting { partitions: next, before, next: None }
-            }
-            Some(_) => self,
-            None if wanted > self.partitions && wanted.is_multiple_of(self.partitions.max(1)) => {
-                Cutting { next: Some(wanted), ..self }
-            }
-            None => self,
+/// What the marker is to say next, one step at a time.
+pub(super) fn towards(now: Cutting, wanted: u32, view: &HuntView<'_>) -> Cutting {
+    match now.next {
+        Some(next) if loaded(now.partitions, next, view) == next - now.partitions => {
+            let before = now.before.into_iter().chain([now.partitions]).collect();
+            Cutting { partitions: next, before, next: None }
         }
+        Some(_) => now,
+        None if wanted > now.partitions && wanted.is_multiple_of(now.partitions.max(1)) => {
+            Cutting { next: Some(cuts::step(now.partitions, wanted)), ..now }
+        }
+        None => now,
     }
 }
 
@@ -88,13 +47,15 @@ pub(super) fn told(found: &Meta, expected: &Meta) -> Option<Note> {
     })
 }
 
-/// Whether each of the new partitions has an owner.
-fn all_placed(from: u32, to: u32, view: &HuntView<'_>) -> bool {
-    let owned = |id| {
-        let record = view.partitions.get(&PartitionId(id)).and_then(|slot| slot.value());
-        matches!(record, Some(PartitionRecord::Own { .. } | PartitionRecord::Mov { .. }))
+/// How many of the new partitions have an owner that has loaded what they are cut from.
+pub fn loaded(from: u32, to: u32, view: &HuntView<'_>) -> u32 {
+    let is_loaded = |id: &PartitionId| {
+        let record = view.partitions.get(id).and_then(|slot| slot.value());
+        let Some(PartitionRecord::Own { owner, epoch }) = record else { return false };
+        view.warm.get(id).is_some_and(|warm| (&warm.owner, warm.epoch) == (owner, *epoch))
     };
-    (from..to).all(owned)
+    let count = (from..to).map(PartitionId).filter(is_loaded).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Partitions that may be placed now: new ones only where the log has room for them, which in Kafka

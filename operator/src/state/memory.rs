@@ -11,8 +11,8 @@ use config_schemas::{Epoch, Generation, Load, NodeName, PartitionId, Revision, T
 use jiff::{SignedDuration, Timestamp};
 use store::Entry;
 
+use super::Cutting;
 use crate::placement::Rounds;
-use crate::plan::raise::Cutting;
 
 /// Nodes whose going is remembered: past it the oldest are forgotten, which only means that they
 /// do not count for the brake.
@@ -92,6 +92,12 @@ impl Memory {
     /// Into what the hunt of that resource was cut last.
     pub fn cutting_of(&self, uid: &str) -> Option<&Cutting> {
         self.cutting.as_ref().filter(|(of, _)| of == uid).map(|(_, cutting)| cutting)
+    }
+
+    /// Whether the hunt is cut further once this partition is loaded.
+    pub fn awaits(&self, id: PartitionId) -> bool {
+        let known = self.cutting.as_ref().map(|(_, cutting)| cutting);
+        known.is_some_and(|cutting| cutting.next.is_some() && id.0 >= cutting.partitions)
     }
 
     /// A step that does not follow from the one before is a hand edit.

@@ -7,7 +7,7 @@ use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionR
 use config_schemas::generation::Kept;
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::layers::{Edits, Written};
-use config_schemas::{Generation, HuntName, NodeName, PartitionId, Revision};
+use config_schemas::{Generation, HuntName, NodeName, PartitionId, Revision, Warm};
 use serde::de::DeserializeOwned;
 use store::{Entry, Guard};
 
@@ -84,6 +84,8 @@ pub struct HuntView<'a> {
     pub acks: BTreeMap<NodeName, Ack>,
     /// `partition/*`.
     pub partitions: BTreeMap<PartitionId, Slot<'a, PartitionRecord>>,
+    /// `warm/*` that can be read: who has loaded what is to be its own.
+    pub warm: BTreeMap<PartitionId, Warm>,
     /// Keys that nobody of ours writes, below the hunt's prefix.
     pub unknown: Vec<String>,
 }
@@ -101,6 +103,7 @@ impl<'a> HuntView<'a> {
             nodes: BTreeMap::new(),
             acks: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            warm: BTreeMap::new(),
             unknown: Vec::new(),
         };
         let prefix = view.keys.prefix().to_owned();
@@ -133,7 +136,10 @@ impl<'a> HuntView<'a> {
             Key::Partition(id) => {
                 self.partitions.insert(id, Slot::read(entry));
             }
-            Key::Load(_) | Key::Warm(_) | Key::Routing => {}
+            Key::Warm(id) => {
+                self.warm.extend(documents::read(&entry.value).ok().map(|warm| (id, warm)));
+            }
+            Key::Load(_) | Key::Routing => {}
             Key::Unknown(rest) => self.unknown.push(rest),
         }
     }

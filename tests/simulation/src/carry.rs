@@ -1,6 +1,7 @@
 //! The way of an event to its partition's owner, in place of the gateway: by the agent's own
 //! routes, at most one hand-over, no holding. In: questions. Out: answers. I/O.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,8 +9,9 @@ use std::time::Duration;
 use agent::partitions::answer::Source;
 use agent::partitions::outbox::Forward;
 use agent::partitions::plane::Plane;
+use agent::partitions::routes::Routes;
 use config_schemas::PartitionId;
-use events::Event;
+use events::{Event, Vocabulary};
 use telemetry::tasks::Tasks;
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -17,8 +19,6 @@ use crate::wire::{Answer, PORT, Question, ask, receive, send};
 
 /// A question that does not come is not waited for any longer.
 const QUESTION_WITHIN: Duration = Duration::from_secs(5);
-/// Partitions of the hunt.
-pub(crate) const PARTITIONS: u32 = 8;
 /// Partitions over which an unordered kind's key is spread here.
 const SPREAD: u32 = 3;
 
@@ -55,9 +55,15 @@ impl Carry {
         for event in question.events.iter_mut().filter(|_| !question.handed) {
             event.received_millis = telemetry::clock::now_millis();
         }
-        let partition = PartitionId(question.partition);
-        let route = self.plane.routes().borrow().of(partition).cloned();
-        match route {
+        let routes = self.plane.routes().borrow().clone();
+        let mut homes = question.events.iter().map(|event| self.home(event, &routes));
+        let Some(Some(partition)) = homes.next() else {
+            return again("nothing is known of the hunt");
+        };
+        if homes.any(|home| home != Some(partition)) {
+            return again("they belong to more than one partition");
+        }
+        match routes.of(partition).cloned() {
             Some(route) if !route.mine && !question.handed => {
                 let handed = Question { handed: true, ..question };
                 match ask(&route.grpc, &handed).await {
@@ -73,7 +79,11 @@ impl Carry {
         let source = if question.outbox { Source::Outbox } else { Source::Producer };
         match self.plane.append(partition, question.events, source).await {
             Ok(accepted) => match accepted.first() {
-                Some(first) => Answer::Accepted { offset: first.offset.0, epoch: first.epoch.0 },
+                Some(first) => Answer::Accepted {
+                    partition: partition.0,
+                    offset: first.offset.0,
+                    epoch: first.epoch.0,
+                },
                 None => again("nothing was asked"),
             },
             Err(not_taken) => again(format!("{not_taken:?}")),
@@ -85,30 +95,44 @@ fn again(why: impl ToString) -> Answer {
     Answer::Again { why: why.to_string() }
 }
 
+impl Carry {
+    fn home(&self, event: &Event, routes: &Routes) -> Option<PartitionId> {
+        partition_of(&self.plane.vocabulary(), event, routes.cut())
+    }
+}
+
 impl Forward for Carry {
     fn forward(&self, events: Vec<Event>) -> Pin<Box<dyn Future<Output = Vec<bool>> + Send + '_>> {
         Box::pin(async move {
-            let count = events.len();
-            let to = events.first().and_then(|event| self.destination(event));
-            let Some(to) = to else { return vec![false; count] };
-            let question = Question { partition: to.0, events, outbox: true, handed: false };
-            let answer = self.carry(question).await;
-            vec![matches!(answer, Answer::Accepted { .. }); count]
+            let homes: Vec<_> = events.iter().map(|event| self.destination(event)).collect();
+            let mut arrived = vec![false; events.len()];
+            // what waited together may have been cut apart meanwhile
+            for home in homes.iter().copied().collect::<BTreeSet<_>>() {
+                let there = |at: &usize| homes[*at] == home;
+                let batch: Vec<usize> = (0..events.len()).filter(there).collect();
+                let events = batch.iter().map(|at| events[*at].clone()).collect();
+                let question = Question { events, outbox: true, handed: false };
+                let answer = self.carry(question).await;
+                if matches!(answer, Answer::Accepted { .. }) {
+                    batch.iter().for_each(|at| arrived[*at] = true);
+                }
+            }
+            arrived
         })
     }
 
     fn destination(&self, event: &Event) -> Option<PartitionId> {
-        partition_of(&self.plane.vocabulary(), event)
+        self.home(event, &self.plane.routes().borrow())
     }
 }
 
 /// Where an event goes. Unordered kinds are spread by their id, so that a retry meets itself.
-pub(crate) fn partition_of(vocabulary: &events::Vocabulary, event: &Event) -> Option<PartitionId> {
-    let key = vocabulary.key(event)?;
-    let first = events::partition_of(key, PARTITIONS).0;
+fn partition_of(vocabulary: &Vocabulary, event: &Event, count: u32) -> Option<PartitionId> {
+    let key = vocabulary.key(event).filter(|_| count > 0)?;
+    let first = events::partition_of(key, count).0;
     let further = match vocabulary.is_ordered(event) {
         true => 0,
         false => events::partition_of(event.id.as_str(), SPREAD).0,
     };
-    Some(PartitionId((first + further) % PARTITIONS))
+    Some(PartitionId((first + further) % count))
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use config_schemas::{Generation, HuntName};
 use operator::controller::{Controller, Parts};
 use operator::source::{Outlet, SourceEvent, directory};
-use operator::state::Observed;
+use operator::state::{Observed, parse_status};
 use operator::{CLEAN_UP_WITHIN, Fuse, Metrics};
 use serde_json::Value as Json;
 use store::StoreOptions;
@@ -24,6 +24,9 @@ use crate::agent::ETCD;
 pub(crate) struct Applied {
     pub(crate) generation: u64,
     pub(crate) spec: Json,
+    /// What the status says of partitions. Nobody takes reports here, so the world writes it: what is
+    /// in it is what a report would have said.
+    pub(crate) status: Json,
 }
 
 /// An operator. Clones are the same one.
@@ -90,6 +93,6 @@ fn seen(hunt: &HuntName, applied: &Applied) -> SourceEvent {
         held: true,
         version: applied.generation.to_string(),
         spec: applied.spec.to_string().into(),
-        status: Box::default(),
+        status: parse_status(&applied.status),
     }))
 }

@@ -5,14 +5,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use config_schemas::PartitionId;
 use events::{Event, EventId, HuntGame, Kind, Machine as _, Vocabulary};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use tests::checker::Acked;
 use tokio::time::sleep;
 
-use crate::carry::partition_of;
 use crate::wire::{Answer, Question, ask};
 
 /// Clues of each treasure.
@@ -152,23 +150,21 @@ impl Player {
         // what needs no order is nobody's but its own
         let ordered = self.vocabulary.is_ordered(&event);
         let player = if ordered { self.name.clone() } else { id.clone() };
-        let Some(partition) = partition_of(&self.vocabulary, &event) else {
-            return;
-        };
-        let (offset, epoch) = self.until_accepted(partition, &event).await;
-        let acked = Acked { id, player, partition: partition.0, claim };
+        let (partition, offset, epoch) = self.until_accepted(&event).await;
+        let acked = Acked { id, player, partition, claim };
         self.all.receipts.shown().receipts.push(Receipt { acked, offset, epoch });
         sleep(self.rng.random_range(Duration::ZERO..PAUSE)).await;
     }
 
-    async fn until_accepted(&mut self, partition: PartitionId, event: &Event) -> (u64, u64) {
+    /// Which partition took it in, where, and under which epoch.
+    async fn until_accepted(&mut self, event: &Event) -> (u32, u64, u64) {
         let mut at = self.rng.random_range(0..self.all.agents.len());
         loop {
-            let events = vec![event.clone()];
-            let question =
-                Question { partition: partition.0, events, outbox: false, handed: false };
+            let question = Question { events: vec![event.clone()], outbox: false, handed: false };
             match ask(&self.all.agents[at], &question).await {
-                Ok(Answer::Accepted { offset, epoch }) => return (offset, epoch),
+                Ok(Answer::Accepted { partition, offset, epoch }) => {
+                    return (partition, offset, epoch);
+                }
                 Ok(Answer::Again { why }) => tracing::debug!(id = %event.id, why, "again"),
                 Err(error) => tracing::debug!(id = %event.id, %error, "again"),
             }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use config_schemas::documents::{self, NodeMode, NodeRecord, Owner, PartitionRecord};
+use config_schemas::documents::{self, Meta, NodeMode, NodeRecord, Owner, PartitionRecord};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{Epoch, NodeName, PartitionId};
 
@@ -19,6 +19,8 @@ pub(crate) struct Records {
     now: BTreeMap<PartitionId, PartitionRecord>,
     nodes: BTreeMap<NodeName, NodeRecord>,
     warm: BTreeSet<PartitionId>,
+    /// Into how many partitions the hunt is cut, and was before.
+    cut: Vec<u32>,
     owners: BTreeMap<(PartitionId, Epoch), Owner>,
     /// Since when which move is under way.
     moving: BTreeMap<(PartitionId, Epoch), Duration>,
@@ -52,6 +54,7 @@ impl Records {
                     self.nodes.extend(documents::read(value).ok().map(|r| (node, r)));
                 }
                 Key::Warm(id) => drop(self.warm.insert(id)),
+                Key::Meta => self.cut = documents::read(value).map_or(Vec::new(), counts),
                 _ => {}
             }
         }
@@ -106,6 +109,11 @@ impl Records {
         self.handed_over.clear();
     }
 
+    /// Into how many partitions the hunt is cut, oldest first; the last one is in force.
+    pub(crate) fn cut(&self) -> &[u32] {
+        &self.cut
+    }
+
     /// What should never have stood there.
     pub(crate) fn findings(&self) -> &[String] {
         &self.findings
@@ -119,6 +127,9 @@ impl Records {
     /// What is not at rest yet: every partition is a living node's, nothing moves, nothing is
     /// left of moves.
     pub(crate) fn unrest(&self, partitions: u32) -> Option<String> {
+        if self.cut.last() != Some(&partitions) {
+            return Some(format!("cut into {:?}, and {partitions} are wanted", self.cut));
+        }
         for id in (0..partitions).map(PartitionId) {
             match self.now.get(&id) {
                 Some(PartitionRecord::Own { owner, .. }) if self.serves(owner) => {}
@@ -133,6 +144,10 @@ impl Records {
             node.incarnation == owner.incarnation && node.mode == NodeMode::Ready
         })
     }
+}
+
+fn counts(meta: Meta) -> Vec<u32> {
+    meta.before.into_iter().chain([meta.partitions]).collect()
 }
 
 /// A move ended in its destination's favour while the owner that had begun to hand it over was

@@ -17,10 +17,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(2_500);
 /// Far above any batch.
 const BYTES_MAX: usize = 4 << 20;
 
-/// Events for one partition.
+/// Events that belong to one partition, whichever that is by now.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Question {
-    pub(crate) partition: u32,
     pub(crate) events: Vec<Event>,
     /// From another partition's outbox and not from a producer.
     pub(crate) outbox: bool,
@@ -31,8 +30,8 @@ pub(crate) struct Question {
 /// What became of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// Durable, the first at that offset, the others behind it.
-    Accepted { offset: u64, epoch: u64 },
+    /// Durable there, the first at that offset, the others behind it.
+    Accepted { partition: u32, offset: u64, epoch: u64 },
     /// Nothing of it is acknowledged.
     Again { why: String },
 }

@@ -24,7 +24,6 @@ use turmoil::Sim;
 
 pub use self::ended::Ended;
 use crate::agent::Agent;
-use crate::carry::PARTITIONS;
 use crate::operator::{Applied, Operator};
 use crate::players::{CLUES, Players, Receipts};
 use crate::records::Records;
@@ -48,6 +47,10 @@ const PLAYED_WITHIN: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Lines of the schedule that a failure shows.
 const SHOWN: usize = 24;
+/// Partitions that the hunt begins with, and what it is cut into while it is played, in a few worlds one
+/// after the other before the first cut is over.
+const PARTITIONS: u32 = 8;
+const CUTS: [u32; 2] = [16, 48];
 /// Agents from the beginning; one more joins.
 const AGENTS: usize = 3;
 const OPERATORS: usize = 2;
@@ -72,6 +75,9 @@ struct World<'a> {
     records: Records,
     judge: Judge,
     rng: SmallRng,
+    /// When the hunt is to be cut into how many partitions, and how many it is to have.
+    cuts: Vec<(Duration, u32)>,
+    partitions: u32,
     revision: i64,
     ends: Vec<(Duration, Fault)>,
     log: VecDeque<String>,
@@ -153,7 +159,13 @@ impl World<'_> {
             receipts: receipts.clone(),
         };
         sim.host("players", move || players.clone().run());
-        let judge = Judge::new(&data.path().join("hunts").join("5f3a"), &hunt, PARTITIONS)?;
+        let most = CUTS.into_iter().fold(PARTITIONS, u32::max);
+        let judge = Judge::new(&data.path().join("hunts").join("5f3a"), &hunt, most)?;
+        let count = rng.random_range(0..=CUTS.len());
+        let mut cuts: Vec<_> =
+            CUTS[..count].iter().map(|_| rng.random_range(QUIET..TROUBLE)).collect();
+        cuts.sort();
+        let cuts = cuts.into_iter().zip(CUTS).rev().collect();
         Ok(World {
             sim,
             etcd,
@@ -165,6 +177,8 @@ impl World<'_> {
             records: Records::default(),
             judge,
             rng,
+            cuts,
+            partitions: PARTITIONS,
             revision: 0,
             ends: Vec::new(),
             log: VecDeque::new(),
@@ -186,6 +200,11 @@ impl World<'_> {
                 self.begin(fault, lasts);
             }
             let now = self.sim.elapsed();
+            if let Some((_, partitions)) = self.cuts.pop_if(|(at, _)| now >= *at) {
+                self.note(&format!("{partitions} partitions are wanted"));
+                self.partitions = partitions;
+                self.apply(|spec| spec["partitions"]["count"] = json!(partitions));
+            }
             if now >= joins && now < joins + TICK {
                 self.note("agent-3 joins");
                 self.agents[AGENTS].want(true);
@@ -227,7 +246,7 @@ impl World<'_> {
     }
 
     fn rests(&self) -> Result<()> {
-        if let Some(why) = self.records.unrest(PARTITIONS) {
+        if let Some(why) = self.records.unrest(self.partitions) {
             return Err(anyhow!(why));
         }
         let playing = self.receipts.playing();
@@ -251,8 +270,21 @@ impl World<'_> {
                 let entries = store.entries().map(|kv| (kv.key.as_slice(), kv.value.as_slice()));
                 records.look(now, keys, entries);
             });
+            self.report();
         }
         Ok(())
+    }
+
+    /// Keeps what a status would say of partitions, as the API server does.
+    fn report(&self) {
+        let Some((count, before)) = self.records.cut().split_last() else { return };
+        let counts = json!({"count": count, "placed": 0, "moving": 0, "parked": 0});
+        let status = json!({"partitions": counts, "cut": {"before": before}});
+        self.applied.send_if_modified(|applied| {
+            let changed = applied.status != status;
+            applied.status = status;
+            changed
+        });
     }
 
     fn note(&mut self, what: &str) {
@@ -280,5 +312,5 @@ fn first_spec(rng: &mut SmallRng) -> Applied {
         "partitions": {"count": PARTITIONS, "round": "1s", "drain": "3s"},
         "rules": {"cooldown": "0s", "clues": CLUES},
     });
-    Applied { generation: 1, spec }
+    Applied { generation: 1, spec, status: json!({}) }
 }

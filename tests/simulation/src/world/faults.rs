@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use super::{AGENTS, OPERATORS, World};
-use crate::carry::PARTITIONS;
+use super::{AGENTS, OPERATORS, PARTITIONS, World};
 use crate::schedule::{Fault, Way, Who};
 
 /// Partitions that are wanted elsewhere at the same time.
