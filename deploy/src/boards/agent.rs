@@ -88,8 +88,8 @@ fn process() -> Vec<Panel> {
             .asks(rate(common::PROCESS_CPU.name(), AGENTS, "node"), "{{node}}"),
         Panel::lines(Scale::Bytes, "Memory", "Memory of the process that is in RAM.")
             .asks(all("max", common::PROCESS_MEMORY.name(), AGENTS, "node"), "{{node}}"),
-        Panel::lines(Scale::Seconds, "Etcd unheard for", "How long each node has not had a proof of etcd's newest state.")
-            .asks(all("max", common::WATCH_STALENESS.name(), AGENTS, "node"), "{{node}}")
+        Panel::lines(Scale::Seconds, "Etcd unheard for", "How long each node has not had a proof of etcd's newest state. Before its first one there is no line.")
+            .asks(format!("max by (node) ({}{{{AGENTS}}} < Inf)", common::WATCH_STALENESS.name()), "{{node}}")
             .told_above(30.0),
         Panel::lines(Scale::PerSecond, "What befell the watch", "Streams made anew, lists read, compactions and losses; repairs after an audit should stay 0.")
             .asks(rate(common::WATCH_INCIDENTS.name(), AGENTS, "kind"), "{{kind}}"),

@@ -82,7 +82,7 @@ fn marker() -> Json {
         "iconColor": "purple",
         "expr": format!("max by (hunt) ({applied}{{hunt=~\"$hunt\"}}) * 1000 > 0"),
         "step": MARKER_STEP,
-        "useValueForTime": "on",
+        "useValueForTime": true,
         "titleFormat": "Configuration of {{hunt}}",
         "textFormat": "in effect on the last agent that took it over",
         "tagKeys": "hunt",
@@ -132,7 +132,8 @@ fn query(name: &str, label: &str, asked: &str, many: bool) -> Json {
         "hide": 0,
     });
     if many {
-        variable["allValue"] = json!(".*");
+        // What is not an agent's has no node, and is not one of all of them.
+        variable["allValue"] = json!(if name == "node" { ".+" } else { ".*" });
         variable["current"] = json!({"text": ["All"], "value": ["$__all"]});
     }
     variable

@@ -186,7 +186,7 @@ mod tests {
         for board in all() {
             let text: serde_json::Value = serde_json::from_str(&json::board(&board)).unwrap();
             let markers = text["annotations"]["list"].as_array().unwrap();
-            let marker = markers.iter().find(|one| one["useValueForTime"] == "on").unwrap();
+            let marker = markers.iter().find(|one| one["useValueForTime"] == true).unwrap();
             let expr = marker["expr"].as_str().unwrap();
             assert!(unknown(expr).is_empty() && expr.contains("* 1000"), "{expr}");
         }
