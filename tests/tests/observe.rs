@@ -12,7 +12,7 @@ use clap::Parser as _;
 use config_schemas::FieldPath;
 use deploy::{alerts, boards};
 use hunt::args::Cli;
-use servers::{Prometheus, PrometheusPrograms};
+use servers::{AlertmanagerPrograms, Prometheus, PrometheusPrograms};
 use telemetry::catalogue::{self, Binary};
 use tests::http::metric;
 use tests::players::Players;
@@ -49,6 +49,24 @@ async fn rules_fire_and_stay_quiet_as_their_trials_say() {
     std::fs::copy(file("rules.test.yaml"), &trials).unwrap();
     let judged = programs.check(&["test", "rules", &trials.display().to_string()], None).await;
     assert!(judged.is_err(), "a rule that cannot fire was not found");
+}
+
+#[tokio::test]
+async fn alertmanager_s_file_routes_alerts_to_people_and_the_watchdog_apart() {
+    let Some(programs) = AlertmanagerPrograms::shared_or_left_out().await else { return };
+    let file = root().join("deploy/prometheus/alertmanager.yaml").display().to_string();
+    programs.check(&["check-config", &file]).await.unwrap();
+    for (alert, receiver) in [("TreasureHuntLag", "people"), ("TreasureHuntWatchdog", "watchdog")] {
+        let (config, label) = (format!("--config.file={file}"), format!("alertname={alert}"));
+        let wanted = format!("--verify.receivers={receiver}");
+        programs.check(&["config", "routes", "test", &config, &wanted, &label]).await.unwrap();
+    }
+    // the tool does judge
+    let broken = tempfile::NamedTempFile::new().unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(broken.path(), text.replace("- name: people", "- name: nobody")).unwrap();
+    let judged = programs.check(&["check-config", &broken.path().display().to_string()]).await;
+    assert!(judged.is_err(), "a route to nobody was not found");
 }
 
 /// Whoever wants a figure puts it into the catalogue.

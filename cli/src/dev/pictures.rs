@@ -55,8 +55,10 @@ pub(super) struct Picture {
     pub(super) queries: usize,
     /// Changes of configuration that are marked.
     pub(super) markers: usize,
-    /// Panels that are empty, cut or in error.
+    /// Panels that are empty or in error.
     pub(super) faults: Vec<String>,
+    /// Panels whose legend has more than there is room for.
+    pub(super) cut: Vec<String>,
 }
 
 pub(super) async fn run(args: &PicturesArgs, out: Out) -> Result<(), Failure> {
@@ -79,7 +81,7 @@ pub(super) async fn run(args: &PicturesArgs, out: Out) -> Result<(), Failure> {
         until,
         field: args.field,
     };
-    let pictures = draw(&place, &programs, &wanted, tell).await?;
+    let pictures = tell.during("drawing the boards", draw(&place, &programs, &wanted)).await?;
     out.show(&pictures)?;
     pictures.verdict()
 }
@@ -100,13 +102,12 @@ pub(super) async fn draw(
     place: &Place,
     programs: &PicturePrograms,
     wanted: &Wanted,
-    tell: Teller,
 ) -> Result<Pictures, Failure> {
     let boards = place.root.join("deploy/grafana/boards");
     let mut drawn = Vec::new();
     for board in BOARDS {
         let args = wanted.args(&boards, board);
-        let said = tell.during(&format!("drawing {board}"), programs.draw(&args)).await;
+        let said = programs.draw(&args).await;
         let said = said.map_err(|error| Failure::caused(&format!("drawing {board}"), &error))?;
         let pictures: Vec<Picture> = serde_json::from_str(&said)
             .map_err(|error| Failure::caused("reading what was drawn", &error))?;
@@ -169,7 +170,7 @@ mod tests {
     fn picture(faults: &[&str]) -> Picture {
         let faults = faults.iter().map(|fault| (*fault).to_owned()).collect();
         let (board, picture) = ("overview".to_owned(), PathBuf::from("overview.png"));
-        Picture { board, picture, panels: 2, queries: 3, markers: 1, faults }
+        Picture { board, picture, panels: 2, queries: 3, markers: 1, faults, cut: Vec::new() }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) async fn boards(
             field: FieldPath::parse(FIELD)
                 .ok_or_else(|| Failure::failed(format!("no setting {FIELD}")))?,
         };
-        let drawn = pictures::draw(&world.place, painter, &wanted, world.tell).await?;
+        let drawn = pictures::draw(&world.place, painter, &wanted).await?;
         drawn.verdict()?;
         Ok(Seen { what: told(&drawn)?, took: started.elapsed() })
     };
