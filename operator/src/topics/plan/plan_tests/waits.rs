@@ -71,7 +71,8 @@ fn moves_to_a_broker_that_stays_away_are_given_up_and_all_partitions_get_their_r
         if !plan.steps.is_empty() {
             break plan;
         }
-        let away = Trouble::BrokerAway { broker: BrokerId(4), topic: "t".to_owned(), replicas: MOVES_MAX };
+        let away =
+            Trouble::BrokerAway { broker: BrokerId(4), topic: "t".to_owned(), replicas: MOVES_MAX };
         assert!(plan.troubles.contains(&away), "{plan:?}");
         assert!(scene.now < gone_since + 2 * AWAITED_MAX, "nothing is done: {plan:?}");
     };
