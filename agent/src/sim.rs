@@ -6,7 +6,7 @@ use std::cell::Cell;
 use events::{Machine, PartitionState};
 
 thread_local! {
-    static SABOTAGE: Cell<Sabotage> = const { Cell::new(Sabotage { parted: false, undrained: false }) };
+    static SABOTAGE: Cell<Sabotage> = const { Cell::new(Sabotage { parted: false, undrained: false, hasty: false }) };
 }
 
 /// How often the offset is kept that was parted from its effects, in events.
@@ -20,6 +20,8 @@ pub struct Sabotage {
     pub parted: bool,
     /// A partition is handed over without waiting for what is still to be played.
     pub undrained: bool,
+    /// A partition that is new serves without waiting for what is its own.
+    pub hasty: bool,
 }
 
 /// Breaks the agents of this thread.

@@ -9,7 +9,9 @@ use config_schemas::documents::{self, Ack, Desired, Meta, NodeRecord, PartitionR
 use config_schemas::generation::{Choice, Kept, choose};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::layers::{Edits, Effective, Written, resolve};
-use config_schemas::{Generation, HuntName, Load, NodeName, PartitionId, Resource, Revision, keys};
+use config_schemas::{
+    Generation, HuntName, Load, NodeName, PartitionId, Resource, Revision, Warm, keys,
+};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use store::{Entry, Listing};
@@ -43,6 +45,8 @@ pub struct Fleet {
     pub loads: BTreeMap<NodeName, Load>,
     /// Who owns what.
     pub partitions: BTreeMap<PartitionId, PartitionRecord>,
+    /// Who has loaded what is to be its own.
+    pub warm: BTreeMap<PartitionId, Warm>,
     /// Machine-written keys that cannot be read, and why.
     pub unreadable: Vec<(String, String)>,
     /// What agents say that they hold; nothing before they are asked.
@@ -101,6 +105,7 @@ impl Fleet {
             acks: BTreeMap::new(),
             loads: BTreeMap::new(),
             partitions: BTreeMap::new(),
+            warm: BTreeMap::new(),
             unreadable: Vec::new(),
             last_good: LastGood::default(),
         }
@@ -142,7 +147,12 @@ impl Fleet {
                     self.loads.insert(node.clone(), found);
                 }
             }
-            Key::Warm(_) | Key::Routing => {}
+            Key::Warm(id) => {
+                if let Some(found) = self.document(entry) {
+                    self.warm.insert(*id, found);
+                }
+            }
+            Key::Routing => {}
             Key::Unknown(rest) => {
                 self.unreadable.push((rest.clone(), "no key of TreasureHunt".to_owned()));
             }
@@ -249,6 +259,17 @@ impl Fleet {
         let expected = self.meta.as_ref().map_or(0, |meta| meta.partitions);
         let all = (0..expected).map(PartitionId).chain(self.partitions.keys().copied());
         all.filter(|id| !self.is_served(*id)).collect()
+    }
+
+    /// How many of the partitions that are not in use yet have loaded what they are cut from.
+    pub fn loaded(&self, from: u32, to: u32) -> usize {
+        let is_loaded = |id: &PartitionId| match (self.partitions.get(id), self.warm.get(id)) {
+            (Some(PartitionRecord::Own { owner, epoch }), Some(warm)) => {
+                (&warm.owner, warm.epoch) == (owner, *epoch)
+            }
+            _ => false,
+        };
+        (from..to).map(PartitionId).filter(is_loaded).count()
     }
 
     fn is_served(&self, id: PartitionId) -> bool {

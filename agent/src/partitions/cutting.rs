@@ -140,6 +140,8 @@ impl<M: Machine> Keeper<M> {
             // it may be new, and nobody says what it was cut from
             return Err(self.not_whole(owned, &InheritError::Beyond { has }));
         }
+        #[cfg(feature = "sim")]
+        let origin = origin.filter(|_| !crate::sim::sabotage().hasty);
         let Some(origin) = origin.filter(|origin| !is_whole(&rebuilt.state, origin)) else {
             return Ok(true);
         };

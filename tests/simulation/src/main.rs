@@ -33,6 +33,8 @@ enum What {
     Offset,
     /// Partitions are handed over without waiting for what is still to be played.
     Drain,
+    /// New partitions serve without what the ones that they are cut from know of their keys.
+    Cut,
 }
 
 fn main() -> ExitCode {
@@ -42,8 +44,9 @@ fn main() -> ExitCode {
         Some(What::Fence) => {
             Broken { log: broker::sim::Sabotage { unfenced: true }, ..Broken::default() }
         }
-        Some(What::Offset) => breaks(agent::sim::Sabotage { parted: true, undrained: false }),
-        Some(What::Drain) => breaks(agent::sim::Sabotage { parted: false, undrained: true }),
+        Some(What::Offset) => breaks(|agents| agents.parted = true),
+        Some(What::Drain) => breaks(|agents| agents.undrained = true),
+        Some(What::Cut) => breaks(|agents| agents.hasty = true),
     };
     let name = args.broken.and_then(|what| Some(what.to_possible_value()?.get_name().to_owned()));
     match args.seed {
@@ -53,8 +56,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn breaks(agents: agent::sim::Sabotage) -> Broken {
-    Broken { agents, ..Broken::default() }
+fn breaks(what: impl FnOnce(&mut agent::sim::Sabotage)) -> Broken {
+    let mut broken = Broken::default();
+    what(&mut broken.agents);
+    broken
 }
 
 /// The world itself, in the process that is there for it.

@@ -61,3 +61,8 @@ fn without_the_offset_check_events_are_played_twice() {
 fn without_the_drain_acknowledged_events_wait_for_the_next_owner() {
     finds("drain", UNDRAINED_WITHIN, &["it was not drained"]);
 }
+
+#[test]
+fn new_partitions_that_do_not_wait_for_what_is_their_own_are_found() {
+    finds("cut", UNSAFE_WITHIN, &["several winners", "was played 2 times"]);
+}

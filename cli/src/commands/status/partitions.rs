@@ -16,6 +16,12 @@ use crate::fleet::Fleet;
 pub struct Partitions {
     /// How many the hunt has.
     pub count: u32,
+    /// How many it is about to have, while the new ones are made ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<u32>,
+    /// Of the new ones, how many have loaded what they are cut from: keys go to them once all have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<usize>,
     /// How many a living node serves.
     pub served: usize,
     /// Those on the move.
@@ -77,6 +83,11 @@ pub(super) fn partitions(fleet: &Fleet) -> Partitions {
     let ownerless = fleet.ownerless();
     let mut found = Partitions {
         count: fleet.meta.as_ref().map_or(0, |meta| meta.partitions),
+        next: fleet.meta.as_ref().and_then(|meta| meta.next),
+        loaded: fleet
+            .meta
+            .as_ref()
+            .and_then(|meta| Some(fleet.loaded(meta.partitions, meta.next?))),
         ..Partitions::default()
     };
     for (id, record) in &fleet.partitions {
@@ -137,6 +148,8 @@ fn ready(fleet: &Fleet) -> impl Iterator<Item = &NodeName> {
 
 #[cfg(test)]
 mod tests {
+    use config_schemas::Warm;
+
     use super::super::status;
     use super::*;
     use crate::fleet::sample::{harbour, hot, now};
@@ -157,6 +170,25 @@ mod tests {
         assert_eq!((view.hot[0].of_node, &view.hot[0].node), (0.48, &Some(owner.clone())));
         fleet.loads.get_mut(&owner).unwrap().hot = vec![hot(0, 50.0)];
         assert!(status(&fleet, now()).hot.is_empty(), "most of it is not that key");
+    }
+
+    #[test]
+    fn a_hunt_that_is_to_be_cut_says_what_it_waits_for() {
+        let mut fleet = harbour(&[]);
+        fleet.meta.as_mut().unwrap().next = Some(8);
+        let PartitionRecord::Own { owner, epoch } = fleet.partitions[&PartitionId(0)].clone()
+        else {
+            panic!("nobody owns it");
+        };
+        for (id, epoch) in [(4, epoch), (5, epoch.next())] {
+            let warm = Warm { format: 1, owner: owner.clone(), epoch };
+            fleet.warm.insert(PartitionId(id), warm);
+            let record = fleet.partitions[&PartitionId(0)].clone();
+            fleet.partitions.insert(PartitionId(id), record);
+        }
+        let text = status(&fleet, now()).text(Page::default());
+        let said = "to be cut into 8: 1 of 4 new ones are loaded";
+        assert!(text.contains(said), "{text}");
     }
 
     #[test]

@@ -97,6 +97,10 @@ impl Status {
             text += &format!(", {} on the move", found.moving.len());
         }
         text += "\n";
+        if let (Some(next), Some(loaded)) = (found.next, found.loaded) {
+            let new = (next - found.count) as usize;
+            text += &format!("  to be cut into {next}: {loaded} of {new} new ones are loaded\n");
+        }
         if !found.ownerless.is_empty() {
             let names: Vec<_> =
                 found.ownerless.iter().take(NAMED_MAX).map(ToString::to_string).collect();
