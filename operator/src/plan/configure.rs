@@ -111,7 +111,9 @@ impl<'a> Draft<'a> {
         let bound = found.and_then(|meta| meta.cluster.clone());
         let bound = bound.or_else(|| memory.cluster_of(&wanted.uid).map(str::to_owned));
         let known = memory.cutting_of(&wanted.uid).cloned();
-        let known = known.or_else(|| Cutting::found(found.map(Cutting::of), fresh.cut.clone()));
+        // what stands there is another resource's, and so is whatever was said of it
+        let told = fresh.cut.clone().filter(|_| !matches!(life, Life::Other));
+        let known = known.or_else(|| Cutting::found(found.map(Cutting::of), told));
         let cutting = match known {
             Some(known) => raise::towards(known, wanted.partitions, self.view),
             None => Cutting::first(wanted.partitions),
