@@ -240,7 +240,8 @@ mod tests {
         for rest in ["hunt/kafka/password", "node/a/kafka/password", "hunt/kafka/pasword"] {
             assert!(may_be_secret(rest), "{rest}");
         }
-        for rest in ["hunt/buffers/events", "hunt/buffers/evnts", "hunt/generation", "", "x/y/z/w"] {
+        for rest in ["hunt/buffers/events", "hunt/buffers/evnts", "hunt/generation", "", "x/y/z/w"]
+        {
             assert!(!may_be_secret(rest), "{rest}");
         }
     }

@@ -235,7 +235,11 @@ fn current(path: FieldPath, written: &Written, now: Timestamp) -> Result<Edit<Va
 pub(crate) fn refusal(rest: &str, written: &Written, refused: Refused) -> Refusal {
     // Bounded before it is decoded: a refused value may be a megabyte.
     let head = &written.bytes[..written.bytes.len().min(512)];
-    let found = if edit::may_be_secret(rest) { HIDDEN.to_owned() } else { excerpt(&String::from_utf8_lossy(head)) };
+    let found = if edit::may_be_secret(rest) {
+        HIDDEN.to_owned()
+    } else {
+        excerpt(&String::from_utf8_lossy(head))
+    };
     Refusal {
         key: excerpt_key(&format!("override/{rest}")),
         found,

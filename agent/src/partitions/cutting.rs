@@ -170,13 +170,14 @@ impl<M: Machine> Keeper<M> {
     /// Once keys come here and nobody serves them, somebody has to say so. For ever.
     async fn tell_that_it_waits(&self, origin: Origin) {
         let mut cuts = self.context.cuts.clone();
-        let in_force = cuts.wait_for(|cuts| cuts.partitions() >= origin.partitions).await.is_ok();
-        while in_force {
+        if cuts.wait_for(|cuts| cuts.partitions() >= origin.partitions).await.is_err() {
+            return std::future::pending().await;
+        }
+        loop {
             tokio::time::sleep(TELL_AFTER).await;
             let why = InheritError::Waits { from: origin.from, partitions: origin.partitions };
             self.troubles().run_into(self.partition, chain(&why));
         }
-        std::future::pending().await
     }
 
     /// Says that the partition is loaded for as long as the hunt's marker has it wait: also one that is
