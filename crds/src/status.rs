@@ -196,7 +196,11 @@ pub struct PartitionCounts {
 pub struct CutState {
     /// How many partitions it had before, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(
+        length(max = 16),
+        inner(range(min = 1, max = 4096)),
+        extend("x-kubernetes-list-type" = "atomic")
+    )]
     pub before: Vec<i32>,
     /// How many it is about to have; no key goes to the new ones yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]

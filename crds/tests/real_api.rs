@@ -178,10 +178,9 @@ async fn what_is_fixed_stays_whether_it_was_named_or_not() {
 #[tokio::test]
 async fn partitions_only_become_more_by_whole_multiples_and_by_name() {
     let api = api().await;
-    let refused = |count, before| {
-        format!(
-            "partitions.count: {count} is not allowed; allowed: {before}, or a whole multiple of it"
-        )
+    let refused = |count: u32, before: u32| {
+        let allowed = config_schemas::cuts::allowed(before);
+        format!("partitions.count: {count} is not allowed; allowed: {allowed}")
     };
     api.good("{}").await;
     api.bad("good", "{partitions: {count: 24}}", &[&refused(24, 16)]).await;

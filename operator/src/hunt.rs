@@ -151,6 +151,7 @@ impl Hunt {
                 self.tell_of_topics(*topics, &mut look);
             }
             Some(Desire::Run(wanted)) if self.is_held() => {
+                self.learn_cutting(view);
                 let fresh = self.fresh(around);
                 look.plan(configure(wanted, view, &self.memory, &fresh));
                 let keep = crate::plan::kept(wanted, view, &self.memory);
@@ -176,9 +177,17 @@ impl Hunt {
 
     fn fresh(&self, around: &Surroundings) -> Fresh {
         let cluster = self.topics.as_ref().and_then(|(_, standing)| standing.cluster.clone());
-        let unknown = |observed: &&Observed| self.memory.cutting_of(&observed.uid).is_none();
-        let cut = self.resource.as_ref().filter(unknown).and_then(Cutting::told);
-        Fresh { store_epoch: around.store_epoch.clone(), now: around.now, cluster, cut }
+        Fresh { store_epoch: around.store_epoch.clone(), now: around.now, cluster }
+    }
+
+    /// Learns into what the hunt is cut, where nobody remembers: from its marker and its status.
+    fn learn_cutting(&mut self, view: &HuntView<'_>) {
+        let Some(observed) = &self.resource else { return };
+        if self.memory.cutting_of(&observed.uid).is_none() {
+            let found = view.meta.value().filter(|meta| meta.uid == observed.uid).map(Cutting::of);
+            let believed = Cutting::found(found, Cutting::told(observed));
+            self.memory.believe_cutting(&observed.uid, believed);
+        }
     }
 
     fn is_held(&self) -> bool {

@@ -54,7 +54,7 @@ pub struct Findings<'a> {
 pub fn status(findings: &Findings<'_>, before: &TreasureHuntStatus) -> TreasureHuntStatus {
     let judged = findings.judged;
     let nodes = nodes(judged);
-    let partitions = partitions(findings.view);
+    let partitions = partitions(findings.view, before);
     let mut status = TreasureHuntStatus {
         observed_generation: Some(signed(findings.observed)),
         conditions: Vec::new(),
@@ -62,7 +62,7 @@ pub fn status(findings: &Findings<'_>, before: &TreasureHuntStatus) -> TreasureH
         converged: Some(format!("{}/{}", nodes.acked, nodes.desired)),
         nodes: Some(nodes),
         partitions: Some(partitions),
-        cut: cut(findings.view),
+        cut: cut(findings.view, before),
         hot: hot::status(findings.hot),
         effective: Some(applied(judged, partitions)),
         refused: refused(judged, before, findings.now),
@@ -254,14 +254,16 @@ fn nodes(judged: &Evaluation) -> Nodes {
     }
 }
 
-fn partitions(view: &HuntView<'_>) -> PartitionCounts {
+fn partitions(view: &HuntView<'_>, before: &TreasureHuntStatus) -> PartitionCounts {
     let lives = |record: &PartitionRecord| {
         record.owner().is_some_and(|owner| {
             let node = view.nodes.get(&owner.node).and_then(|slot| slot.value());
             node.is_some_and(|node| node.incarnation == owner.incarnation)
         })
     };
-    let count = view.meta.value().map_or(0, |meta| meta.partitions);
+    // without its marker nobody else knows any more
+    let known = before.partitions.and_then(|before| u32::try_from(before.count).ok()).unwrap_or(0);
+    let count = view.meta.value().map_or(known, |meta| meta.partitions);
     // those that are only being prepared are nobody's yet
     let used = view.partitions.iter().filter(|(id, _)| id.0 < count);
     let records = || used.clone().filter_map(|(_, slot)| slot.value());
@@ -274,8 +276,11 @@ fn partitions(view: &HuntView<'_>) -> PartitionCounts {
 }
 
 /// `None` for a hunt that has the partitions that it began with.
-fn cut(view: &HuntView<'_>) -> Option<CutState> {
-    let meta = view.meta.value().filter(|meta| meta.next.is_some() || !meta.before.is_empty())?;
+fn cut(view: &HuntView<'_>, before: &TreasureHuntStatus) -> Option<CutState> {
+    let Some(meta) = view.meta.value() else { return before.cut.clone() };
+    if meta.next.is_none() && meta.before.is_empty() {
+        return None;
+    }
     let number = |count: u32| small(count as usize);
     Some(CutState {
         before: meta.before.iter().copied().map(number).collect(),

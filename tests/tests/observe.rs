@@ -10,8 +10,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser as _;
 use config_schemas::FieldPath;
+use crds::ConditionKind;
 use deploy::{alerts, boards};
 use hunt::args::Cli;
+use serde_json::Value as Json;
 use servers::{AlertmanagerPrograms, Prometheus, PrometheusPrograms};
 use telemetry::catalogue::{self, Binary};
 use tests::http::metric;
@@ -142,7 +144,9 @@ struct Observed {
 
 impl Observed {
     async fn start(programs: &PrometheusPrograms) -> Observed {
-        let world = World::start(Setup::agents(2)).await.unwrap();
+        // a lease that outlasts all looks at an agent that is frozen
+        let setup = Setup::agents(2).with("heartbeat", "interval", "2s");
+        let world = World::start(setup).await.unwrap();
         world.served(SOON).await;
         let players = Players::start(&world, "p", PLAYERS);
         players.goes_on(SOME, SOON).await;
@@ -152,12 +156,34 @@ impl Observed {
         Observed { world, players, prometheus, _folder: folder }
     }
 
-    /// How many series a query finds now.
-    async fn found(&self, query: &str) -> Result<usize> {
+    /// The values that a query finds now, one for each series.
+    async fn values(&self, query: &str) -> Result<Vec<f64>> {
         let path = format!("/api/v1/query?query={}", encoded(query));
         let answer = self.world.http.json(self.prometheus.port(), &path).await?;
         ensure!(answer["status"] == "success", "{query}: {answer}");
-        Ok(answer["data"]["result"].as_array().map_or(0, Vec::len))
+        let value = |series: &Json| series["value"][1].as_str()?.parse().ok();
+        let found = answer["data"]["result"].as_array();
+        Ok(found.map_or(Vec::new(), |all| all.iter().filter_map(value).collect()))
+    }
+
+    /// How many series a query finds now.
+    async fn found(&self, query: &str) -> Result<usize> {
+        self.values(query).await.map(|values| values.len())
+    }
+
+    /// What the panel of that name shows, of all hunts and nodes.
+    async fn shows(&self, title: &str) -> Result<Vec<f64>> {
+        let boards = boards::all();
+        let mut panels = boards.iter().flat_map(|board| board.panels());
+        let panel = panels.find(|panel| panel.title == title).context("no such panel")?;
+        self.values(&asked(&panel.queries[0].expr)).await
+    }
+
+    /// Whether `hunt check` finds all well.
+    async fn is_well(&self) -> bool {
+        let etcd = format!("--etcd={}", self.world.members.endpoints().join(","));
+        let line = ["hunt", "check", "harbour", &etcd];
+        hunt::commands::run(Cli::try_parse_from(line).unwrap()).await.is_ok()
     }
 }
 
@@ -204,18 +230,46 @@ async fn shows_what_the_catalogue_says(
     assert!(unknown.is_empty(), "{} shows {unknown:?}", binary.as_str());
 }
 
+/// As a board asks, with all chosen.
+fn asked(expr: &str) -> String {
+    ["$hunt", "$node", "$field"]
+        .iter()
+        .fold(expr.to_owned(), |expr, chosen| expr.replace(chosen, ".*"))
+        .replace("$__rate_interval", "30s")
+        .replace("$__range", "30s")
+}
+
+/// A worker that cannot run what is asked for is seen wherever people look.
+async fn a_frozen_agent_is_told(observed: &mut Observed) {
+    assert!(observed.is_well().await, "hunt check finds something before anything is wrong");
+    observed.world.agents[1].freeze().await.unwrap();
+    observed.world.edit("hunt/buffers/events", "777").await.unwrap();
+    until("status, board and hunt tell of a frozen agent", SOON, async || {
+        let seen = observed.world.status().await?;
+        ensure!(!seen.holds(ConditionKind::Converged), "Converged, and one of two is frozen");
+        ensure!(seen.status.nodes.is_some_and(|nodes| nodes.stale == 1), "{:?}", seen.status.nodes);
+        let shown = observed.shows("Nodes behind").await?;
+        ensure!(shown == [1.0], "the board shows {shown:?}");
+        ensure!(!observed.is_well().await, "hunt check finds nothing");
+        Ok(())
+    })
+    .await;
+    observed.world.agents[1].thaw().await.unwrap();
+    until("it is told that all is well again", SOON, async || {
+        observed.world.is_converged().await?;
+        ensure!(observed.shows("Nodes behind").await? == [0.0] && observed.is_well().await);
+        Ok(())
+    })
+    .await;
+}
+
 async fn every_panel_has_data(observed: &Observed) {
     until("every panel has data", SOON, async || {
         let mut bare = Vec::new();
         for board in boards::all() {
             for panel in board.panels() {
                 for query in &panel.queries {
-                    let chosen = ["$hunt", "$node", "$field"];
-                    let asked = chosen
-                        .iter()
-                        .fold(query.expr.clone(), |expr, chosen| expr.replace(chosen, ".*"))
-                        .replace("$__rate_interval", "30s")
-                        .replace("$__range", "30s");
+                    let asked = asked(&query.expr);
                     if observed.found(&asked).await? == 0 {
                         bare.push(format!("{}: {}: {asked}", board.uid, panel.title));
                     }
@@ -266,6 +320,7 @@ async fn real_binaries_show_what_the_catalogue_says_and_alerts_ask_of_it() {
     let own = observed.world.metrics(observed.world.agents[0].http).await.unwrap();
     let shown = metric(&own, "treasurehunt_agent_setting{field=\"buffers.events\"}");
     assert_eq!(shown, events.as_f64(), "a board would show another setting than /config");
+    a_frozen_agent_is_told(&mut observed).await;
     observed.world.agents[1].kill();
     until("an agent that is gone is noticed", SOON, async || {
         let pending = observed.found("ALERTS{alertname=\"TreasureHuntAgentGone\"}").await?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use config_schemas::documents::{self, FORMAT, Owner};
+use config_schemas::documents::{self, FORMAT, Owner, PartitionRecord};
 use config_schemas::keys::{HuntKeys, Key};
 use config_schemas::{Epoch, PartitionId, Revision, Warm};
 use futures::StreamExt as _;
@@ -83,7 +83,11 @@ impl Warmth {
         let mut changed = self.0.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            let due = due(&self.loaded(), &view.read().warm, &writer.me);
+            let due = {
+                let view = view.read();
+                let loaded = standing(&self.loaded(), &view.partitions);
+                due(&loaded, &view.warm, &writer.me)
+            };
             let retry = !due.is_empty();
             futures::stream::iter(due)
                 .for_each_concurrent(WRITES_AT_ONCE, |due| writer.write(due))
@@ -99,6 +103,20 @@ impl Warmth {
     fn loaded(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Loaded>> {
         self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is loaded, by the records as they stand: one that was written anew under the same epoch, as after
+/// etcd was wiped, changes nothing for who serves.
+fn standing(
+    loaded: &BTreeMap<PartitionId, Loaded>,
+    records: &BTreeMap<PartitionId, At<PartitionRecord>>,
+) -> BTreeMap<PartitionId, Loaded> {
+    let now = |(partition, loaded): (&PartitionId, &Loaded)| {
+        let record = records.get(partition).filter(|at| at.record.epoch() == loaded.epoch);
+        let revision = record.map_or(loaded.revision, |at| at.revision);
+        (*partition, Loaded { revision, ..*loaded })
+    };
+    loaded.iter().map(now).collect()
 }
 
 /// What has to be written so that the keys say what is so.
@@ -188,6 +206,20 @@ mod tests {
             })
             .collect();
         assert_eq!(said.join(" "), expected);
+    }
+
+    #[test]
+    fn a_record_that_is_written_anew_under_the_same_epoch_is_what_the_word_is_about() {
+        let first = Revision::FIRST;
+        let loaded = [(P, Loaded { epoch: Epoch(3), revision: first })].into();
+        let check = |epoch, expected| {
+            let record = PartitionRecord::Own { owner: owner("a", "1"), epoch: Epoch(epoch) };
+            let records = [(P, At { record, revision: first.next() })].into();
+            assert_eq!(standing(&loaded, &records)[&P].revision, expected, "{epoch}");
+        };
+        check(3, first.next());
+        check(4, first);
+        assert_eq!(standing(&loaded, &BTreeMap::new())[&P].revision, first);
     }
 
     #[test]

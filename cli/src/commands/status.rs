@@ -108,7 +108,7 @@ pub fn status(fleet: &Fleet, now: Timestamp) -> Status {
     Status {
         hunt: fleet.hunt.clone(),
         revision: fleet.revision,
-        converged: nodes.iter().all(|node| node.confirmed),
+        converged: !nodes.is_empty() && nodes.iter().all(|node| node.confirmed),
         generation: choice.generation,
         candidate,
         rollback: choice.rollback.map(|edit| Rollback {

@@ -149,7 +149,7 @@ pub(super) fn commands(ports: ObserverPorts) -> Vec<String> {
         [ports.prometheus, ports.alertmanager].map(|port| format!("http://127.0.0.1:{port}"));
     vec![
         "./dev pictures   # the boards, drawn as they are now".to_owned(),
-        format!("promtool query instant {prometheus} treasurehunt_operator_converged"),
+        format!("promtool query instant {prometheus} treasurehunt_hunt_converged"),
         format!("amtool --alertmanager.url={alertmanager} alert"),
         format!("PROMETHEUS_URL={prometheus} docker compose -f deploy/grafana/compose.yaml up"),
     ]

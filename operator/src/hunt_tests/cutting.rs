@@ -88,6 +88,11 @@ fn a_wiped_store_and_a_new_operator_go_by_what_the_status_said() {
     let resource = world.hunt.resource.take();
     world.hunt = Hunt { resource, ..Hunt::default() };
     world.resource(3, parts(64));
+    // it may be refused meanwhile, and told
+    let look = world.look();
+    if let Some(report) = look.report {
+        world.reported(report);
+    }
     world.settle();
     assert_eq!(
         cutting(&world),
@@ -98,7 +103,9 @@ fn a_wiped_store_and_a_new_operator_go_by_what_the_status_said() {
 
 #[test]
 fn a_marker_of_a_backup_or_by_hand_is_put_right_by_an_operator_that_knows_only_the_status() {
-    for wrong in [(16, vec![], None), (64, vec![], None), (64, vec![16], None)] {
+    for wrong in
+        [(16, vec![], None), (64, vec![], None), (64, vec![16], None), (32, vec![16], Some(8))]
+    {
         let mut world = running();
         world.resource(2, parts(32));
         settle(&mut world);
@@ -106,8 +113,9 @@ fn a_marker_of_a_backup_or_by_hand_is_put_right_by_an_operator_that_knows_only_t
         let meta: Meta = world.document("meta");
         let resource = world.hunt.resource.take();
         world.hunt = Hunt { resource, ..Hunt::default() };
-        world.set("meta", documents::write(&Meta { partitions, before, next, ..meta.clone() }));
-        world.hunt.memory = Memory::default();
+        // its first list tells it of everything
+        let wrong = documents::write(&Meta { partitions, before, next, ..meta.clone() });
+        world.set("meta", wrong);
         world.settle();
         assert_eq!(cutting(&world), (32, vec![16], None));
     }

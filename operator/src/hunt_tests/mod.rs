@@ -119,7 +119,9 @@ impl World {
     }
 
     fn resource_of(&mut self, uid: &str, generation: u64, spec: Json) {
-        let status = self.hunt.resource.as_ref().map(|known| known.status.clone());
+        // a resource that is new has none yet
+        let known = self.hunt.resource.as_ref().filter(|known| known.uid == uid);
+        let status = known.map(|known| known.status.clone());
         self.hunt.resource = Some(Observed {
             name: name(),
             uid: uid.to_owned(),

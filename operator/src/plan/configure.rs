@@ -25,8 +25,6 @@ pub struct Fresh {
     pub now: Timestamp,
     /// The Kafka cluster that was found where the hunt says, if it is to be in one.
     pub cluster: Option<String>,
-    /// Into how many partitions the resource's status says that the hunt is cut, where nobody remembers.
-    pub cut: Option<Cutting>,
 }
 
 /// The transaction that is missing, if any.
@@ -111,9 +109,6 @@ impl<'a> Draft<'a> {
         let bound = found.and_then(|meta| meta.cluster.clone());
         let bound = bound.or_else(|| memory.cluster_of(&wanted.uid).map(str::to_owned));
         let known = memory.cutting_of(&wanted.uid).cloned();
-        // what stands there is another resource's, and so is whatever was said of it
-        let told = fresh.cut.clone().filter(|_| !matches!(life, Life::Other));
-        let known = known.or_else(|| Cutting::found(found.map(Cutting::of), told));
         let cutting = match known {
             Some(known) => raise::towards(known, wanted.partitions, self.view),
             None => Cutting::first(wanted.partitions),

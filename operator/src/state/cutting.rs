@@ -51,15 +51,21 @@ impl Cutting {
         Some(Cutting {
             partitions,
             before: before.copied().filter_map(number).collect(),
-            next: None,
+            next: status.cut.as_ref().and_then(|cut| cut.next).and_then(number),
         })
     }
 
     /// What stands in etcd, where it can have come from what the status said last; otherwise that: a
-    /// marker that was cut by hand, or comes from a backup.
+    /// marker that was cut by hand, or comes from a backup. A status that tells of no cut was perhaps
+    /// written by a build that knew of none.
     pub fn found(found: Option<Cutting>, told: Option<Cutting>) -> Option<Cutting> {
+        let knows = |found: &Cutting, told: &Cutting| {
+            found == told
+                || found.follows(told)
+                || (told.before.is_empty() && found.partitions == told.partitions)
+        };
         match (found, told) {
-            (Some(found), Some(told)) if found != told && !found.follows(&told) => Some(told),
+            (Some(found), Some(told)) if !knows(&found, &told) => Some(told),
             (found, told) => found.or(told),
         }
     }

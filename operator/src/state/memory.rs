@@ -100,10 +100,15 @@ impl Memory {
         known.is_some_and(|cutting| cutting.next.is_some() && id.0 >= cutting.partitions)
     }
 
+    /// What the hunt of that resource is cut into, by all that is known when nothing is remembered.
+    pub fn believe_cutting(&mut self, uid: &str, believed: Option<Cutting>) {
+        self.cutting = believed.map(|cutting| (uid.to_owned(), cutting));
+    }
+
     /// A step that does not follow from the one before is a hand edit.
     fn note_cutting(&mut self, meta: &Meta) {
         let found = Cutting::of(meta);
-        if self.cutting_of(&meta.uid).is_none_or(|known| found.follows(known)) {
+        if self.cutting_of(&meta.uid).is_some_and(|known| found.follows(known)) {
             self.cutting = Some((meta.uid.clone(), found));
         }
     }

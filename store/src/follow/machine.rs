@@ -338,6 +338,7 @@ impl Machine {
 
     fn reopen(&mut self, cause: &'static str, now: Instant) {
         self.counts.reconnects += 1;
+        self.resumes = true;
         self.actions.push_back(Action::Close);
         self.retry(Then::Open, cause, now);
     }

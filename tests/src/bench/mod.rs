@@ -20,6 +20,7 @@ mod rest;
 mod restart;
 mod sightings;
 mod wall;
+mod watching;
 mod work;
 mod worker;
 
@@ -64,6 +65,8 @@ pub enum Figure {
     Wall,
     /// Three times what an agent can take, for a minute.
     Overload,
+    /// What a scrape costs, and what `hunt` takes for a thousand agents.
+    Watching,
     /// On Kafka: what a partition's worker plays beside a bare client, and what it rebuilds.
     KafkaPlay,
     /// On Kafka: what a swap of producer or consumer costs under load.
@@ -162,6 +165,7 @@ impl Figure {
             Figure::Moves => moves::take(setting, rows).await,
             Figure::Wall => wall::take(setting, rows).await,
             Figure::Overload => overload::take(setting, rows).await,
+            Figure::Watching => watching::take(setting, rows).await,
             Figure::KafkaPlay => kafka::play::take(setting, rows).await,
             Figure::KafkaSwaps => kafka::swaps::take(setting, rows).await,
             Figure::KafkaRetunes => kafka::retunes::take(setting, rows).await,

@@ -98,7 +98,7 @@ impl Status {
         }
         text += "\n";
         if let (Some(next), Some(loaded)) = (found.next, found.loaded) {
-            let new = (next - found.count) as usize;
+            let new = next.saturating_sub(found.count);
             text += &format!("  to be cut into {next}: {loaded} of {new} new ones are loaded\n");
         }
         if !found.ownerless.is_empty() {
