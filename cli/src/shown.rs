@@ -87,7 +87,7 @@ impl Out {
 
     /// Says something on the way, to people only.
     pub fn say(&self, line: &str) -> Result<(), Failure> {
-        if self.is_for_people() { write(&format!("{line}\n")) } else { Ok(()) }
+        if self.is_for_people() { write(&(self.page.safe(line) + "\n")) } else { Ok(()) }
     }
 
     /// Whether a person reads.

@@ -26,7 +26,7 @@ fn who() -> Vec<Panel> {
             .asks(format!("max(count by (hunt) (count by (hunt, hash) ({hash}{{{HUNTS}}})))"), "configurations")
             .told_above(1.0),
         Panel::number(Scale::Date, "Last change", "When an agent last took a change over.")
-            .asks(format!("max({}{{{HUNTS}}}) * 1000", agent::CONFIG_APPLIED.name()), "last change"),
+            .asks(format!("max({}{{{HUNTS}}} > 0) * 1000", agent::CONFIG_APPLIED.name()), "last change"),
         Panel::number(Scale::Plain, "Edits in the shade", "Edits that hold and change nothing, since another one of the same field wins.")
             .asks(all("max", agent::SHADOWED_EDITS.name(), HUNTS, ""), "shadowed"),
         Panel { width: 24, ..Panel::of(Kind::Table, Scale::Plain, "Agents", "Each agent, the hash of what it runs and the generation of the resource in it.") }
