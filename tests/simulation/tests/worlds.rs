@@ -12,7 +12,7 @@ const WORLDS: u32 = 200;
 const UNSAFE_WITHIN: u32 = 10;
 /// The same for a missing drain, which takes an event that is still to be played at the moment of
 /// an orderly hand-over.
-const UNDRAINED_WITHIN: u32 = 40;
+const UNDRAINED_WITHIN: u32 = 160;
 
 /// What it says, and whether it calls that a success.
 fn simulate(args: &[&str]) -> (String, bool) {
