@@ -275,7 +275,7 @@ mod tests {
         assert!(OBSERVERS.linker_flags.ends_with("=3.15.0"));
         assert!(go_mod.contains("github.com/prometheus/prometheus v0.315.0\n"));
         assert!(ALERTS.linker_flags.ends_with("=0.34.2"));
-        assert!(ALERTS.sources[0].1.contains("github.com/prometheus/alertmanager v0.34.2\n"));
+        assert!(ALERTS.sources[0].1.contains("github.com/prometheus/alertmanager v0.34.2 "));
     }
 
     #[test]
