@@ -223,43 +223,6 @@ impl Machine {
         }
     }
 
-    /// The answer to `Action::Audit`.
-    pub(crate) fn audited(&mut self, answer: Result<Listing, StoreError>, now: Instant) {
-        let State::Watching(watching) = &mut self.state else { return };
-        let Audit::Reading(touched) = &mut watching.audit else { return };
-        let touched = std::mem::take(touched);
-        let due = Audit::Due(now + jitter(self.audit_period, &mut self.rng));
-        watching.audit = due;
-        match answer {
-            Ok(listing) if Some(listing.revision) < self.complete => self.rewound(now),
-            Ok(listing) if self.lacks_marker(&listing) => {
-                self.lose("an audit found no root marker", now);
-            }
-            Ok(listing) => {
-                if let State::Watching(watching) = &mut self.state {
-                    watching.audit = Audit::Comparing(touched, listing);
-                    watching.next_request = watching.next_request.min(now);
-                }
-                self.finish_audit(now);
-            }
-            Err(error) => tracing::debug!(%error, "an audit's list failed"),
-        }
-    }
-
-    /// The answer to `Action::Recognise`. A marker that is not the one held was written meanwhile, or
-    /// is of another store, as young a one as the first was: only a list tells what else is.
-    pub(crate) fn recognised(&mut self, answer: Result<Option<Entry>, StoreError>, now: Instant) {
-        if !matches!(self.state, State::Watching(_)) {
-            return;
-        }
-        let held = self.marker.as_ref().and_then(|marker| self.held.entries().get(marker));
-        match answer {
-            Ok(found) if found.as_ref() == held => {}
-            Ok(_) => self.rewound(now),
-            Err(error) => self.reopen(error.kind(), now),
-        }
-    }
-
     /// A message of the watch.
     pub(crate) fn message(&mut self, message: Message, now: Instant) {
         if !matches!(self.state, State::Opening { .. } | State::Watching(_)) {

@@ -1,5 +1,5 @@
 //! The machine while a watch is open: messages taken in, whole revisions applied, freshness
-//! proven, audits compared. Pure.
+//! proven, audits compared, the store recognised. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,7 @@ use crate::error::{StoreError, classify_text};
 use crate::follow::Cause;
 use crate::follow::wire::{Event, Message};
 use crate::keys::Entry;
+use crate::read::Listing;
 
 impl Machine {
     pub(super) fn created(&mut self, message: &Message, now: Instant) {
@@ -33,6 +34,43 @@ impl Machine {
         let fragments = Vec::new();
         let watching = Watching { start, next_request, unanswered: None, fragments, audit };
         self.state = State::Watching(watching);
+    }
+
+    /// The answer to `Action::Audit`.
+    pub(crate) fn audited(&mut self, answer: Result<Listing, StoreError>, now: Instant) {
+        let State::Watching(watching) = &mut self.state else { return };
+        let Audit::Reading(touched) = &mut watching.audit else { return };
+        let touched = std::mem::take(touched);
+        let due = Audit::Due(now + jitter(self.audit_period, &mut self.rng));
+        watching.audit = due;
+        match answer {
+            Ok(listing) if Some(listing.revision) < self.complete => self.rewound(now),
+            Ok(listing) if self.lacks_marker(&listing) => {
+                self.lose("an audit found no root marker", now);
+            }
+            Ok(listing) => {
+                if let State::Watching(watching) = &mut self.state {
+                    watching.audit = Audit::Comparing(touched, listing);
+                    watching.next_request = watching.next_request.min(now);
+                }
+                self.finish_audit(now);
+            }
+            Err(error) => tracing::debug!(%error, "an audit's list failed"),
+        }
+    }
+
+    /// The answer to `Action::Recognise`. A marker that is not the one held was written meanwhile, or
+    /// is of another store, as young a one as the first was: only a list tells what else is.
+    pub(crate) fn recognised(&mut self, answer: Result<Option<Entry>, StoreError>, now: Instant) {
+        if !matches!(self.state, State::Watching(_)) {
+            return;
+        }
+        let held = self.marker.as_ref().and_then(|marker| self.held.entries().get(marker));
+        match answer {
+            Ok(found) if found.as_ref() == held => {}
+            Ok(_) => self.rewound(now),
+            Err(error) => self.reopen(error.kind(), now),
+        }
     }
 
     pub(super) fn canceled(&mut self, message: &Message, now: Instant) {
