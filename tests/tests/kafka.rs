@@ -14,6 +14,7 @@ use tests::load::{loaded, nothing_wrong};
 use tests::players::{self, Players};
 use tests::wait::{timed, until};
 use tests::world::{Setup, World};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// A machine that compiles beside the test gets more than any of it takes.
@@ -32,19 +33,23 @@ fn played_well(report: &Report) {
     assert!(nothing_wrong(report).acknowledged > 100, "{report:?}");
 }
 
-/// Cluster and hunt; the cluster ends last.
-async fn world(agents: usize) -> Option<(World, KafkaCluster)> {
+/// Two clusters of three brokers at once starve each other on two cores.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// Cluster and hunt, with no others beside them.
+async fn world(agents: usize) -> Option<(MutexGuard<'static, ()>, World, KafkaCluster)> {
+    let alone = ALONE.lock().await;
     let programs = KafkaPrograms::shared_or_left_out().await?;
     let cluster = KafkaCluster::temporary(programs).await.unwrap();
     let setup = Setup::agents(agents).on_kafka(&cluster.bootstrap()).with("partitions", "count", 8);
     let world = World::start(setup).await.unwrap();
     world.served(SOON).await;
-    Some((world, cluster))
+    Some((alone, world, cluster))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hunt_is_played_on_kafka_and_an_agent_that_dies_loses_nothing() {
-    let Some((mut world, _cluster)) = world(3).await else { return };
+    let Some((_alone, mut world, _cluster)) = world(3).await else { return };
     let report = loaded(&world, "--rate 100 --for 4s --players 60 --check").await;
     played_well(&report.unwrap());
     let mut victim = world.agents.pop().unwrap();
@@ -60,7 +65,7 @@ async fn a_hunt_is_played_on_kafka_and_an_agent_that_dies_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_dies_loses_nothing_and_every_partition_serves_again() {
-    let Some((world, mut cluster)) = world(2).await else { return };
+    let Some((_alone, world, mut cluster)) = world(2).await else { return };
     let load = loaded(&world, "--rate 100 --for 15s --players 100 --check");
     let kill = async {
         sleep(Duration::from_secs(3)).await;
@@ -82,7 +87,7 @@ async fn a_broker_that_dies_loses_nothing_and_every_partition_serves_again() {
 /// Players send each event until it is taken; the checker judges all of them at the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_or_doubled_by_agents_frozen_killed_and_moved_nor_with_all_brokers_gone() {
-    let Some((mut world, mut cluster)) = world(3).await else { return };
+    let Some((_alone, mut world, mut cluster)) = world(3).await else { return };
     let players = Players::start(&world, "p", PLAYERS);
     players.goes_on(SOME, SOON).await;
     an_agent_sleeps_past_its_lease(&mut world, &players).await;
@@ -153,7 +158,7 @@ async fn pinned(world: &World, node: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_ordinary_clients_are_played_and_what_cannot_be_is_a_dead_letter() {
-    let Some((world, cluster)) = world(1).await else { return };
+    let Some((_alone, world, cluster)) = world(1).await else { return };
     let lines = [
         r#"ana|{"id":"c-1","kind":"join","player":"ana"}"#,
         r#"bob|{"kind":"join","player":"bob"}"#,
